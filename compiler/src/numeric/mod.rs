@@ -1,0 +1,1 @@
+//! Exact arithmetic of the number formats: conversions with rounding and saturation.

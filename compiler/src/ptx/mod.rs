@@ -1,0 +1,1 @@
+//! T4: typed PTX.

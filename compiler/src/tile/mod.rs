@@ -1,0 +1,1 @@
+//! T1, the tile level, and its evaluator.

@@ -1,0 +1,1 @@
+//! T3, the warp level.

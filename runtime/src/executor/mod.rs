@@ -1,0 +1,1 @@
+//! The executor: PTX on a CPU.

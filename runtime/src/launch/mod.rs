@@ -1,0 +1,1 @@
+//! Binding arguments to a compiled kernel and launching it.

@@ -1,0 +1,1 @@
+//! Tensors on the host, and the files that hold them.
