@@ -1,1 +1,17 @@
-//! T1, the tile level, and its evaluator.
+//! T1, the tile level: typed tile values on named axes, structured loops, global tensors; no memory spaces, no threads.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | [`elem`] | element types |
+//! | [`ops`] | elementwise operations, reductions, their names and constant folding |
+//! | [`launch`] | parameters, dimensions, promises and the expressions over them |
+//! | [`ir`] | the kernel: values, axes, loops, statements |
+//!
+//! Start with [`ir`]'s comment.
+
+pub mod elem;
+pub mod ir;
+pub mod launch;
+pub mod ops;
+
+pub use ir::*;
