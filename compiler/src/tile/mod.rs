@@ -6,12 +6,18 @@
 //! | [`ops`] | elementwise operations, reductions, their names and constant folding |
 //! | [`launch`] | parameters, dimensions, promises and the expressions over them |
 //! | [`ir`] | the kernel: values, axes, loops, statements |
+//! | [`affine`] | subscripts as affine forms over axes |
+//! | [`print`](mod@print) | T1 as text |
+//! | [`verify`](mod@verify) | the invariants |
 //!
 //! Start with [`ir`]'s comment.
 
+pub mod affine;
 pub mod elem;
 pub mod ir;
 pub mod launch;
 pub mod ops;
+pub mod print;
+pub mod verify;
 
 pub use ir::*;
