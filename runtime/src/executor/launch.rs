@@ -1,0 +1,117 @@
+//! What goes into a launch and what comes out: the types that the command line, `tilewright run` and tests share.
+//!
+//! ```text
+//! Launch { ptx text, entry, grid, block, shared_bytes, args, buffers, options }  --run-->  Outcome { findings, stats, time }
+//! ```
+//! Buffers are the caller's; a kernel reaches them only through the pointers among `args`, and every access is checked
+//! against the buffer that the pointer's *address* falls in (buffers live in guarded windows of a made-up address space, so
+//! an address between two buffers belongs to nobody).
+
+use std::time::Duration;
+
+use super::finding::Finding;
+use super::stats::Stats;
+
+/// One kernel parameter, in the order of the PTX parameter list.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Arg {
+    /// A pointer: buffer number `buffer` of [`Launch::buffers`], `offset` bytes in.
+    Buffer { buffer: usize, offset: u64 },
+    /// A null pointer (or any other scalar, as its little-endian bytes).
+    Scalar(Vec<u8>),
+}
+
+impl Arg {
+    pub fn i32(value: i32) -> Arg {
+        Arg::Scalar(value.to_le_bytes().to_vec())
+    }
+
+    pub fn i64(value: i64) -> Arg {
+        Arg::Scalar(value.to_le_bytes().to_vec())
+    }
+
+    pub fn f32(value: f32) -> Arg {
+        Arg::Scalar(value.to_le_bytes().to_vec())
+    }
+
+    pub fn null() -> Arg {
+        Arg::Scalar(vec![0; 8])
+    }
+
+    pub fn buffer(buffer: usize) -> Arg {
+        Arg::Buffer { buffer, offset: 0 }
+    }
+}
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Race clocks, in-flight tracking and initialisation tracking of shared memory.
+    pub sanitize: bool,
+    /// Asynchronous copies happen when the wait that retires them forces them, not at issue. `sanitize` implies it.
+    pub lazy: bool,
+    /// Permutes the order in which warps (and blocks) get their turn; 0 is the natural order.
+    pub seed: u64,
+    /// Count instructions, bank conflicts and sectors.
+    pub stats: bool,
+    /// Give up after this long.
+    pub timeout: Option<Duration>,
+    /// Threads to use; `None`: one per core.
+    pub threads: Option<usize>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { sanitize: false, lazy: false, seed: 0, stats: false, timeout: None, threads: None }
+    }
+}
+
+/// One launch of one kernel.
+#[derive(Debug)]
+pub struct Launch<'a> {
+    /// The PTX module as text.
+    pub ptx: &'a str,
+    /// Name of the `.entry`.
+    pub entry: &'a str,
+    /// Blocks in x, y, z.
+    pub grid: [u32; 3],
+    /// Threads of a block in x, y, z.
+    pub block: [u32; 3],
+    /// Dynamic shared memory, beside what the kernel declares.
+    pub shared_bytes: u32,
+    pub args: Vec<Arg>,
+    pub buffers: &'a mut [Vec<u8>],
+    pub options: Options,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Faults of the kernel. After a fatal one (out of bounds, deadlock, ...) the buffers hold whatever had been written.
+    pub findings: Vec<Finding>,
+    pub stats: Stats,
+    /// Parsing, checking and compiling.
+    pub compile_time: Duration,
+    /// Execution.
+    pub run_time: Duration,
+}
+
+/// Why a launch could not even start. Each variant says whose fault it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExecError {
+    /// The text is not PTX.
+    #[error("PTX line {line}: {message}")]
+    Parse { line: u32, message: String },
+    /// Legal PTX perhaps, but nothing that the executor knows.
+    #[error("PTX line {line}: the executor does not support `{instruction}`: {why}")]
+    Unsupported { line: u32, instruction: String, why: String },
+    /// The PTX contradicts itself (undeclared register, wrong operand types, missing label).
+    #[error("PTX line {line}: {message}")]
+    Invalid { line: u32, message: String },
+    /// The launch does not fit the kernel.
+    #[error("{0}")]
+    BadLaunch(String),
+    /// A fault of the executor.
+    #[error("internal error of the executor: {0}")]
+    Internal(String),
+}
