@@ -8,6 +8,8 @@
 
 use std::fmt;
 
+use crate::numeric::{BipolarFormat, FloatFormat, Format, IntFormat};
+
 /// The type of one element of a tile, tensor or scalar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ElemType {
@@ -98,6 +100,27 @@ impl ElemType {
             ElemType::F32 | ElemType::Tf32 => 32,
             ElemType::F64 | ElemType::Index => 64,
             ElemType::Small { exponent, mantissa } => 1 + u32::from(exponent) + u32::from(mantissa),
+        }
+    }
+
+    /// What it can hold and how that is coded, for conversions. (Widths that no type of the language has,
+    /// which only a malformed kernel could hold, count as the widest.)
+    pub fn format(self) -> Format {
+        match self {
+            ElemType::Bool => Format::Bool,
+            ElemType::Index => Format::INDEX,
+            ElemType::Int(w) => IntFormat::new(true, w.into()).map_or(Format::INDEX, Format::Int),
+            ElemType::Uint(w) => Format::Int(IntFormat::new(false, w.into()).unwrap_or(IntFormat::U64)),
+            ElemType::Bipolar(w) => BipolarFormat::new(w.into()).map_or(Format::INDEX, Format::Bipolar),
+            ElemType::F16 => Format::F16,
+            ElemType::Bf16 => Format::BF16,
+            ElemType::F32 => Format::F32,
+            ElemType::F64 => Format::F64,
+            ElemType::Tf32 => Format::TF32,
+            ElemType::Small { exponent, mantissa } => {
+                FloatFormat::small(exponent.into(), mantissa.into()).map_or(Format::F64, Format::Float)
+            }
+            ElemType::E8m0 => Format::E8M0,
         }
     }
 
