@@ -1,0 +1,152 @@
+//! When a result is right: FlashAttention's rule.
+//!
+//! The bound is relative to what a plain evaluation in the kernel's own types gets wrong. With `exact` in f64 and `base` the typed
+//! evaluation, `max|out − exact| ≤ 2 · max|base − exact| + 1e-5 · max(1, max|exact|)`. Where `exact` is not finite, `out` must be
+//! the same infinity, or a NaN. Integers are exact. Example: at K = 256 a typed f16 product is off by 0.03, so a kernel may be off
+//! by 0.06; one that adds in another order is off by 0.02 and passes, one that drops a row of K is off by 3 and fails.
+
+use serde::Serialize;
+
+/// How an output compares.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// Greatest |out − exact| over elements whose exact value is finite.
+    pub max_error: f64,
+    /// Mean of |out − exact| over the same.
+    pub mean_error: f64,
+    /// What `max_error` may be.
+    pub bound: f64,
+    /// Elements beyond the bound, or not the infinity or NaN that they should be.
+    pub wrong: usize,
+    pub count: usize,
+    /// The worst of the wrong ones: position in row-major order, what stands there, what should.
+    pub worst: Option<Mismatch>,
+    pub ok: bool,
+}
+
+/// One wrong element.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Mismatch {
+    /// In row-major order.
+    pub at: usize,
+    pub got: f64,
+    pub want: f64,
+}
+
+/// Compares floats. The three have one length.
+///
+/// # Panics
+/// Where lengths differ.
+pub fn compare_floats(out: &[f64], exact: &[f64], base: &[f64]) -> Comparison {
+    assert!(out.len() == exact.len() && base.len() == exact.len(), "results of different sizes");
+    let finite = |pairs: &[f64]| {
+        pairs.iter().zip(exact).filter(|(_, e)| e.is_finite()).map(|(x, e)| (x - e).abs()).fold(0.0, nan_max)
+    };
+    let scale = exact.iter().filter(|e| e.is_finite()).fold(1.0, |m: f64, e| m.max(e.abs()));
+    let base_error = finite(base);
+    // A base that overflows its own type has no finite error and sets no bound; the absolute term stays.
+    let bound = if base_error.is_finite() { 2.0 * base_error } else { 0.0 } + 1e-5 * scale;
+    let mut worst: Option<(f64, Mismatch)> = None;
+    let (mut wrong, mut total, mut finite_count) = (0, 0.0, 0usize);
+    for (at, (&got, &want)) in out.iter().zip(exact).enumerate() {
+        let badness = if want.is_finite() {
+            let error = (got - want).abs();
+            total += error;
+            finite_count += 1;
+            if error <= bound {
+                continue;
+            } else if error.is_nan() {
+                f64::INFINITY
+            } else {
+                error
+            }
+        } else if got == want || (want.is_nan() && got.is_nan()) {
+            continue;
+        } else {
+            f64::INFINITY
+        };
+        wrong += 1;
+        if worst.as_ref().is_none_or(|(most, _)| badness > *most) {
+            worst = Some((badness, Mismatch { at, got, want }));
+        }
+    }
+    Comparison {
+        max_error: finite(out),
+        mean_error: if finite_count == 0 { 0.0 } else { total / finite_count as f64 },
+        bound,
+        wrong,
+        count: out.len(),
+        worst: worst.map(|(_, mismatch)| mismatch),
+        ok: wrong == 0,
+    }
+}
+
+/// Compares integers, exactly.
+///
+/// # Panics
+/// Where lengths differ.
+pub fn compare_integers(out: &[i64], exact: &[i64]) -> Comparison {
+    assert_eq!(out.len(), exact.len(), "results of different sizes");
+    let mut worst: Option<(f64, Mismatch)> = None;
+    let (mut wrong, mut total) = (0, 0.0);
+    for (at, (&got, &want)) in out.iter().zip(exact).enumerate() {
+        if got == want {
+            continue;
+        }
+        let error = got.abs_diff(want) as f64;
+        wrong += 1;
+        total += error;
+        if worst.as_ref().is_none_or(|(most, _)| error > *most) {
+            worst = Some((error, Mismatch { at, got: got as f64, want: want as f64 }));
+        }
+    }
+    Comparison {
+        max_error: worst.as_ref().map_or(0.0, |(error, _)| *error),
+        mean_error: if out.is_empty() { 0.0 } else { total / out.len() as f64 },
+        bound: 0.0,
+        wrong,
+        count: out.len(),
+        worst: worst.map(|(_, mismatch)| mismatch),
+        ok: wrong == 0,
+    }
+}
+
+/// The greater, and NaN where either is.
+fn nan_max(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn twice_the_plain_evaluations_error_is_allowed() {
+        let exact = [1.0, 2.0];
+        let base = [1.001, 2.0];
+        assert!(compare_floats(&[1.002, 2.0], &exact, &base).ok);
+        let bad = compare_floats(&[1.0, 2.003], &exact, &base);
+        assert!(!bad.ok && bad.wrong == 1);
+        assert_eq!(bad.worst.map(|m| m.at), Some(1));
+        assert!((bad.bound - 0.00202).abs() < 1e-12, "{}", bad.bound);
+    }
+
+    #[test]
+    fn non_finite_values_must_be_the_same() {
+        let (inf, nan) = (f64::INFINITY, f64::NAN);
+        assert!(compare_floats(&[inf, -inf, nan], &[inf, -inf, nan], &[inf, -inf, nan]).ok);
+        for out in [[1.0, 0.0], [-inf, 0.0], [nan, 0.0], [inf, nan], [inf, inf]] {
+            assert!(!compare_floats(&out, &[inf, 0.0], &[inf, 0.0]).ok, "{out:?}");
+        }
+        // A base that overflowed sets no bound of its own.
+        assert!(!compare_floats(&[2.0], &[1.0], &[inf]).ok);
+    }
+
+    #[test]
+    fn integers_are_exact() {
+        assert!(compare_integers(&[1, -5], &[1, -5]).ok);
+        let bad = compare_integers(&[1, -5], &[1, -4]);
+        assert_eq!((bad.ok, bad.max_error, bad.worst.map(|m| m.at)), (false, 1.0, Some(1)));
+        assert!(compare_floats(&[], &[], &[]).ok && compare_integers(&[], &[]).ok);
+    }
+}
