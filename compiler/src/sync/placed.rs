@@ -1,6 +1,8 @@
 //! What derivation gives back: synchronising operations, where they stand, and which obligations each discharges.
 
 use super::model::{ChannelId, Class, GapId, Program, RoleId};
+use super::obligation::Obligation;
+use super::proof::Proof;
 
 /// An obligation: an index into [`Synced::obligations`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,4 +54,7 @@ pub struct Synced {
     pub program: Program,
     /// In textual order; operations in one gap stand in the order in which they must run.
     pub placed: Vec<Placed>,
+    /// Every pair that had to be ordered; [`ObligationId`] indexes it. [`super::print::explain`] puts one in words.
+    pub obligations: Vec<Obligation>,
+    pub proof: Proof,
 }

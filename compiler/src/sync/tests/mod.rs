@@ -1,0 +1,3 @@
+//! Tests of derivation: worked kernels as snapshots.
+
+mod kernels;
