@@ -1,0 +1,4 @@
+//! Laws of the algebra, as properties and as examples.
+
+mod atoms;
+mod memory;
