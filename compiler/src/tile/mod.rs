@@ -9,11 +9,13 @@
 //! | [`affine`] | subscripts as affine forms over axes |
 //! | [`print`](mod@print) | T1 as text |
 //! | [`verify`](mod@verify) | the invariants |
+//! | [`eval`] | what a kernel means: the evaluator |
 //!
 //! Start with [`ir`]'s comment.
 
 pub mod affine;
 pub mod elem;
+pub mod eval;
 pub mod ir;
 pub mod launch;
 pub mod ops;
