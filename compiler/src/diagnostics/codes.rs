@@ -70,6 +70,11 @@ codes! {
     // 07: schedules
     701 UNKNOWN_SCHEDULE_PATH "A schedule speaks of a loop, variable, parameter or setting that the kernel does not have.";
     702 UNKNOWN_TARGET "The compiler knows no such target.";
+    // 08: launches
+    890 ACCESS_CONFLICT "Two lanes or instances write one element without `atomic`, or an instance reads what another writes; only data decides it.";
+    891 BAD_ARGUMENT "An argument does not fit the kernel's parameter.";
+    // 09: the back end
+    990 EVALUATOR_BUG "The evaluator met a malformed kernel: a bug of the compiler.";
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::diagnostics::Span;
+use crate::diagnostics::{Diagnostic, Span, codes};
 
 /// Whose fault it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,27 @@ pub struct EvalError {
 }
 
 impl EvalError {
+    /// As a diagnostic with its spans.
+    pub fn diagnostic(&self) -> Diagnostic {
+        let code = match self.kind {
+            EvalErrorKind::Input => codes::BAD_ARGUMENT,
+            EvalErrorKind::Fault => codes::ACCESS_CONFLICT,
+            EvalErrorKind::Internal => codes::EVALUATOR_BUG,
+        };
+        let mut diagnostic = Diagnostic::error(code, self.to_string());
+        if let Some(span) = self.span {
+            diagnostic = diagnostic.label(span, "here");
+        }
+        if let Some((span, text)) = &self.other {
+            diagnostic = diagnostic.secondary(*span, text.clone());
+        }
+        match self.kind {
+            EvalErrorKind::Fault => diagnostic
+                .note("an element may be written by one lane of one instance, and read by no other instance; `atomic` combines"),
+            _ => diagnostic,
+        }
+    }
+
     pub(super) fn input(message: String, span: Option<Span>) -> EvalError {
         EvalError { kind: EvalErrorKind::Input, message, span, other: None }
     }

@@ -14,6 +14,7 @@ use super::place::{Extent, Place};
 use super::reduce::{self, Rounding};
 use super::values::{Tile, TileRef, Values};
 use crate::diagnostics::Span;
+use crate::numeric::Format;
 use crate::tile::ir::*;
 
 /// What all instances of an evaluation share.
@@ -266,9 +267,12 @@ impl Machine<'_> {
     fn read(&self, frame: &Frame, v: ValueId, tensor: TensorId, ix: &[ValueId]) -> Result<Tile, EvalError> {
         let memory = &self.memory[tensor.0 as usize];
         let place = Place::new(memory.extents(), &frame.all(ix)?);
-        let data = memory
-            .read(&place, frame.me, &|_| false)
+        let mut data = memory
+            .read(&place, frame.me)
             .map_err(|c| self.conflict(c, tensor, frame.me, self.kernel.value(v).span))?;
+        if memory.is_combined() {
+            elementwise::round(&mut data, self.kernel.tensor(tensor).elem);
+        }
         Ok(Tile { axes: place.axes, shape: place.shape, data })
     }
 
@@ -310,21 +314,12 @@ impl Machine<'_> {
     fn atomic(&self, frame: &mut Frame, a: &Atomic) -> Result<(), EvalError> {
         let (place, values, enabled) = self.place(frame, a.tensor, &a.ix, a.value, a.when)?;
         let elem = self.kernel.tensor(a.tensor).elem;
-        let float = elem.is_float();
-        let combine = |old: u64, new: u64| {
-            let tile = |w: u64| if float { Tile::float(f64::from_bits(w)) } else { Tile::int(w as i64) };
-            let scalar = Lanes { axes: &[], shape: &[] };
-            let mut sum = elementwise::binary(a.op.binary(), elem, &tile(old), &tile(new), scalar);
-            elementwise::round(&mut sum, elem);
-            match sum {
-                Values::Float(x) => x[0].to_bits(),
-                Values::Int(x) => x[0] as u64,
-            }
-        };
-        let old = self.memory[a.tensor.0 as usize]
+        let combine = combination(a.op, elem, self.mode);
+        let mut old = self.memory[a.tensor.0 as usize]
             .combine(&place, &values, enabled.as_deref(), frame.me, &combine)
             .map_err(|c| self.conflict(c, a.tensor, frame.me, a.span))?;
         if let Some(v) = a.old {
+            elementwise::round(&mut old, elem);
             let axes = &self.kernel.ty(v).axes;
             let shape = self.shape(frame, axes)?;
             let tile = Tile { axes: place.axes, shape: place.shape, data: old };
@@ -365,6 +360,51 @@ impl Machine<'_> {
         } else {
             format!("instance ({})", parts.join(", "))
         }
+    }
+}
+
+/// An atomic's operation on the words of memory. Integers wrap; floats round to their type in *typed* mode, and in *exact* mode only when the
+/// element is next read or the launch ends, so that the order of the combinations does not show.
+fn combination(op: Combine, elem: ElemType, mode: Mode) -> impl Fn(u64, u64) -> u64 {
+    let (format, int) = (elem.format(), elementwise::int_format(elem));
+    let float = elem.is_float();
+    move |old, new| {
+        if float {
+            let (x, y) = (f64::from_bits(old), f64::from_bits(new));
+            let combined = match op {
+                Combine::Add => x + y,
+                Combine::Max => x.max(y),
+                Combine::Min => x.min(y),
+                // On integers only, by the types of the language.
+                Combine::And | Combine::Or | Combine::Xor => x,
+            };
+            return match format {
+                Format::Float(f) if mode == Mode::Typed => f.round(combined).to_bits(),
+                _ => combined.to_bits(),
+            };
+        }
+        let (x, y) = (old as i64, new as i64);
+        let combined = match op {
+            Combine::Add => int.add(x, y),
+            Combine::Max => {
+                if int.cmp(y, x).is_gt() {
+                    y
+                } else {
+                    x
+                }
+            }
+            Combine::Min => {
+                if int.cmp(y, x).is_lt() {
+                    y
+                } else {
+                    x
+                }
+            }
+            Combine::And => x & y,
+            Combine::Or => x | y,
+            Combine::Xor => x ^ y,
+        };
+        combined as u64
     }
 }
 

@@ -105,19 +105,18 @@ impl Memory {
         &self.extents
     }
 
+    /// Whether the kernel combines into it, so that in *exact* mode its elements may not be rounded yet.
+    pub fn is_combined(&self) -> bool {
+        matches!(self.cells, Cells::Shared { combiners: Some(_), .. })
+    }
+
     /// Coordinates of an offset, for messages.
     pub fn coordinates(&self, offset: usize) -> Vec<usize> {
         self.extents.iter().map(|e| offset / e.stride % e.len.max(1)).collect()
     }
 
-    /// Reads every lane for an instance; lanes outside are zero. Accesses of other instances to the same elements conflict unless `fine` says
-    /// that these two do not count as two.
-    pub fn read(
-        &self,
-        place: &Place,
-        me: InstanceId,
-        fine: &dyn Fn(InstanceId) -> bool,
-    ) -> Result<Values, Conflict> {
+    /// Reads every lane for an instance; lanes outside are zero.
+    pub fn read(&self, place: &Place, me: InstanceId) -> Result<Values, Conflict> {
         match &self.cells {
             Cells::Constant(Values::Float(x)) => Ok(Values::Float(place.load(x))),
             Cells::Constant(Values::Int(x)) => Ok(Values::Int(place.load(x))),
@@ -127,7 +126,7 @@ impl Memory {
                         join(&readers[at], me);
                     }
                     for tags in [Some(writers), combiners.as_ref()].into_iter().flatten() {
-                        foreign(&tags[at], me, fine).map_err(|other| Conflict {
+                        foreign(&tags[at], me, &|_| false).map_err(|other| Conflict {
                             offset: at,
                             kind: ConflictKind::ReadAfterWrite,
                             other,
@@ -143,7 +142,8 @@ impl Memory {
         }
     }
 
-    /// Writes `values[lane]` to every lane that is inside and for which `enabled` holds.
+    /// Writes `values[lane]` to every lane that is inside and for which `enabled` holds. Another instance's access to the same element is a
+    /// conflict unless `fine` says that the two count as one.
     pub fn write(
         &self,
         place: &Place,

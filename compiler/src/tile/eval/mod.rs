@@ -96,7 +96,8 @@ fn evaluate_on(kernel: &Kernel, inputs: &Inputs, mode: Mode, threads: usize) -> 
     let tensors = kernel.tensors.iter().zip(memory).map(|(t, m)| {
         t.kind.writable().then(|| {
             let shape = m.shape.clone();
-            let (values, written) = m.finish();
+            let (mut values, written) = m.finish();
+            elementwise::round(&mut values, t.elem);
             Output { shape, values, written }
         })
     });

@@ -154,3 +154,28 @@ fn only_instances_and_tiles_in_which_the_condition_holds_run() {
         assert_eq!(d[at], if j <= i { (i + 1) as f64 } else { 0.0 });
     }
 }
+
+#[test]
+fn atomic_sums_round_once_in_exact_mode_and_each_time_in_typed_mode() {
+    // Four instances add 2^24, 1, 1 and 1 to one f32.
+    let mut k = Kit::new();
+    let n = k.dim("N");
+    let x = k.tensor("x", F32, &[n], TensorKind::In);
+    let one = k.int(1);
+    let y = k.tensor("y", F32, &[one], TensorKind::InOut);
+    let (i, _) = k.grid("i", n, 0);
+    let v = k.read(x, &[i]);
+    let zero = k.int(0);
+    k.atomic(Combine::Add, y, &[zero], v, false);
+    let kernel = k.finish();
+    let big = 16_777_216.0;
+    let inputs = Inputs::builder(&kernel)
+        .dim("N", 4)
+        .tensor("x", Values::Float(vec![big, 1.0, 1.0, 1.0]))
+        .tensor("y", Values::Float(vec![0.0]))
+        .build()
+        .expect("complete");
+    let y = |mode| floats(&evaluate(&kernel, &inputs, mode).expect("atomics are no fault"), &kernel, "y");
+    assert_eq!(y(Mode::Exact), [big + 4.0], "2^24 + 3 is a tie between + 2 and + 4");
+    assert_eq!(y(Mode::Typed), [big]);
+}

@@ -2,6 +2,7 @@
 
 use super::super::*;
 use super::kit::*;
+use crate::numeric::Number;
 
 /// Builds a kernel of one instance with input `x` over `0..N` (an axis of 16 lanes) and output `y`, runs it on `x`.
 fn on_row(
@@ -197,4 +198,32 @@ fn bipolar_products_are_exact() {
     let dot =
         on_row(b2, ElemType::I32, Values::Int(x.to_vec()), Mode::Exact, |k, t, _| k.mma(ElemType::I32, t, t));
     assert_eq!(dot, Values::Int(vec![x.iter().map(|v| v * v).sum(), 0, 0, 0, 0]));
+}
+
+#[test]
+fn a_cast_is_numerics_rounding_for_every_type() {
+    let mut types: Vec<ElemType> = vec![ElemType::F16, ElemType::Bf16, ElemType::Tf32, F32, ElemType::E8m0];
+    types.extend((1..=7).flat_map(|e| (0..=6).filter_map(move |m| ElemType::small(e, m))));
+    types.extend((1..=8).flat_map(|w| [ElemType::Int(w), ElemType::Uint(w), ElemType::Bipolar(w)]));
+    types.extend([16, 32, 64].into_iter().flat_map(|w| [ElemType::Int(w), ElemType::Uint(w)]));
+    // Sixteen lanes: ties, overflow, signs, specials.
+    let x = [0.0, -0.0, 0.5, 1.5, 2.5, -2.5, 0.3, -7.7, 17.0, 448.0, 480.0, -1e9, 3e38, INF, -INF, NAN];
+    for ty in types {
+        let cast = on_row(F32, ty, Values::Float(x.to_vec()), Mode::Exact, |k, t, _| k.cast(ty, t));
+        for (lane, &x) in x.iter().enumerate() {
+            // 3e38 is stored as an f32.
+            let expected = ty.format().convert_f64(x as f32 as f64);
+            let same = match (&cast, expected) {
+                (Values::Float(c), Number::Float(e)) => {
+                    c[lane].to_bits() == e.to_bits() || (c[lane].is_nan() && e.is_nan())
+                }
+                (Values::Int(c), Number::Int(e)) => c[lane] == e,
+                _ => false,
+            };
+            assert!(same, "{x} as {ty}: {cast:?} is not {expected:?} at {lane}");
+        }
+        // And back: whatever the type can hold is read as it was written.
+        let back = on_row(ty, ty, cast.clone(), Mode::Typed, |_, t, _| t);
+        assert_eq!(format!("{back:?}"), format!("{cast:?}"), "{ty}");
+    }
 }
