@@ -179,7 +179,7 @@ pub struct Loop {
     pub hi: ValueId,
     /// The same trips, last first.
     pub rev: bool,
-    /// Trips in which it holds for no element are skipped. Its block uses `var` and the axis but no carried parameter.
+    /// Trips in which it holds for no element are skipped. Its block is in the body's scope: what it computes the body may use.
     pub when: Option<When>,
     pub carried: Vec<Carried>,
     pub body: Block,
@@ -278,7 +278,7 @@ pub struct Atomic {
 }
 
 /// What a value is. Operands come before results in program order.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
     // Scalars that the launch or the structure gives.
     Const(Const),

@@ -156,7 +156,9 @@ pub enum PromiseOrigin {
 }
 
 /// A typed constant; which variant goes with which element type is [`Const::fits`].
-#[derive(Clone, Copy, Debug, PartialEq)]
+///
+/// Equality and hashing are of bits: a NaN equals itself, 0.0 is not -0.0.
+#[derive(Clone, Copy, Debug)]
 pub enum Const {
     Bool(bool),
     /// Every integer type, `index` and bipolar ones.
@@ -166,6 +168,14 @@ pub enum Const {
 }
 
 impl Const {
+    fn key(&self) -> (u8, i128) {
+        match self {
+            Const::Bool(b) => (0, i128::from(*b)),
+            Const::Int(v) => (1, *v),
+            Const::Float(v) => (2, i128::from(v.to_bits())),
+        }
+    }
+
     /// Whether a value of `elem` is held by this variant.
     pub fn fits(&self, elem: ElemType) -> bool {
         match self {
@@ -173,6 +183,20 @@ impl Const {
             Const::Int(_) => elem.is_integer() || matches!(elem, ElemType::Bipolar(_)),
             Const::Float(_) => elem.is_float(),
         }
+    }
+}
+
+impl PartialEq for Const {
+    fn eq(&self, other: &Const) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Const {}
+
+impl std::hash::Hash for Const {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
     }
 }
 

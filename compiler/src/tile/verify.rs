@@ -261,11 +261,11 @@ impl Verifier<'_> {
         }
         self.scoped(|s| {
             s.define(l.var);
-            if let Some(w) = &l.when {
-                s.when(w);
-            }
             for c in &l.carried {
                 s.define(c.param);
+            }
+            if let Some(w) = &l.when {
+                s.when(w);
             }
             s.block(&l.body);
             for c in &l.carried {
