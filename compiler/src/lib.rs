@@ -5,6 +5,7 @@
 //! | folder | from | to |
 //! | --- | --- | --- |
 //! | [`front`] | source text | a checked syntax tree, and by elaboration the tile level (T1) |
+//! | [`elaborate`] | a resolved syntax tree | T1: one kernel, bound and typed |
 //! | [`tile`] | T1: tile values on named axes | its meaning: the evaluator |
 //! | [`plan`] | T1 | T2: roles, access plans, layouts, buffers, channels |
 //! | [`scheduled`] | T2 fused | T2 expanded: stages become prologue, steady loop and drain |
@@ -16,6 +17,7 @@
 //! [`diagnostics`] is how every error reaches a person.
 
 pub mod diagnostics;
+pub mod elaborate;
 pub mod front;
 pub mod layout;
 pub mod numeric;

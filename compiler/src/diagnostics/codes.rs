@@ -67,10 +67,55 @@ codes! {
     109 ARITY "A call has more or fewer arguments than the function takes.";
     110 UNKNOWN_GENERIC "An instance sets a parameter that its base kernel does not have.";
     111 NOT_CAPTURED "A function uses a name of its kernel without listing it in `using`.";
+    // 02: types
+    201 TYPE_MISMATCH "Two types that must agree do not; nothing is converted silently but an integer beside an `index`.";
+    202 STORAGE_ARITHMETIC "Arithmetic on a storage type: convert it with `as` first.";
+    203 WRONG_OPERAND "An operation got an operand of a type that it does not take.";
+    204 LITERAL_RANGE "A literal does not fit the type that its place asks for.";
+    205 BAD_CAST "A conversion that does not exist.";
+    206 MATMUL_TYPES "`@` takes two sides of one type; only integers, and floats of at most 8 bits, mix.";
+    207 WRONG_KIND "A value, type, range, tensor or function stands where another of these is wanted.";
+    208 NOT_SCALAR "A tile stands where one number is wanted.";
+    209 BAD_TUPLE "A tuple does not have as many values as there are names, or is no tuple.";
+    // 03: axes and shapes
+    301 UNREDUCED_AXIS "The value has an axis that its place lacks: reduce over it first.";
+    302 MATMUL_AXES "`@` contracts the last axis of its left side, which must come first on the right.";
+    303 NOT_AN_AXIS "An axis is named that the value does not have, or that is none.";
+    304 UNBOUND_RANGE "A range must be bound to a name before it can be used as a value.";
+    305 RANK "As many subscripts, strides or entries as there are dimensions.";
+    306 UNBOUND_DIMENSION "No argument says how large a dimension is.";
+    307 TILE_TOO_BIG "A tile has at most 2^20 elements.";
+    308 UNNAMED_DIMENSION "`:` and tile types take an axis' name from a dimension; a number has none.";
+    309 PACKED_GATHER "A packed tensor is read by ranges only.";
+    310 BAD_EXTENT "A range has between 1 and 2^20 lanes; a dimension is not negative.";
+    311 BAD_TRANSPOSE "`.T` swaps the last two axes of a tile that has two.";
+    312 BAD_REDUCTION "A reduction, scan, `topk` or `sort` over something that it cannot go over.";
+    313 BAD_DOMAIN "A loop, grid or range goes over something that is no domain.";
+    314 INEXACT_DIVISION "`/` in a shape must be exact; `cdiv` rounds up.";
+    // 04: what is static
+    401 NOT_STATIC "Something that must be known at compile time depends on the launch or on data.";
+    402 BAD_SETTING "A parameter is set to a value that it cannot have, or that is not there to set.";
+    403 BAD_SET "A set of values that holds none.";
+    404 CONSTRAINT "No values of the tune parameters satisfy their constraints.";
+    405 NO_VALUE "Nothing gives a generic parameter a value.";
+    // 05: statements
+    501 NOT_MUTABLE "Only `let mut` variables can be assigned.";
+    502 NOT_WRITABLE "The tensor is read only.";
+    503 NOT_READABLE "An `out` tensor can only be written.";
+    504 SAME_ELEMENT "Several instances of the grid write one element.";
+    506 BAD_GRID_REDUCTION "A reduction over the grid takes grid variables, and stands outside loops and `if`s.";
+    507 MISPLACED "A statement or clause stands where it cannot.";
+    // 06: functions and instances
+    601 BAD_RETURN "A function returns another type than it is declared to.";
+    602 CAPTURE_TYPE "A captured name has another type in the kernel than in the function.";
+    603 UNKNOWN_CAPTURE "A captured name is neither the kernel's nor typed, so that it could become a parameter.";
     // 07: schedules
     701 UNKNOWN_SCHEDULE_PATH "A schedule speaks of a loop, variable, parameter or setting that the kernel does not have.";
     702 UNKNOWN_TARGET "The compiler knows no such target.";
     // 08: launches
+    801 BROKEN_PROMISE "A `where` of the kernel is false for the parameters that are set.";
+    802 NOT_LAUNCH "A shape, default or promise depends on more than the launch knows.";
+    803 BAD_PARAMETER "A parameter, `temp` or attribute that cannot be.";
     890 ACCESS_CONFLICT "Two lanes or instances write one element without `atomic`, or an instance reads what another writes; only data decides it.";
     891 BAD_ARGUMENT "An argument does not fit the kernel's parameter.";
     // 09: the back end

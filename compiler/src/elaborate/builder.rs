@@ -315,12 +315,10 @@ impl Elab<'_> {
     }
 }
 
-/// Rounds to a compute float type; the others are left as they are.
-fn round_to(v: f64, elem: ElemType) -> f64 {
-    match elem {
-        ElemType::F16 => half::f16::from_f64(v).to_f64(),
-        ElemType::Bf16 => half::bf16::from_f64(v).to_f64(),
-        ElemType::F32 => f64::from(v as f32),
-        _ => v,
+/// The number of a float type nearest to `v`.
+pub(super) fn round_to(v: f64, elem: ElemType) -> f64 {
+    match elem.format().convert_f64(v) {
+        crate::numeric::Number::Float(v) => v,
+        crate::numeric::Number::Int(v) => v as f64,
     }
 }

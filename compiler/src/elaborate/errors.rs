@@ -54,7 +54,14 @@ impl Elab<'_> {
     }
 
     /// Value axes that a place, variable or declared type does not have.
-    pub(super) fn extra_axes(&mut self, value: ValueId, place: &[AxisId], span: Span, what: &str, place_span: Span) -> bool {
+    pub(super) fn extra_axes(
+        &mut self,
+        value: ValueId,
+        place: &[AxisId],
+        span: Span,
+        what: &str,
+        place_span: Span,
+    ) -> bool {
         let own = self.k.ty(value).axes.clone();
         let extra: Vec<AxisId> = own.iter().copied().filter(|a| !place.contains(a)).collect();
         if extra.is_empty() {
@@ -62,11 +69,14 @@ impl Elab<'_> {
         }
         let names: Vec<String> = extra.iter().map(|a| self.k.axis(*a).name.clone()).collect();
         let list = if let [one] = &names[..] { one.clone() } else { format!("({})", names.join(", ")) };
-        let place_text =
-            if place.is_empty() { "is a scalar".to_string() } else { format!("has axes `{}`", self.axes_text(place)) };
-        let twin = extra
-            .iter()
-            .find_map(|a| place.iter().find(|p| self.k.axis(**p).name == self.k.axis(*a).name).map(|p| (*a, *p)));
+        let place_text = if place.is_empty() {
+            "is a scalar".to_string()
+        } else {
+            format!("has axes `{}`", self.axes_text(place))
+        };
+        let twin = extra.iter().find_map(|a| {
+            place.iter().find(|p| self.k.axis(**p).name == self.k.axis(*a).name).map(|p| (*a, *p))
+        });
         let mut d = Diagnostic::error(
             codes::UNREDUCED_AXIS,
             format!("the value has axis `{}` that {what} lacks", names.join("`, `")),
@@ -78,7 +88,9 @@ impl Elab<'_> {
             Some((a, p)) => {
                 let name = self.k.axis(a).name.clone();
                 self.label_axes(d, &[p])
-                    .note(format!("two ranges named `{name}` are two axes; an axis is the range that made it"))
+                    .note(format!(
+                        "two ranges named `{name}` are two axes; an axis is the range that made it"
+                    ))
                     .help(format!("use one range `{name}` on both sides"))
             }
             None => d.help(format!("reduce over {list} first: `sum(… over {list})`")),
@@ -97,7 +109,9 @@ impl Elab<'_> {
         if let (Some(le), Some(re)) = (self.hint_of(l.0), self.hint_of(r.0)) {
             let (at, to) = if wider(le, re) { (r.1, le) } else { (l.1, re) };
             let which = if at == l.1 { "the left side" } else { "the right side" };
-            d = d.note("nothing is converted silently").help(format!("convert {which}: write `… as {to}` there"));
+            d = d
+                .note("nothing is converted silently")
+                .help(format!("convert {which}: write `… as {to}` there"));
         }
         self.error(d);
     }
@@ -130,10 +144,13 @@ impl Elab<'_> {
             _ => "i32",
         };
         self.error(
-            Diagnostic::error(codes::STORAGE_ARITHMETIC, format!("`{elem}` is a storage type: `{op}` does not apply"))
-                .label(span, format!("this is `{elem}`"))
-                .note("storage types are read, written, converted, compared for equality and multiplied by `@`")
-                .help(format!("convert it first: `(… as {to})`")),
+            Diagnostic::error(
+                codes::STORAGE_ARITHMETIC,
+                format!("`{elem}` is a storage type: `{op}` does not apply"),
+            )
+            .label(span, format!("this is `{elem}`"))
+            .note("storage types are read, written, converted, compared for equality and multiplied by `@`")
+            .help(format!("convert it first: `(… as {to})`")),
         );
     }
 

@@ -90,9 +90,10 @@ pub fn elaborate(program: &Program, name: &str, settings: &Settings) -> (Option<
 pub fn check(program: &Program) -> Diagnostics {
     let mut all = Diagnostics::default();
     let mut seen = FxHashSet::default();
+    let defaults = Settings::default();
     for name in kernel_names(program) {
         let Some(target) = Target::named(program, &name) else { continue };
-        let mut e = Elab::new(program, &Settings::default());
+        let mut e = Elab::new(program, &defaults);
         e.run(&target);
         let alternatives = e.type_alternatives(&target);
         let (kernel, diagnostics) = e.finish();

@@ -28,10 +28,6 @@ impl Static {
         Static::free(Const::Int(value.into()))
     }
 
-    pub fn typed(value: Const, ty: ElemType) -> Static {
-        Static { value, ty: Some(ty), dim: None }
-    }
-
     pub fn as_int(&self) -> Option<i64> {
         match self.value {
             Const::Int(v) => i64::try_from(v).ok(),

@@ -1,0 +1,694 @@
+//! Binding: the values of generics, functions and tune parameters, and where each came from.
+//!
+//! Strongest first: `--set`, an instance (`kernel NAME = base<…>`), for tune parameters the schedule whose `when` holds and what the model chose, what the
+//! arguments imply, the default, the first alternative. Tune parameters that nothing fixes take the first combination that the constraints allow,
+//! first values first.
+
+use super::value::{Binding, GenericFn, Static, Val};
+use super::{Elab, Target, Tuning};
+use crate::diagnostics::{Diagnostic, Span, codes, near_help};
+use crate::front::ast::{self, Atom, AtomKind, Generic, NumberValue, Set, SetKind, StmtKind, TuneChoices};
+use crate::front::{LocalId, Res};
+use crate::tile::*;
+
+/// A tune parameter and its values.
+struct TuneParam {
+    name: ast::Ident,
+    local: Option<LocalId>,
+    values: Vec<BoundValue>,
+}
+
+/// A generic's chosen value.
+struct Chosen {
+    value: BoundValue,
+    from: ValueSource,
+    /// Where it was written, if in the source.
+    span: Option<Span>,
+}
+
+/// More values in a set than this are not listed one by one.
+const MAX_VALUES: i64 = 4096;
+/// Combinations of tune parameters that are looked at before giving up.
+const MAX_COMBINATIONS: usize = 1 << 20;
+
+impl Elab<'_> {
+    pub(super) fn bind_generics(&mut self, target: &Target) {
+        let kernel = self.program.kernel(target.kernel);
+        for g in &kernel.generics {
+            match g {
+                Generic::Value { name, alternatives, default, span } => {
+                    self.bind_generic(target, kernel, name, alternatives, default.as_ref(), *span);
+                }
+                Generic::Fn { name, ret, default, params, span } => {
+                    self.bind_function(target, name, ret.as_ref(), params.len(), default, *span);
+                }
+            }
+        }
+    }
+
+    fn bind_generic(
+        &mut self,
+        target: &Target,
+        kernel: &ast::Kernel,
+        name: &ast::Ident,
+        alternatives: &[Set],
+        default: Option<&Set>,
+        span: Span,
+    ) {
+        let values = self.set_values(alternatives);
+        let chosen = self.chosen_generic(target, kernel, name, default, values.first());
+        let Some(chosen) = chosen else {
+            if self.setting(name.as_str()).is_none() && alternatives.is_empty() && default.is_none() {
+                self.error(
+                    Diagnostic::error(codes::NO_VALUE, format!("nothing gives `{name}` a value"))
+                        .label(span, "no alternatives, no default")
+                        .help(format!("set it: `--set {name}=…`, or write a default: `{name} = …`")),
+                );
+            }
+            return self.bind(name, Binding::Val(Val::Poison));
+        };
+        if !alternatives.is_empty() && !self.in_sets(&chosen.value, alternatives) {
+            let mut d = Diagnostic::error(
+                codes::BAD_SETTING,
+                format!("`{name} = {}` is not among its alternatives", chosen.value),
+            );
+            d = match chosen.span {
+                Some(at) => d.label(at, "set here").secondary(span, "declared here"),
+                None => d.label(span, "declared here"),
+            };
+            self.error(d.help(format!("`{name}` is one of {}", value_list(&values))));
+            return self.bind(name, Binding::Val(Val::Poison));
+        }
+        let val = static_val(&chosen.value, Some(&name.text));
+        self.names.insert(name.text.clone(), (val.clone(), name.span));
+        self.bind(name, Binding::Val(val));
+        self.k.binding.push(Bound {
+            name: name.to_string(),
+            kind: BoundKind::Generic,
+            value: chosen.value,
+            from: chosen.from,
+        });
+    }
+
+    fn chosen_generic(
+        &mut self,
+        target: &Target,
+        kernel: &ast::Kernel,
+        name: &ast::Ident,
+        default: Option<&Set>,
+        first: Option<&BoundValue>,
+    ) -> Option<Chosen> {
+        if let Some(text) = self.setting(name.as_str()) {
+            let value = self.parse_value(&text);
+            if value.is_none() {
+                self.error(
+                    Diagnostic::error(codes::BAD_SETTING, format!("`{text}` is no value for `{name}`"))
+                        .label(name.span, "this parameter")
+                        .help("a value is a type, an integer, `true`, `false`, or a constant of the file"),
+                );
+            }
+            return value.map(|value| Chosen { value, from: ValueSource::Set, span: None });
+        }
+        for i in &target.instances {
+            let instance = self.program.instance(*i);
+            if let Some(s) = instance.settings.iter().find(|s| s.name.text == name.text) {
+                let value = self.one_value(&s.value)?;
+                return Some(Chosen { value, from: ValueSource::Instance, span: Some(s.span) });
+            }
+        }
+        if let Some(value) = self.implied(kernel, name) {
+            return Some(Chosen { value, from: ValueSource::Implied, span: None });
+        }
+        let (value, span) = match default {
+            Some(d) => (self.one_value(d)?, Some(d.span)),
+            None => (first?.clone(), None),
+        };
+        Some(Chosen { value, from: ValueSource::Default, span })
+    }
+
+    /// What is known of the arguments fixes a type or size parameter.
+    fn implied(&self, kernel: &ast::Kernel, name: &ast::Ident) -> Option<BoundValue> {
+        let Res::Local(local) = self.program.res(name) else { return None };
+        let is = |n: &ast::Ident| self.program.res(n) == Res::Local(local);
+        for a in &self.settings.arguments {
+            let Some(p) = kernel.params.iter().find(|p| p.name.as_str() == a.name) else { continue };
+            if let Some(elem) = a.elem
+                && is(&p.ty.name)
+            {
+                return Some(BoundValue::Type(elem));
+            }
+            for (n, e) in a.shape.iter().flatten().zip(&p.ty.shape) {
+                if let ast::ExprKind::Name(d) = &e.kind
+                    && is(d)
+                {
+                    return Some(BoundValue::Int(*n));
+                }
+            }
+        }
+        None
+    }
+
+    fn bind_function(
+        &mut self,
+        target: &Target,
+        name: &ast::Ident,
+        ret: Option<&ast::Type>,
+        arity: usize,
+        default: &Atom,
+        span: Span,
+    ) {
+        let (f, from, at) = if let Some(text) = self.setting(name.as_str()) {
+            let Some(f) = self.function_named(&text) else {
+                let names: Vec<&str> = self.program.fns.iter().map(|f| f.name.as_str()).collect();
+                let d = Diagnostic::error(
+                    codes::BAD_SETTING,
+                    format!("there is no function `{text}` for `{name}`"),
+                )
+                .label(span, "this parameter takes a function");
+                self.error(near_help(d, span, &text, names));
+                return self.bind(name, Binding::Val(Val::Poison));
+            };
+            (f, ValueSource::Set, None)
+        } else {
+            let set = target.instances.iter().find_map(|i| {
+                let instance = self.program.instance(*i);
+                instance.settings.iter().find(|s| s.name.text == name.text).map(|s| &s.value)
+            });
+            let (atom, from) = match set.map(|s| &s.kind) {
+                Some(SetKind::One(a)) => (a, ValueSource::Instance),
+                Some(_) => return self.bind(name, Binding::Val(Val::Poison)),
+                None => (default, ValueSource::Default),
+            };
+            let f = match &atom.kind {
+                AtomKind::Path(p) => self.name(p.last()),
+                _ => Val::Static(Static::int(0)),
+            };
+            (f, from, Some(atom.span))
+        };
+        let (text, params) = match &f {
+            Val::Function(id) => {
+                let f = self.program.function(*id);
+                (f.name.to_string(), Some((f.params.len(), f.name.span)))
+            }
+            Val::Builtin(b) => (b.to_string(), None),
+            Val::Poison => return self.bind(name, Binding::Val(Val::Poison)),
+            other => {
+                let is = self.describe(other);
+                self.error(
+                    Diagnostic::error(codes::BAD_SETTING, format!("`{name}` takes a function"))
+                        .label(at.unwrap_or(span), format!("this is {is}"))
+                        .secondary(span, "declared here"),
+                );
+                return self.bind(name, Binding::Val(Val::Poison));
+            }
+        };
+        if let Some((own, declared)) = params
+            && own != arity
+        {
+            self.error(
+                Diagnostic::error(
+                    codes::ARITY,
+                    format!("`{name}` is called with {arity} argument(s), and `{text}` takes {own}"),
+                )
+                .label(at.unwrap_or(span), format!("`{text}` takes {own}"))
+                .secondary(span, format!("called with {arity}"))
+                .secondary(declared, format!("`{text}` is declared here")),
+            );
+            return self.bind(name, Binding::Val(Val::Poison));
+        }
+        let ret = ret.and_then(|t| Some((self.elem_type(&t.name)?, t.span)));
+        if let Res::Local(local) = self.program.res(name) {
+            self.generic_fns.push(GenericFn { local, name: name.text.clone(), ret });
+        }
+        self.bind(name, Binding::Val(f));
+        self.k.binding.push(Bound {
+            name: name.to_string(),
+            kind: BoundKind::Function,
+            value: BoundValue::Function(text),
+            from,
+        });
+    }
+
+    // ---------------------------------------------------------------------------------------------------------- values
+
+    /// The last `--set` of that name.
+    fn setting(&self, name: &str) -> Option<String> {
+        self.settings.sets.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v.trim().to_string())
+    }
+
+    /// A value as written on the command line.
+    fn parse_value(&mut self, text: &str) -> Option<BoundValue> {
+        if let Some(t) = ElemType::from_name(text) {
+            return Some(BoundValue::Type(t));
+        }
+        match text {
+            "true" => return Some(BoundValue::Bool(true)),
+            "false" => return Some(BoundValue::Bool(false)),
+            _ => {}
+        }
+        if let Some(v) = parse_int(text) {
+            return Some(BoundValue::Int(v));
+        }
+        if text.contains('.')
+            && let Ok(v) = text.parse::<f64>()
+        {
+            return Some(BoundValue::Float(v));
+        }
+        let c = self.program.consts.iter().position(|c| c.name.as_str() == text)?;
+        let id = crate::front::ConstId(c as u32);
+        match &self.program.constant(id).value {
+            ast::ConstValue::Scalar(e) => bound_value(&self.expr(e, None)),
+            ast::ConstValue::List { .. } => None,
+        }
+    }
+
+    /// A function by its (perhaps dotted) name.
+    fn function_named(&self, text: &str) -> Option<Val> {
+        let last = text.rsplit('.').next()?;
+        // The root file's own come before those it imports.
+        let of = |f: &&ast::Function| f.name.as_str() == last;
+        let found = self.program.fns.iter().position(|f| of(&f) && f.span.file == self.program.root);
+        let found = found.or_else(|| self.program.fns.iter().position(|f| of(&f)));
+        if let Some(n) = found {
+            return Some(Val::Function(crate::front::FnId(n as u32)));
+        }
+        None
+    }
+
+    fn atom(&mut self, a: &Atom) -> Option<BoundValue> {
+        match &a.kind {
+            AtomKind::Number(n) => Some(match n.value {
+                NumberValue::Int(v) => BoundValue::Int(i64::try_from(v).ok()?),
+                NumberValue::Float(v) => BoundValue::Float(v),
+            }),
+            AtomKind::Bool(b) => Some(BoundValue::Bool(*b)),
+            AtomKind::Path(p) => {
+                let v = self.name(p.last());
+                let bound = bound_value(&v);
+                if bound.is_none() && !v.is_poison() {
+                    self.wrong_kind(&v, a.span, "a type or a static number");
+                }
+                bound
+            }
+        }
+    }
+
+    /// A set that must be one value.
+    fn one_value(&mut self, s: &Set) -> Option<BoundValue> {
+        match &s.kind {
+            SetKind::One(a) => self.atom(a),
+            SetKind::Span { .. } => {
+                self.error(
+                    Diagnostic::error(codes::BAD_SETTING, "one value is wanted here")
+                        .label(s.span, "this is a range of values"),
+                );
+                None
+            }
+            SetKind::Error => None,
+        }
+    }
+
+    /// All values of alternatives, in order, as far as they can be listed.
+    fn set_values(&mut self, sets: &[Set]) -> Vec<BoundValue> {
+        let mut out = Vec::new();
+        for s in sets {
+            match &s.kind {
+                SetKind::One(a) => {
+                    if let AtomKind::Path(p) = &a.kind
+                        && let Res::FloatsOf(bits) = self.program.res(p.last())
+                    {
+                        for exponent in 1..bits {
+                            if let Some(t) = ElemType::small(exponent, bits - 1 - exponent) {
+                                out.push(BoundValue::Type(t));
+                            }
+                        }
+                        continue;
+                    }
+                    out.extend(self.atom(a));
+                }
+                SetKind::Span { lo, hi, step } => {
+                    let (l, h) = (self.atom(lo), self.atom(hi));
+                    let (Some(l), Some(h)) = (l, h) else { continue };
+                    let step = step.as_ref().map_or(1, |n| match n.value {
+                        NumberValue::Int(v) => i64::try_from(v).unwrap_or(0),
+                        NumberValue::Float(_) => 0,
+                    });
+                    match span_values(&l, &h, step) {
+                        Some(values) if !values.is_empty() => out.extend(values),
+                        _ => self.error(
+                            Diagnostic::error(codes::BAD_SET, "this is no set of values")
+                                .label(s.span, format!("from {l} to {h} by {step}"))
+                                .note("a set runs between two integers, or two integer types of one kind (`u1..=u8`), upwards"),
+                        ),
+                    }
+                }
+                SetKind::Error => {}
+            }
+        }
+        out
+    }
+
+    fn in_sets(&mut self, v: &BoundValue, sets: &[Set]) -> bool {
+        // Errors of the sets themselves have been reported when they were listed.
+        let before = self.diags.clone();
+        let values = self.set_values(sets);
+        self.diags = before;
+        values.contains(v) || values.is_empty()
+    }
+
+    // ------------------------------------------------------------------------------------------------------------ tune
+
+    fn tune_statements<'k>(&self, kernel: &'k ast::Kernel) -> Vec<(&'k [ast::Tune], &'k [ast::Expr])> {
+        let tunes = kernel.body.stmts.iter().filter_map(|s| match &s.kind {
+            StmtKind::Tune { entries, constraints } => Some((&entries[..], &constraints[..])),
+            _ => None,
+        });
+        tunes.collect()
+    }
+
+    fn tune_params(&mut self, kernel: &ast::Kernel) -> Vec<TuneParam> {
+        let mut params = Vec::new();
+        for (entries, _) in self.tune_statements(kernel) {
+            for t in entries {
+                let values = match &t.choices {
+                    TuneChoices::Set(s) => self.set_values(std::slice::from_ref(s)),
+                    TuneChoices::List(list) => {
+                        let mut values = Vec::new();
+                        for e in list {
+                            let v = self.expr(e, None);
+                            match bound_value(&v) {
+                                Some(v) => values.push(v),
+                                None if v.is_poison() => {}
+                                None => self.not_static("a value of a tune parameter", e.span),
+                            }
+                        }
+                        values
+                    }
+                };
+                let local = match self.program.res(&t.name) {
+                    Res::Local(l) => Some(l),
+                    _ => None,
+                };
+                if values.is_empty() && !self.diags.has_errors() {
+                    self.error(
+                        Diagnostic::error(
+                            codes::BAD_SET,
+                            format!("`{}` has no values to choose from", t.name),
+                        )
+                        .label(t.span, "an empty set"),
+                    );
+                }
+                params.push(TuneParam { name: t.name.clone(), local, values });
+            }
+        }
+        params
+    }
+
+    /// Binds every tune parameter: what is fixed first, the rest by the first legal combination.
+    pub(super) fn bind_tune(&mut self, kernel: &ast::Kernel) {
+        let params = self.tune_params(kernel);
+        let mut fixed = Vec::new();
+        for p in &params {
+            fixed.push(self.fixed_tune(p));
+        }
+        let choices: Vec<Vec<BoundValue>> = params
+            .iter()
+            .zip(&fixed)
+            .map(|(p, f)| f.as_ref().map_or_else(|| p.values.clone(), |(v, _)| vec![v.clone()]))
+            .collect();
+        let constraints: Vec<&ast::Expr> =
+            self.tune_statements(kernel).iter().flat_map(|(_, c)| c.iter()).collect();
+        let found = self.combinations(&params, &choices, &constraints, 1);
+        let combination = found.into_iter().next();
+        if combination.is_none() && !self.diags.has_errors() {
+            self.no_combination(&params, &choices, &constraints);
+        }
+        for (n, p) in params.iter().enumerate() {
+            let value = combination.as_ref().map(|c| c[n].clone()).or_else(|| choices[n].first().cloned());
+            let Some(value) = value else {
+                self.bind(&p.name, Binding::Val(Val::Poison));
+                continue;
+            };
+            let val = static_val(&value, Some(&p.name.text));
+            self.names.insert(p.name.text.clone(), (val.clone(), p.name.span));
+            self.bind(&p.name, Binding::Val(val));
+            self.tune_locals.extend(p.local.map(|l| (l, value.clone())));
+            let from = fixed[n].as_ref().map_or(ValueSource::Default, |(_, from)| *from);
+            self.k.binding.push(Bound { name: p.name.to_string(), kind: BoundKind::Tune, value, from });
+        }
+    }
+
+    fn fixed_tune(&mut self, p: &TuneParam) -> Option<(BoundValue, ValueSource)> {
+        if let Some(text) = self.setting(p.name.as_str()) {
+            let value = self.parse_value(&text);
+            return match value {
+                Some(v) if p.values.contains(&v) => Some((v, ValueSource::Set)),
+                _ => {
+                    self.error(
+                        Diagnostic::error(
+                            codes::BAD_SETTING,
+                            format!("`{} = {text}` is not among its values", p.name),
+                        )
+                        .label(p.name.span, "declared here")
+                        .help(format!(
+                            "`{}` is one of {}",
+                            p.name,
+                            value_list(&p.values)
+                        )),
+                    );
+                    None
+                }
+            };
+        }
+        if let Some((_, v, at)) = self.schedule_tune.iter().find(|(n, ..)| n == p.name.as_str()).cloned() {
+            let value = match v {
+                ScheduleValue::Int(v) => Some(BoundValue::Int(v)),
+                ScheduleValue::Bool(b) => Some(BoundValue::Bool(b)),
+                ScheduleValue::Name(n) => ElemType::from_name(&n).map(BoundValue::Type),
+                ScheduleValue::Tuple(_) => None,
+            };
+            return match value {
+                Some(v) if p.values.contains(&v) => Some((v, ValueSource::Schedule)),
+                _ => {
+                    self.error(
+                        Diagnostic::error(
+                            codes::BAD_SETTING,
+                            format!("this is not among the values of `{}`", p.name),
+                        )
+                        .label(at, "the schedule wants this")
+                        .secondary(p.name.span, "declared here")
+                        .help(format!(
+                            "`{}` is one of {}",
+                            p.name,
+                            value_list(&p.values)
+                        )),
+                    );
+                    None
+                }
+            };
+        }
+        let model = self.settings.model.iter().find(|(n, _)| n == p.name.as_str()).map(|(_, v)| v.clone());
+        model.filter(|v| p.values.contains(v)).map(|v| (v, ValueSource::Model))
+    }
+
+    /// Legal combinations, first values first, at most `limit`.
+    fn combinations(
+        &mut self,
+        params: &[TuneParam],
+        choices: &[Vec<BoundValue>],
+        constraints: &[&ast::Expr],
+        limit: usize,
+    ) -> Vec<Vec<BoundValue>> {
+        let mut out = Vec::new();
+        if choices.iter().any(Vec::is_empty) {
+            return out;
+        }
+        let mut at = vec![0usize; choices.len()];
+        for _ in 0..MAX_COMBINATIONS {
+            for (p, (c, n)) in params.iter().zip(choices.iter().zip(&at)) {
+                self.bind(&p.name, Binding::Val(static_val(&c[*n], Some(&p.name.text))));
+            }
+            if constraints.iter().all(|c| self.constraint_holds(c)) {
+                out.push(choices.iter().zip(&at).map(|(c, n)| c[*n].clone()).collect());
+                if out.len() >= limit {
+                    break;
+                }
+            }
+            // The last parameter turns fastest.
+            let mut digit = at.len();
+            loop {
+                if digit == 0 {
+                    return out;
+                }
+                digit -= 1;
+                at[digit] += 1;
+                if at[digit] < choices[digit].len() {
+                    break;
+                }
+                at[digit] = 0;
+            }
+        }
+        out
+    }
+
+    fn constraint_holds(&mut self, c: &ast::Expr) -> bool {
+        match self.expr(c, Some(ElemType::Bool)) {
+            Val::Static(s) => s.as_bool().unwrap_or(false),
+            Val::Poison => true,
+            _ => {
+                self.not_static("a constraint of tune parameters", c.span);
+                true
+            }
+        }
+    }
+
+    fn no_combination(
+        &mut self,
+        params: &[TuneParam],
+        choices: &[Vec<BoundValue>],
+        constraints: &[&ast::Expr],
+    ) {
+        let mut d = Diagnostic::error(
+            codes::CONSTRAINT,
+            "no combination of tune parameters satisfies the constraints",
+        );
+        for c in constraints {
+            d = d.label(c.span, "must hold");
+        }
+        for (p, c) in params.iter().zip(choices) {
+            d = d.note(format!(
+                "{} is {}",
+                p.name,
+                if c.len() == 1 { c[0].to_string() } else { format!("one of {}", value_list(c)) }
+            ));
+        }
+        self.error(d);
+    }
+
+    /// All legal combinations under the settings.
+    pub(super) fn tune_combinations(&mut self, target: &Target, limit: usize) -> Vec<Tuning> {
+        let kernel = self.program.kernel(target.kernel);
+        self.bind_generics(target);
+        self.header(kernel);
+        let params = self.tune_params(kernel);
+        let mut choices = Vec::new();
+        for p in &params {
+            let set = self.setting(p.name.as_str()).is_some();
+            let fixed = if set { self.fixed_tune(p) } else { None };
+            choices.push(fixed.map_or_else(|| p.values.clone(), |(v, _)| vec![v]));
+        }
+        let constraints: Vec<&ast::Expr> =
+            self.tune_statements(kernel).iter().flat_map(|(_, c)| c.iter()).collect();
+        let found = self.combinations(&params, &choices, &constraints, limit);
+        found
+            .into_iter()
+            .map(|c| params.iter().zip(c).map(|(p, v)| (p.name.to_string(), v)).collect())
+            .collect()
+    }
+
+    /// For `check`: the other alternatives of type parameters, as settings.
+    pub(super) fn type_alternatives(&mut self, target: &Target) -> Vec<(String, String)> {
+        let before = self.diags.clone();
+        let kernel = self.program.kernel(target.kernel);
+        let mut out = Vec::new();
+        for g in &kernel.generics {
+            let Generic::Value { name, alternatives, .. } = g else { continue };
+            let fixed = target
+                .instances
+                .iter()
+                .any(|i| self.program.instance(*i).settings.iter().any(|s| s.name.text == name.text));
+            let own = self.k.bound(name.as_str()).map(|b| b.value.clone());
+            if fixed {
+                continue;
+            }
+            for v in self.set_values(alternatives).into_iter().take(16) {
+                if matches!(v, BoundValue::Type(_)) && own.as_ref() != Some(&v) {
+                    out.push((name.to_string(), v.to_string()));
+                }
+            }
+        }
+        self.diags = before;
+        out
+    }
+}
+
+/// What a value means in expressions.
+fn static_val(v: &BoundValue, dim: Option<&ast::Symbol>) -> Val {
+    match v {
+        BoundValue::Type(t) => Val::Type(*t),
+        BoundValue::Int(v) => Val::Static(Static { dim: dim.cloned(), ..Static::int(*v) }),
+        BoundValue::Bool(b) => Val::Static(Static::free(Const::Bool(*b))),
+        BoundValue::Float(f) => Val::Static(Static::free(Const::Float(*f))),
+        BoundValue::Function(_) => Val::Poison,
+    }
+}
+
+fn bound_value(v: &Val) -> Option<BoundValue> {
+    match v {
+        Val::Type(t) => Some(BoundValue::Type(*t)),
+        Val::Static(s) => Some(match s.value {
+            Const::Int(v) => BoundValue::Int(i64::try_from(v).ok()?),
+            Const::Bool(b) => BoundValue::Bool(b),
+            Const::Float(f) => BoundValue::Float(f),
+        }),
+        _ => None,
+    }
+}
+
+/// `lo, lo + step, … ≤ hi` of integers, or of the widths of one kind of integer type.
+fn span_values(lo: &BoundValue, hi: &BoundValue, step: i64) -> Option<Vec<BoundValue>> {
+    if step < 1 {
+        return None;
+    }
+    let (l, h, make): (i64, i64, fn(i64) -> Option<BoundValue>) = match (lo, hi) {
+        (BoundValue::Int(l), BoundValue::Int(h)) => (*l, *h, |v| Some(BoundValue::Int(v))),
+        (BoundValue::Type(l), BoundValue::Type(h)) => {
+            let letter = |t: &ElemType| match t {
+                ElemType::Int(_) => Some('i'),
+                ElemType::Uint(_) => Some('u'),
+                ElemType::Bipolar(_) => Some('b'),
+                _ => None,
+            };
+            let kind = letter(l).filter(|k| letter(h) == Some(*k))?;
+            let make: fn(i64) -> Option<BoundValue> = match kind {
+                'i' => |v| ElemType::from_name(&format!("i{v}")).map(BoundValue::Type),
+                'u' => |v| ElemType::from_name(&format!("u{v}")).map(BoundValue::Type),
+                _ => |v| ElemType::from_name(&format!("b{v}")).map(BoundValue::Type),
+            };
+            (l.bits().into(), h.bits().into(), make)
+        }
+        _ => return None,
+    };
+    if h < l || (h.checked_sub(l)?) / step >= MAX_VALUES {
+        return None;
+    }
+    let mut out = Vec::new();
+    let mut v = l;
+    while v <= h {
+        out.extend(make(v));
+        v = v.checked_add(step)?;
+    }
+    Some(out)
+}
+
+fn parse_int(text: &str) -> Option<i64> {
+    let clean: String = text.chars().filter(|c| *c != '_').collect();
+    let (negative, digits) = match clean.strip_prefix('-') {
+        Some(d) => (true, d),
+        None => (false, clean.as_str()),
+    };
+    let v = if let Some(hex) = digits.strip_prefix("0x") {
+        i64::from_str_radix(hex, 16).ok()?
+    } else if let Some(bin) = digits.strip_prefix("0b") {
+        i64::from_str_radix(bin, 2).ok()?
+    } else {
+        digits.parse().ok()?
+    };
+    if negative { v.checked_neg() } else { Some(v) }
+}
+
+fn value_list(values: &[BoundValue]) -> String {
+    let shown: Vec<String> = values.iter().take(12).map(|v| format!("`{v}`")).collect();
+    let more = if values.len() > 12 { format!(", … ({} in all)", values.len()) } else { String::new() };
+    format!("{}{more}", shown.join(", "))
+}
