@@ -16,14 +16,17 @@
 //! [`layout`] is pure mathematics that depends on nothing else; [`numeric`] is the exact arithmetic of small number formats;
 //! [`diagnostics`] is how every error reaches a person.
 
+pub mod artifact;
 pub mod diagnostics;
 pub mod elaborate;
 pub mod front;
 pub mod layout;
 pub mod numeric;
+pub mod passes;
 pub mod plan;
 pub mod ptx;
 pub mod scheduled;
 pub mod sync;
+pub mod target;
 pub mod tile;
 pub mod warp;

@@ -1,1 +1,65 @@
-//! T1 to T2.
+//! Planning: T1 to T2. Which matrix instructions, who copies what and how, which layouts, which buffers and channels, and the place
+//! of every op in its loop's pipeline.
+//!
+//! | file | decides |
+//! | --- | --- |
+//! | [`contraction`] | what the loop computes |
+//! | [`access`], [`cover`] | how tensors are subscripted, and that lanes stay inside |
+//! | [`knobs`] | warps, stages, raster: from the schedule, completed by rules, within the budgets |
+//! | [`model`] | tune parameters, where nothing else does |
+//! | [`fragments`] | register layouts: anchors of the matrix instructions |
+//! | [`shared`] | copies and the shared-memory layout that suits every accessor |
+//! | [`build`] | the pipeline |
+//! | [`epilogue`], [`elementwise`] | what follows the loop |
+//! | [`refuse`] | how a program or schedule is refused |
+
+pub mod access;
+pub mod build;
+pub mod contraction;
+pub mod cover;
+pub mod elementwise;
+pub mod epilogue;
+pub mod fragments;
+pub mod knobs;
+pub mod refuse;
+pub mod shared;
+
+pub use refuse::{Refusal, RefusalKind};
+
+use crate::artifact::ScheduleItem;
+use crate::scheduled::ir::{Module, Variant};
+use crate::target::Target;
+use crate::tile::ir as t1;
+
+/// A planned kernel: one fused module per variant, and the schedule that they share.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    pub modules: Vec<Module>,
+    pub schedule: Vec<ScheduleItem>,
+}
+
+/// Plans every variant of a kernel.
+pub fn plan(kernel: &t1::Kernel, target: Target) -> Result<Planned, Refusal> {
+    let Some(c) = contraction::find(kernel)? else {
+        return Err(Refusal::construct(kernel.span, "a kernel without a contraction loop"));
+    };
+    if kernel.grid_when.is_some() {
+        return Err(Refusal::construct(kernel.span, "`grid … when`"));
+    }
+    for operand in [&c.a, &c.b] {
+        let span = kernel.loop_(c.loop_id).span;
+        cover::check(kernel, operand.tensor, &operand.ix, span)?;
+    }
+    let problem = knobs::Problem {
+        bm: kernel.axis(c.m).extent,
+        bn: kernel.axis(c.n).extent,
+        bk: kernel.axis(c.k).extent,
+        elem_bytes: 2,
+    };
+    let knobs = knobs::read(kernel, &kernel.loop_(c.loop_id).name, problem, target)?;
+    let modules = Variant::ALL
+        .into_iter()
+        .map(|variant| build::build(kernel, &c, &knobs, problem, variant, target))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Planned { modules, schedule: knobs.items })
+}

@@ -29,6 +29,7 @@ mod builder;
 mod module;
 pub mod op;
 mod operand;
+pub mod select;
 mod target;
 mod types;
 

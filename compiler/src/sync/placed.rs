@@ -1,5 +1,7 @@
 //! What derivation gives back: synchronising operations, where they stand, and which obligations each discharges.
 
+use std::fmt;
+
 use super::model::{ChannelId, Class, GapId, Program, RoleId};
 use super::obligation::Obligation;
 use super::proof::Proof;
@@ -33,6 +35,33 @@ pub enum SyncOp {
     ArriveFull { channel: ChannelId, ring: i32 },
     /// This role has finished with entry `counter + ring`: one elected arrive per instance on empty.
     ArriveEmpty { channel: ChannelId, ring: i32 },
+}
+
+impl fmt::Display for SyncOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SyncOp::WaitGroup { class, newest } => {
+                let class = match class {
+                    Class::CpAsync => "cp.async",
+                    Class::Wgmma => "wgmma",
+                    Class::BulkRead => "bulk.read",
+                    Class::BulkWrite => "bulk",
+                };
+                write!(f, "wait_group {class} {newest}")
+            }
+            SyncOp::FenceProxyAsync => f.write_str("fence.proxy.async"),
+            SyncOp::WgmmaFence => f.write_str("wgmma.fence"),
+            SyncOp::BarWarp => f.write_str("bar.warp"),
+            SyncOp::Bar { id, threads, .. } => write!(f, "bar {id}, {threads}"),
+            SyncOp::WaitFull { channel, ring } => write!(f, "wait full {} ring {ring}", channel.0),
+            SyncOp::WaitEmpty { channel, ring } => write!(f, "wait empty {} ring {ring}", channel.0),
+            SyncOp::ExpectTx { channel, ring, bytes } => {
+                write!(f, "expect {bytes} B on {} ring {ring}", channel.0)
+            }
+            SyncOp::ArriveFull { channel, ring } => write!(f, "arrive full {} ring {ring}", channel.0),
+            SyncOp::ArriveEmpty { channel, ring } => write!(f, "arrive empty {} ring {ring}", channel.0),
+        }
+    }
 }
 
 /// A synchronising operation with its place and its reasons.

@@ -1,1 +1,22 @@
-//! T3, the warp level.
+//! T3, the warp level: what one thread does. Registers, addresses, predicates; structured control flow; synchronisation with its reasons.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | [`ir`] | the data structure |
+//! | [`build`] | the builder |
+//! | [`lower`] | T2 to T3, in order |
+//! | [`scalars`] | parameters, strides, the block's place in the grid |
+//! | [`tilemap`], [`address`] | layouts as thread columns and register constants; addresses from them |
+//! | [`copies`] | copies to shared memory, fragments, matrix instructions |
+//! | [`elements`] | what follows the loop |
+//! | [`print`] | the text of `--emit warp` |
+
+pub mod address;
+pub mod build;
+pub mod copies;
+pub mod elements;
+pub mod ir;
+pub mod lower;
+pub mod print;
+pub mod scalars;
+pub mod tilemap;

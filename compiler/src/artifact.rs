@@ -1,0 +1,179 @@
+//! What a compilation yields: PTX, and everything a launch needs to know about it.
+
+use crate::ptx;
+use crate::target::Target;
+use crate::tile::ir as t1;
+use crate::tile::launch::LaunchExpr;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// A compiled kernel.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The bound tile-level kernel: parameters, dimensions, promises and the meaning to check against.
+    pub kernel: t1::Kernel,
+    pub target: Target,
+    /// The text that ships.
+    pub ptx: String,
+    /// The same, typed.
+    pub module: ptx::Module,
+    pub meta: Meta,
+    /// T2 and T3 as text, where they were asked for.
+    pub dumps: Dumps,
+    /// Wall time per pass, in order.
+    pub timings: Vec<(&'static str, Duration)>,
+}
+
+/// Levels as text; filled when [`crate::Options::dumps`] asks.
+#[derive(Clone, Debug, Default)]
+pub struct Dumps {
+    pub tile: String,
+    pub scheduled: String,
+    pub warp: String,
+}
+
+/// The launch side of a compiled kernel; `--emit meta` prints it as JSON.
+#[derive(Clone, Debug)]
+pub struct Meta {
+    pub kernel: String,
+    pub target: Target,
+    /// Path and value of every schedule item in force, tune parameters included.
+    pub schedule: Vec<ScheduleItem>,
+    /// In order; each is one grid.
+    pub launches: Vec<LaunchPlan>,
+}
+
+/// One schedule item as `--set` and `schedule` blocks spell it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleItem {
+    pub path: String,
+    pub value: String,
+    pub chosen_by: ChosenBy,
+}
+
+/// Where a value came from, strongest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChosenBy {
+    Set,
+    Schedule,
+    Cache,
+    Model,
+    Default,
+}
+
+impl ChosenBy {
+    pub fn name(self) -> &'static str {
+        match self {
+            ChosenBy::Set => "set",
+            ChosenBy::Schedule => "schedule",
+            ChosenBy::Cache => "cache",
+            ChosenBy::Model => "model",
+            ChosenBy::Default => "default",
+        }
+    }
+}
+
+/// One grid launch: the first variant whose guards hold is taken.
+#[derive(Clone, Debug)]
+pub struct LaunchPlan {
+    pub workspace_bytes: u64,
+    pub variants: Vec<VariantMeta>,
+}
+
+#[derive(Clone, Debug)]
+pub struct VariantMeta {
+    /// `wide`, `mid` or `any`.
+    pub name: &'static str,
+    pub guards: Vec<Guard>,
+    /// Name of the PTX entry.
+    pub entry: String,
+    pub grid: GridRule,
+    pub block: [u32; 3],
+    pub cluster: [u32; 3],
+    /// Dynamic shared memory.
+    pub shared_bytes: u32,
+    /// In the order of the PTX parameters.
+    pub params: Vec<ParamSlot>,
+    /// Every synchronisation op that was emitted, in words.
+    pub sync: Vec<String>,
+}
+
+/// A fact that must hold for a variant: the tensor's base address, and the byte distance between rows (every stride but the
+/// last dimension's), are multiples of `bytes`. An axis of extent 1 asks nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    pub tensor: t1::TensorId,
+    pub bytes: u32,
+}
+
+/// Blocks along x: the product of `ceil(extent / by)`; an empty range launches nothing. y and z are 1.
+#[derive(Clone, Debug)]
+pub struct GridRule {
+    pub ranges: Vec<GridRange>,
+}
+
+#[derive(Clone, Debug)]
+pub struct GridRange {
+    pub name: String,
+    pub extent: LaunchExpr,
+    /// As written.
+    pub text: String,
+    pub by: u32,
+}
+
+/// What one PTX parameter holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ParamSlot {
+    /// The tensor's address (u64).
+    Pointer(t1::TensorId),
+    /// A dimension (u32; the launch checks that it fits 31 bits).
+    Dim(t1::DimId),
+    /// A stride in elements (u64) of a tensor's dimension.
+    Stride(t1::TensorId, usize),
+    /// A scalar parameter in its own type.
+    Scalar(t1::ScalarId),
+}
+
+impl Meta {
+    /// The JSON of `--emit meta`.
+    pub fn to_json(&self, kernel: &t1::Kernel) -> Value {
+        let chosen: serde_json::Map<String, Value> =
+            self.schedule.iter().map(|i| (i.path.clone(), json!(i.chosen_by.name()))).collect();
+        let schedule: serde_json::Map<String, Value> =
+            self.schedule.iter().map(|i| (i.path.clone(), json!(i.value))).collect();
+        json!({
+            "kernel": self.kernel,
+            "target": self.target.name(),
+            "schedule": schedule,
+            "chosen_by": chosen,
+            "launches": self.launches.iter().map(|l| json!({
+                "workspace": l.workspace_bytes,
+                "variants": l.variants.iter().map(|v| v.to_json(kernel)).collect::<Vec<_>>(),
+            })).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl VariantMeta {
+    fn to_json(&self, kernel: &t1::Kernel) -> Value {
+        let tensor = |t: &t1::TensorId| kernel.tensor(*t).name.clone();
+        json!({
+            "name": self.name,
+            "guard": self.guards.iter().map(|g| json!({"tensor": tensor(&g.tensor), "base_and_row_stride_multiple_of": g.bytes})).collect::<Vec<_>>(),
+            "entry": self.entry,
+            "grid": self.grid.ranges.iter().map(|r| format!("cdiv({}, {})", r.text, r.by)).collect::<Vec<_>>().join(" * "),
+            "block": self.block,
+            "cluster": self.cluster,
+            "shared_bytes": self.shared_bytes,
+            "params": self.params.iter().map(|p| match p {
+                ParamSlot::Pointer(t) => json!({"pointer": tensor(t)}),
+                ParamSlot::Dim(d) => json!({"dim": kernel.dim(*d).name, "type": "u32"}),
+                ParamSlot::Stride(t, axis) => json!({"stride": tensor(t), "axis": axis, "type": "u64"}),
+                ParamSlot::Scalar(s) => json!({"scalar": kernel.scalar(*s).name, "type": kernel.scalar(*s).elem.to_string()}),
+            }).collect::<Vec<_>>(),
+            "tensor_maps": [],
+            "packed": [],
+            "sync": self.sync,
+        })
+    }
+}

@@ -1,0 +1,209 @@
+//! The driver: runs the passes of [`crate::passes`] in order.
+
+use crate::artifact::{Compiled, Dumps, Guard, LaunchPlan, Meta, ScheduleItem, VariantMeta};
+use crate::diagnostics::{Diagnostic, Diagnostics, SourceMap, codes};
+use crate::elaborate::{self, Settings};
+use crate::front::{self, Program, SourceProvider};
+use crate::passes::{Pass, Timer};
+use crate::plan::{self, Refusal, RefusalKind};
+use crate::scheduled::{self, ir::Module};
+use crate::target::Target;
+use crate::tile::ir as t1;
+use crate::{ptx, warp};
+use std::fmt::Write;
+
+/// What to compile, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The kernel or instance; without it the one that [`default_kernel`] finds.
+    pub kernel: Option<String>,
+    pub target: Target,
+    /// `--set`, `--dim` and what is known of the launch. Its `target` is filled in from here.
+    pub settings: Settings,
+    /// Keep every level as text.
+    pub dumps: bool,
+    /// Run the verifiers after each pass; a violation is a compiler bug and reported as such.
+    pub verify: bool,
+}
+
+impl Options {
+    pub fn new(target: Target) -> Options {
+        Options { kernel: None, target, settings: Settings::default(), dumps: false, verify: cfg!(debug_assertions) }
+    }
+}
+
+/// Compiles one kernel of `root`. With errors, the diagnostics say why; files read are added to `sources` for rendering.
+pub fn compile(
+    sources: &mut SourceMap,
+    provider: &dyn SourceProvider,
+    root: &str,
+    options: &Options,
+) -> Result<Compiled, Diagnostics> {
+    let mut timer = Timer::default();
+    let (program, diagnostics) = timer.time(Pass::Load, || front::load(sources, provider, root));
+    if diagnostics.has_errors() {
+        return Err(diagnostics);
+    }
+    compile_program(sources, &program, root, options, timer)
+}
+
+/// The kernel that a command means without `--kernel`: the one named like the file, else the only one.
+pub fn default_kernel(program: &Program, root: &str) -> Result<String, Diagnostics> {
+    let names = elaborate::kernel_names(program);
+    let stem = root.rsplit(['/', '\\']).next().unwrap_or(root).trim_end_matches(".tw");
+    if let Some(name) = names.iter().find(|n| *n == stem) {
+        return Ok(name.clone());
+    }
+    match &names[..] {
+        [one] => Ok(one.clone()),
+        [] => Err(one_error(Diagnostic::error(codes::NO_KERNEL, format!("{root} has no kernel")))),
+        many => Err(one_error(
+            Diagnostic::error(codes::NO_KERNEL, format!("{root} has {} kernels and none is named `{stem}`", many.len()))
+                .help(format!("choose one with --kernel: {}", many.join(", "))),
+        )),
+    }
+}
+
+fn one_error(d: Diagnostic) -> Diagnostics {
+    let mut all = Diagnostics::default();
+    all.push(d);
+    all
+}
+
+/// Compiles one kernel of a program that is loaded.
+pub fn compile_program(
+    sources: &SourceMap,
+    program: &Program,
+    root: &str,
+    options: &Options,
+    mut timer: Timer,
+) -> Result<Compiled, Diagnostics> {
+    let name = match &options.kernel {
+        Some(name) => name.clone(),
+        None => default_kernel(program, root)?,
+    };
+    let mut settings = options.settings.clone();
+    settings.target = Some(options.target.name().into());
+    let kernel = timer.time(Pass::Elaborate, || plan::model::elaborate(program, &name, settings, options.target))?;
+    let refused = |r: Refusal| one_error(refusal(r, &kernel));
+
+    let planned = timer.time(Pass::Plan, || plan::plan(&kernel, options.target)).map_err(refused)?;
+    check(options, "plan", &planned.modules)?;
+    let expanded: Vec<Module> =
+        timer.time(Pass::Expand, || planned.modules.iter().cloned().map(scheduled::expand::expand).collect());
+    check(options, "expand", &expanded)?;
+    let synced = timer
+        .time(Pass::Synchronise, || {
+            expanded.into_iter().map(scheduled::synchronise::synchronise).collect::<Result<Vec<Module>, _>>()
+        })
+        .map_err(|e| one_error(bug(format!("synchronisation: {e}"))))?;
+    let lowered = timer
+        .time(Pass::Lower, || {
+            synced
+                .iter()
+                .map(|m| warp::lower::lower(&kernel, m, &format!("{}_{}", kernel.name, m.variant.name())))
+                .collect::<Result<Vec<_>, _>>()
+        })
+        .map_err(refused)?;
+    let module = timer.time(Pass::Select, || {
+        let entries: Vec<&warp::ir::Kernel> = lowered.iter().map(|l| &l.kernel).collect();
+        ptx::select::select(&entries, options.target, sources)
+    });
+    let text = timer.time(Pass::Print, || ptx::print(&module));
+
+    let mut dumps = Dumps::default();
+    if options.dumps {
+        dumps.tile = crate::tile::print::print(&kernel);
+        for m in planned.modules.iter().chain(&synced) {
+            dumps.scheduled += &scheduled::print::print(m, &kernel);
+            dumps.scheduled.push('\n');
+        }
+        for l in &lowered {
+            let _ = writeln!(dumps.warp, "{}", warp::print::print(&l.kernel));
+        }
+    }
+    let variants = synced.iter().zip(lowered).map(|(m, l)| variant(&kernel, m, l)).collect();
+    let meta = Meta {
+        kernel: kernel.name.clone(),
+        target: options.target,
+        schedule: schedule(&kernel, planned.schedule),
+        launches: vec![LaunchPlan { workspace_bytes: 0, variants }],
+    };
+    Ok(Compiled { kernel, target: options.target, ptx: text, module, meta, dumps, timings: timer.finish() })
+}
+
+fn check(options: &Options, pass: &str, modules: &[Module]) -> Result<(), Diagnostics> {
+    if !options.verify {
+        return Ok(());
+    }
+    for m in modules {
+        let errors = scheduled::verify::verify(m);
+        if !errors.is_empty() {
+            return Err(one_error(bug(format!("after {pass}, variant {}: {}", m.variant.name(), errors.join("; ")))));
+        }
+    }
+    Ok(())
+}
+
+/// A diagnostic that says that the fault is the compiler's.
+fn bug(what: String) -> Diagnostic {
+    Diagnostic::error(codes::INTERNAL, format!("the compiler broke one of its own rules: {what}"))
+        .note("this is a bug of the compiler, not of the program; please report it with the file and the command line")
+}
+
+fn refusal(r: Refusal, kernel: &t1::Kernel) -> Diagnostic {
+    let code = match r.kind {
+        RefusalKind::NotLowered => codes::NOT_LOWERED,
+        RefusalKind::Schedule => codes::IMPOSSIBLE_SCHEDULE,
+    };
+    let span = if r.span == crate::diagnostics::Span::default() { kernel.span } else { r.span };
+    let mut d = Diagnostic::error(code, r.message).label(span, "");
+    for note in r.notes {
+        d = d.note(note);
+    }
+    match r.help {
+        Some(help) => d.help(help),
+        None => d,
+    }
+}
+
+/// Tune parameters and generics first, then what the planner settled.
+fn schedule(kernel: &t1::Kernel, planned: Vec<ScheduleItem>) -> Vec<ScheduleItem> {
+    let bound = kernel.binding.iter().map(|b| ScheduleItem {
+        path: b.name.clone(),
+        value: match &b.value {
+            t1::BoundValue::Type(t) => t.to_string(),
+            t1::BoundValue::Int(i) => i.to_string(),
+            t1::BoundValue::Bool(b) => b.to_string(),
+            t1::BoundValue::Float(f) => f.to_string(),
+            t1::BoundValue::Function(f) => f.clone(),
+        },
+        chosen_by: plan::knobs::chosen_by(b.from),
+    });
+    bound.chain(planned).collect()
+}
+
+fn variant(kernel: &t1::Kernel, m: &Module, l: warp::lower::Lowered) -> VariantMeta {
+    let guards = kernel
+        .params
+        .iter()
+        .filter_map(|p| match p {
+            t1::Param::Tensor(t) => {
+                let bytes = m.variant.alignment((kernel.tensor(*t).elem.bits() / 8).max(1));
+                Some(Guard { tensor: *t, bytes })
+            }
+            t1::Param::Scalar(_) => None,
+        })
+        .collect();
+    VariantMeta {
+        name: m.variant.name(),
+        guards,
+        entry: l.kernel.entry.clone(),
+        grid: l.grid,
+        block: [l.kernel.threads, 1, 1],
+        cluster: [1, 1, 1],
+        shared_bytes: l.kernel.shared_bytes,
+        params: l.params,
+        sync: scheduled::ir::sync_ops(&m.body),
+    }
+}

@@ -1,0 +1,224 @@
+//! T1 to fused T2: macro-ops, access plans, layouts, buffers, channels and the place of every op in the pipeline.
+//!
+//! The pipeline of a contraction with S slots and a tile of k depth cut into n slices of 16 (`kk`):
+//! ```text
+//! acquire, copy.in A, copy.in B, commit      stage 0      as soon as the step's first fragments are on their way
+//! wait, load slice 0                         stage S-2    at the end of a step, for the next one: its latency hides behind
+//!                                                         the last slice's matrix instructions
+//! load slice kk, mma slice kk - 1            stage S-1    one slice ahead, through the step
+//! release                                    stage S-1
+//! ```
+//! So every fragment has one copy, each step needs one wait and one barrier, and both stand where nobody waits long.
+
+use super::contraction::{Contraction, Operand};
+use super::epilogue;
+use super::fragments::Tiling;
+use super::knobs::{Knobs, Problem};
+use super::refuse::Refusal;
+use super::shared;
+use crate::diagnostics::Span;
+use crate::scheduled::ir::*;
+use crate::target::Target;
+use crate::tile::ir as t1;
+
+/// The fused module of one variant.
+pub fn build(
+    kernel: &t1::Kernel,
+    c: &Contraction,
+    knobs: &Knobs,
+    p: Problem,
+    variant: Variant,
+    target: Target,
+) -> Result<Module, Refusal> {
+    let Problem { bm, bn, bk, .. } = p;
+    let (wm, wn) = knobs.warps_for(variant, p);
+    let tiling = Tiling { bm, bn, bk, wm, wn };
+    let role = RoleId(0);
+    let warps = wm * wn;
+    let mut module = Module {
+        name: kernel.name.clone(),
+        variant,
+        form: Form::Fused,
+        roles: vec![Role {
+            name: "math".into(),
+            instances: 1,
+            warps,
+            registers: target.register_limit().min(target.registers_per_sm() / (warps * 32) / 8 * 8),
+            active: Active::All,
+        }],
+        buffers: Vec::new(),
+        channels: Vec::new(),
+        values: Vec::new(),
+        body: Vec::new(),
+        raster: Raster { group: knobs.raster },
+        shared_bytes: 0,
+    };
+    let a = shared::buffer(&mut module, "A", &c.a, &tiling, true, knobs.stages, variant)?;
+    let b = shared::buffer(&mut module, "B", &c.b, &tiling, false, knobs.stages, variant)?;
+    let chan = ChanId(0);
+    let bytes = module.buffers.iter().map(|b| b.slot_bytes).sum();
+    module.channels.push(Channel {
+        name: "ab".into(),
+        bufs: vec![a.buf, b.buf],
+        slots: knobs.stages,
+        from: role,
+        to: vec![role],
+        bytes,
+    });
+    let mut p = Pipeline { kernel, c, tiling, chan, role, stages: knobs.stages, module, ops: Vec::new() };
+    p.run(&a, &b)?;
+    let mut module = p.module;
+    epilogue::build(kernel, c, &tiling, variant, role, &mut module)?;
+    Ok(module)
+}
+
+struct Pipeline<'a> {
+    kernel: &'a t1::Kernel,
+    c: &'a Contraction,
+    tiling: Tiling,
+    chan: ChanId,
+    role: RoleId,
+    stages: u32,
+    module: Module,
+    ops: Vec<Node>,
+}
+
+impl Pipeline<'_> {
+    fn op(&mut self, kind: OpKind, result: Option<ValId>, stage: u32, order: u32, span: Span) {
+        let op = Op { role: self.role, kind, result, at: Some(At { stage, order }), iter: Iter::None, span };
+        self.ops.push(Node::Op(op));
+    }
+
+    fn tile(
+        &mut self,
+        elem: t1::ElemType,
+        axes: Vec<t1::AxisId>,
+        layout: crate::layout::Layout,
+        acc: bool,
+        name: String,
+    ) -> ValId {
+        self.module.new_value(ValKind::Tile { elem, axes, layout, acc }, name)
+    }
+
+    fn run(&mut self, a: &shared::Staged, b: &shared::Staged) -> Result<(), Refusal> {
+        let (c, l) = (self.c, self.kernel.loop_(self.c.loop_id));
+        let t = self.tiling;
+        let (last, slices) = (self.stages - 1, t.bk / 16);
+        let acc_layout = t.accumulator();
+        let acc_tile = |p: &mut Self, name: String| {
+            p.tile(t1::ElemType::F32, vec![c.m, c.n], acc_layout.clone(), true, name)
+        };
+        let init = acc_tile(self, format!("{}.0", c.name));
+        let span = l.span;
+        self.module.body.push(Node::Op(Op {
+            role: self.role,
+            kind: OpKind::AccNew { init: c.init },
+            result: Some(init),
+            at: None,
+            iter: Iter::None,
+            span,
+        }));
+        let param = acc_tile(self, c.name.clone());
+
+        // Order of the ops of a step: 0 fragments of slice 1, 1 copies, then slice by slice.
+        let slot = self.module.new_value(ValKind::Slot(self.chan), "s");
+        self.op(OpKind::Acquire { chan: self.chan }, Some(slot), 0, 1, span);
+        let tokens: Vec<ValId> = [(a, &c.a, "ta"), (b, &c.b, "tb")]
+            .into_iter()
+            .map(|(staged, operand, name)| self.copy(staged, operand, slot, name))
+            .collect();
+        self.op(OpKind::Commit { chan: self.chan, slot, after: tokens }, None, 0, 1, span);
+
+        let filled = self.module.new_value(ValKind::Slot(self.chan), "r");
+        // With a single slice the next step's fragments may only come after this step's matrix instructions.
+        let first_order = (2 * slices - 1).max(3);
+        self.op(OpKind::Wait { chan: self.chan }, Some(filled), last - 1, first_order, span);
+        let mut acc = param;
+        let mut fragments = Vec::new();
+        for kk in 0..slices {
+            let (stage, order) = if kk == 0 { (last - 1, first_order) } else { (last, 2 * (kk - 1)) };
+            let fa = self.load(a, &c.a, filled, kk, true, stage, order);
+            let fb = self.load(b, &c.b, filled, kk, false, stage, order);
+            fragments.push((fa, fb));
+        }
+        for (kk, (fa, fb)) in (0u32..).zip(fragments) {
+            let next = acc_tile(self, format!("{}.k{kk}", c.name));
+            let kind = OpKind::Mma { atom: MmaAtom::M16N8K16, a: fa, b: fb, acc };
+            // The copies (order 1) go out before the first matrix instructions; the last slice's come after the next step's fragments.
+            let order = match kk {
+                0 => 2,
+                _ if kk + 1 == slices => 2 * slices,
+                _ => 2 * kk + 1,
+            };
+            self.op(kind, Some(next), last, order, self.kernel.loop_(c.loop_id).span);
+            acc = next;
+        }
+        self.op(OpKind::Release { chan: self.chan, slot: filled }, None, last, (2 * slices).max(3), span);
+        let result = acc_tile(self, format!("{}.end", c.name));
+        let body = std::mem::take(&mut self.ops);
+        self.module.body.push(Node::Loop(Loop {
+            name: l.name.clone(),
+            axis: c.k,
+            lo: l.lo,
+            hi: l.hi,
+            by: t.bk,
+            carry: vec![Carry { init, param, next: acc, result }],
+            body,
+            ahead: 0,
+            unroll: self.stages,
+        }));
+        let get = self.tile(t1::ElemType::F32, vec![c.m, c.n], acc_layout, false, c.name.clone() + ".value");
+        self.module.body.push(Node::Op(Op {
+            role: self.role,
+            kind: OpKind::AccGet { acc: result },
+            result: Some(get),
+            at: None,
+            iter: Iter::None,
+            span,
+        }));
+        Ok(())
+    }
+
+    fn copy(&mut self, staged: &shared::Staged, operand: &Operand, slot: ValId, name: &str) -> ValId {
+        let class = match staged.plan {
+            CopyPlan::CpAsync { .. } => TokClass::CpAsync,
+            CopyPlan::LoadStore { .. } => TokClass::Immediate,
+        };
+        let token = self.module.new_value(ValKind::Tok(class), name);
+        let kind = OpKind::CopyIn {
+            slot,
+            buf: staged.buf,
+            tensor: operand.tensor,
+            ix: operand.ix.clone(),
+            plan: staged.plan,
+            map: staged.map.clone(),
+        };
+        self.op(kind, Some(token), 0, 1, self.kernel.tensor(operand.tensor).span);
+        token
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn load(
+        &mut self,
+        staged: &shared::Staged,
+        operand: &Operand,
+        slot: ValId,
+        kk: u32,
+        is_a: bool,
+        stage: u32,
+        order: u32,
+    ) -> ValId {
+        let layout = if is_a { self.tiling.a_fragment() } else { self.tiling.b_fragment() };
+        let name = format!("{}{kk}", if is_a { "fa" } else { "fb" });
+        let value = self.tile(operand.elem, vec![operand.outer, self.c.k], layout, false, name);
+        let kind = OpKind::Load {
+            slot,
+            buf: staged.buf,
+            at: kk * 16,
+            size: 16,
+            atom: LoadAtom::Ldmatrix { matrices: 4, trans: false },
+        };
+        self.op(kind, Some(value), stage, order, self.kernel.loop_(self.c.loop_id).span);
+        value
+    }
+}

@@ -1,0 +1,178 @@
+//! Finding the contraction: a loop over ranges that carries accumulators `acc += a @ b`.
+//!
+//! The planner asks for what it needs and nothing more: one loop in the kernel's body whose carried states are all declared sums
+//! of one product each, operands read straight from 16-bit float tensors. What stands before and after the loop is free.
+
+use super::access::{dim_of_axis, indices};
+use super::refuse::Refusal;
+use crate::scheduled::ir::Index;
+use crate::tile::ir as t1;
+
+/// One operand of the product.
+#[derive(Clone, Debug)]
+pub struct Operand {
+    pub name: String,
+    pub tensor: t1::TensorId,
+    pub elem: t1::ElemType,
+    pub ix: Vec<Index>,
+    /// The axis that the result keeps.
+    pub outer: t1::AxisId,
+    /// The tensor dimensions that the kept and the contracted axis subscript.
+    pub outer_dim: usize,
+    pub k_dim: usize,
+}
+
+/// `for k … { acc += a[m, k] @ b[n, k].T }`
+#[derive(Clone, Debug)]
+pub struct Contraction {
+    pub loop_id: t1::LoopId,
+    /// The T1 value after the loop.
+    pub result: t1::ValueId,
+    pub name: String,
+    pub a: Operand,
+    pub b: Operand,
+    pub m: t1::AxisId,
+    pub n: t1::AxisId,
+    pub k: t1::AxisId,
+    /// The constant that the accumulator starts from.
+    pub init: f64,
+}
+
+/// The contraction of a kernel, `None` if its body has no loop.
+pub fn find(kernel: &t1::Kernel) -> Result<Option<Contraction>, Refusal> {
+    let mut found = None;
+    for stmt in &kernel.body.stmts {
+        match stmt {
+            t1::Stmt::Let(_) | t1::Stmt::Write(_) => {}
+            t1::Stmt::For(id) if found.is_none() => found = Some(contraction(kernel, *id)?),
+            t1::Stmt::For(id) => {
+                return Err(Refusal::construct(kernel.loop_(*id).span, "a second loop in one kernel"));
+            }
+            t1::Stmt::If(id) => {
+                return Err(Refusal::construct(kernel.if_(*id).span, "`if` on a value known at launch"));
+            }
+            t1::Stmt::Atomic(a) => return Err(Refusal::construct(a.span, "`atomic`")),
+        }
+    }
+    Ok(found)
+}
+
+fn contraction(kernel: &t1::Kernel, id: t1::LoopId) -> Result<Contraction, Refusal> {
+    let l = kernel.loop_(id);
+    let Some(k) = l.axis else {
+        return Err(Refusal::construct(l.span, format!("the loop over single coordinates `{}`", l.name)));
+    };
+    if l.rev {
+        return Err(Refusal::construct(l.span, "a loop over `rev(…)`"));
+    }
+    if l.when.is_some() {
+        return Err(Refusal::construct(l.span, "a loop with `when`"));
+    }
+    for stmt in &l.body.stmts {
+        if !matches!(stmt, t1::Stmt::Let(_)) {
+            return Err(Refusal::construct(l.span, "a loop whose body writes, branches or loops"));
+        }
+    }
+    let [carried] = &l.carried[..] else {
+        return Err(Refusal::construct(
+            l.span,
+            format!("a loop that carries {} values instead of one", l.carried.len()),
+        ));
+    };
+    let sum = carried.kind == t1::CarryKind::Assoc(t1::Combine::Add);
+    let product = match kernel.value(carried.next).op {
+        t1::Op::Binary(t1::BinaryOp::Add, x, y) if sum && x == carried.param => Some(y),
+        t1::Op::Binary(t1::BinaryOp::Add, x, y) if sum && y == carried.param => Some(x),
+        _ => None,
+    };
+    let Some((a, b, contract, batch)) = product.and_then(|p| mma(kernel, p)) else {
+        return Err(Refusal::construct(carried.span, format!("the recurrence of `{}`", carried.name))
+            .note("a loop that carries `acc += a @ b` is lowered today"));
+    };
+    if !batch.is_empty() {
+        return Err(Refusal::construct(carried.span, "a product with batch axes inside one tile"));
+    }
+    if contract != k {
+        return Err(Refusal::construct(carried.span, "a product that does not contract the loop's range"));
+    }
+    let Some(init) = constant(kernel, carried.init) else {
+        return Err(Refusal::construct(
+            carried.span,
+            format!("`{}` starting from something else than a constant", carried.name),
+        ));
+    };
+    let a = operand(kernel, a, k)?;
+    let b = operand(kernel, b, k)?;
+    Ok(Contraction {
+        loop_id: id,
+        result: carried.result,
+        name: carried.name.clone(),
+        m: a.outer,
+        n: b.outer,
+        a,
+        b,
+        k,
+        init,
+    })
+}
+
+/// Strips reorderings: the order of axes is a matter of types, not of data.
+fn strip(kernel: &t1::Kernel, mut v: t1::ValueId) -> t1::ValueId {
+    while let t1::Op::Reorder(x) = kernel.value(v).op {
+        v = x;
+    }
+    v
+}
+
+fn mma(
+    kernel: &t1::Kernel,
+    v: t1::ValueId,
+) -> Option<(t1::ValueId, t1::ValueId, t1::AxisId, Vec<t1::AxisId>)> {
+    match &kernel.value(strip(kernel, v)).op {
+        t1::Op::Mma { a, b, contract, batch } => {
+            Some((strip(kernel, *a), strip(kernel, *b), *contract, batch.clone()))
+        }
+        _ => None,
+    }
+}
+
+fn constant(kernel: &t1::Kernel, v: t1::ValueId) -> Option<f64> {
+    match &kernel.value(v).op {
+        t1::Op::Broadcast(x) | t1::Op::Reorder(x) | t1::Op::Cast(x) => constant(kernel, *x),
+        t1::Op::Const(t1::Const::Float(f)) => Some(*f),
+        t1::Op::Const(t1::Const::Int(i)) => Some(*i as f64),
+        _ => None,
+    }
+}
+
+fn operand(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Result<Operand, Refusal> {
+    let value = kernel.value(v);
+    let t1::Op::Read { tensor, ix } = &value.op else {
+        return Err(Refusal::construct(value.span, "a computed operand of `@`")
+            .note("operands that are read straight from a tensor are lowered today"));
+    };
+    let t = kernel.tensor(*tensor);
+    if !matches!(value.ty.elem, t1::ElemType::F16 | t1::ElemType::Bf16) {
+        return Err(Refusal::construct(value.span, format!("`@` of {}", value.ty.elem))
+            .note("f16 and bf16 are lowered today"));
+    }
+    let ix = indices(kernel, *tensor, ix, value.span)?;
+    let outer: Vec<t1::AxisId> = value.ty.axes.iter().copied().filter(|a| *a != k).collect();
+    let (&[outer], Some(k_dim)) = (&outer[..], dim_of_axis(&ix, k)) else {
+        return Err(Refusal::construct(
+            value.span,
+            format!("the operand `{}` of `@` with these axes", t.name),
+        ));
+    };
+    let Some(outer_dim) = dim_of_axis(&ix, outer) else {
+        return Err(Refusal::construct(
+            value.span,
+            format!("a diagonal of `{}` as an operand of `@`", t.name),
+        ));
+    };
+    if k_dim + 1 != ix.len() {
+        return Err(Refusal::construct(value.span, format!("the operand order of `{}`", t.name))
+            .note("the contracted range must subscript the last dimension today: `a[i, k] @ b[j, k].T`"));
+    }
+    Ok(Operand { name: t.name.clone(), tensor: *tensor, elem: value.ty.elem, ix, outer, outer_dim, k_dim })
+}

@@ -1,0 +1,88 @@
+//! Whether existing lanes of an access lie inside the tensor without a check of their own.
+//!
+//! A lane of axis `i over M` exists iff its coordinate is below M, so `a[i, k]` with `a: T[M, K]` is in bounds wherever its lanes exist.
+//! That is the common case and the one lowered today; computed coordinates need checks of their own.
+
+use super::refuse::Refusal;
+use crate::diagnostics::Span;
+use crate::scheduled::ir::Index;
+use crate::tile::ir as t1;
+
+/// Refuses an access that could leave the tensor on an existing lane.
+pub fn check(kernel: &t1::Kernel, tensor: t1::TensorId, ix: &[Index], span: Span) -> Result<(), Refusal> {
+    let t = kernel.tensor(tensor);
+    for (dim, (index, entry)) in ix.iter().zip(&t.shape).enumerate() {
+        let inside = match (index.axis, index.offset) {
+            (Some(axis), None) => {
+                let a = kernel.axis(axis);
+                bounds(kernel, a.lo, a.hi, &entry.extent, axis_is_grid_or_loop(a))
+            }
+            (None, Some(scalar)) => grid_scalar(kernel, scalar, &entry.extent),
+            _ => false,
+        };
+        if !inside {
+            return Err(Refusal::construct(
+                span,
+                format!("subscript {dim} of `{}`, which may leave the tensor,", t.name),
+            )
+            .note("a range over the same dimension as the tensor's own is lowered today"));
+        }
+    }
+    for (dim, stride) in t.strides.iter().enumerate() {
+        let last = dim + 1 == t.strides.len();
+        let ok = match stride {
+            t1::Stride::Dense => true,
+            t1::Stride::Given(e) => last && e.eval_int(&t1::NoFacts) == Some(1),
+            t1::Stride::Free => !last,
+        };
+        if !ok {
+            return Err(Refusal::construct(span, format!("stride {dim} of `{}`", t.name)));
+        }
+    }
+    Ok(())
+}
+
+fn axis_is_grid_or_loop(a: &t1::Axis) -> bool {
+    matches!(a.kind, t1::AxisKind::Grid(_) | t1::AxisKind::Loop(_))
+}
+
+/// A range that starts at its domain's low end 0 (its own `lo` moves with the variable) and ends at the extent.
+fn bounds(
+    kernel: &t1::Kernel,
+    lo: t1::ValueId,
+    hi: t1::ValueId,
+    extent: &t1::LaunchExpr,
+    moving: bool,
+) -> bool {
+    let from_zero = match kernel.value(lo).op {
+        t1::Op::GridVar(g) if moving => kernel.const_int(kernel.grid_var(g).lo).is_some_and(|c| c >= 0),
+        t1::Op::LoopVar(l) if moving => kernel.const_int(kernel.loop_(l).lo).is_some_and(|c| c >= 0),
+        _ => kernel.const_int(lo).is_some_and(|c| c >= 0),
+    };
+    from_zero && same(kernel, hi, extent)
+}
+
+fn grid_scalar(kernel: &t1::Kernel, v: t1::ValueId, extent: &t1::LaunchExpr) -> bool {
+    match kernel.value(v).op {
+        t1::Op::GridVar(g) => {
+            let g = kernel.grid_var(g);
+            kernel.const_int(g.lo).is_some_and(|c| c >= 0) && same(kernel, g.hi, extent)
+        }
+        _ => false,
+    }
+}
+
+/// Whether the scalar is the extent: the same dimension, or equal constants.
+fn same(kernel: &t1::Kernel, v: t1::ValueId, extent: &t1::LaunchExpr) -> bool {
+    let frozen = |d: t1::DimId| kernel.dim(d).frozen;
+    match (&kernel.value(v).op, extent) {
+        (t1::Op::Dim(d), t1::LaunchExpr::Dim(e)) => d == e,
+        (t1::Op::Const(t1::Const::Int(c)), t1::LaunchExpr::Dim(e)) => {
+            frozen(*e).is_some_and(|f| i128::from(f) == *c)
+        }
+        (t1::Op::Const(t1::Const::Int(c)), e) => {
+            e.eval_int(&t1::NoFacts).is_some_and(|e| i128::from(e) == *c)
+        }
+        _ => false,
+    }
+}

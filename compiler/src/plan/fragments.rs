@@ -1,0 +1,161 @@
+//! Register layouts of a contraction: the anchors that `mma.sync.m16n8k16` sets, times how warps and registers tile the result.
+//!
+//! **Interleaving.** A thread of one atom holds two adjacent columns. N is permuted alike for B and the accumulator, so that the atoms of a
+//! block of 32 columns interleave: atom a's column c is column `8 (c / 2) + 2 a + c % 2` of the block, and a thread holds eight
+//! adjacent columns over four atoms: one 16-byte store of halves. Where a warp has fewer atoms, fewer interleave.
+//!
+//! ```text
+//! bits of the column j, low to high:     e | atom bits (t) | lane bits q0 q1 | further atoms | warp    (odd digit outermost, in registers)
+//! bits of the row i:                     lane bits g0 g1 g2 | h (row + 8) | atoms | warp               (likewise)
+//! accumulator registers, low to high:    e, h, column atoms, row atoms, odd digits
+//! A registers:                           e, h, k + 8, row atoms            B registers:   e, k + 8, column atoms
+//! ```
+//! These are ptx-ISA's fragments of m16n8k16 with N relabelled.
+
+use crate::layout::{Axis, Dim, Layout, OddDigit, Space};
+
+/// Sizes of a block tile and its warps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tiling {
+    pub bm: u32,
+    pub bn: u32,
+    pub bk: u32,
+    /// Warps along rows and columns.
+    pub wm: u32,
+    pub wn: u32,
+}
+
+/// `n = odd * 2^bits`.
+fn split(n: u32) -> (u32, u32) {
+    (n >> n.trailing_zeros(), n.trailing_zeros())
+}
+
+impl Tiling {
+    /// Bits of the row: 3 lane, 1 register, then atoms, then warps.
+    fn row_atoms(&self) -> u32 {
+        split(self.bm).1 - 4 - self.wm.trailing_zeros()
+    }
+
+    fn column_atoms(&self) -> u32 {
+        split(self.bn).1 - 3 - self.wn.trailing_zeros()
+    }
+
+    /// Atom bits that interleave.
+    fn interleave(&self) -> u32 {
+        self.column_atoms().min(2)
+    }
+
+    /// The column that bit of each kind contributes: pair, lane q, atoms, warps.
+    fn columns(&self) -> ColumnBits {
+        let t = self.interleave();
+        let atoms = self.column_atoms();
+        let atom = (0..atoms).map(|a| if a < t { 2 << a } else { 8 << a }).collect();
+        let warp = (0..self.wn.trailing_zeros()).map(|w| 1 << (3 + atoms + w)).collect();
+        ColumnBits { lane: [2 << t, 4 << t], atom, warp }
+    }
+
+    fn rows(&self) -> (Vec<u64>, Vec<u64>) {
+        let atoms = self.row_atoms();
+        let atom = (0..atoms).map(|a| 16 << a).collect();
+        let warp = (0..self.wm.trailing_zeros()).map(|w| 1 << (4 + atoms + w)).collect();
+        (atom, warp)
+    }
+
+    /// The accumulator's layout on (row, column).
+    pub fn accumulator(&self) -> Layout {
+        self.accumulator_on([true, false].into_iter())
+    }
+
+    /// The accumulator's layout restricted to some axes, in that order; `true` is the row axis.
+    pub fn accumulator_on(&self, axes: impl Iterator<Item = bool>) -> Layout {
+        let axes: Vec<bool> = axes.collect();
+        let c = self.columns();
+        let (row_atom, row_warp) = self.rows();
+        // (row, column) of every input bit.
+        let mut bits: Vec<(u64, u64)> = vec![(0, 1), (8, 0)];
+        bits.extend(c.atom.iter().map(|a| (0, *a)));
+        bits.extend(row_atom.iter().map(|a| (*a, 0)));
+        let registers = bits.len();
+        bits.extend([(0, c.lane[0]), (0, c.lane[1]), (1, 0), (2, 0), (4, 0)]);
+        bits.extend(c.warp.iter().map(|w| (0, *w)));
+        bits.extend(row_warp.iter().map(|w| (*w, 0)));
+        let ((odd_m, mb), (odd_n, nb)) = (split(self.bm), split(self.bn));
+        let outs: Vec<(Axis, u32)> =
+            axes.iter().enumerate().map(|(i, row)| (Axis(i as u16), if *row { mb } else { nb })).collect();
+        let columns = bits
+            .iter()
+            .map(|(r, c)| axes.iter().map(|row| if *row { *r } else { *c }).collect::<Vec<u64>>())
+            .collect::<Vec<_>>();
+        let odd = [(true, odd_m), (false, odd_n)]
+            .into_iter()
+            .filter(|(_, odd)| *odd > 1)
+            .filter_map(|(row, odd)| {
+                let axis = axes.iter().position(|r| *r == row)?;
+                Some(OddDigit { radix: odd as u16, from: Dim::Reg, to: Axis(axis as u16) })
+            })
+            .collect();
+        self.layout(registers, &outs, &columns, odd)
+    }
+
+    /// A fragment of one k-slice of 16, on (row, k).
+    pub fn a_fragment(&self) -> Layout {
+        let (row_atom, row_warp) = self.rows();
+        let mut bits: Vec<(u64, u64)> = vec![(0, 1), (8, 0), (0, 8)];
+        bits.extend(row_atom.iter().map(|a| (*a, 0)));
+        let registers = bits.len();
+        bits.extend([(0, 2), (0, 4), (1, 0), (2, 0), (4, 0)]);
+        bits.extend((0..self.wn.trailing_zeros()).map(|_| (0, 0)));
+        bits.extend(row_warp.iter().map(|w| (*w, 0)));
+        self.operand(registers, &bits, self.bm)
+    }
+
+    /// B's fragment of one k-slice of 16, on (column, k).
+    pub fn b_fragment(&self) -> Layout {
+        let c = self.columns();
+        let mut bits: Vec<(u64, u64)> = vec![(0, 1), (0, 8)];
+        bits.extend(c.atom.iter().map(|a| (*a, 0)));
+        let registers = bits.len();
+        // The atom's column bits are the pair bit and the two lane bits of the accumulator.
+        bits.extend([(0, 2), (0, 4), (1, 0), (c.lane[0], 0), (c.lane[1], 0)]);
+        bits.extend(c.warp.iter().map(|w| (*w, 0)));
+        bits.extend((0..self.wm.trailing_zeros()).map(|_| (0, 0)));
+        self.operand(registers, &bits, self.bn)
+    }
+
+    fn operand(&self, registers: usize, bits: &[(u64, u64)], extent: u32) -> Layout {
+        let (odd, outer) = split(extent);
+        let columns: Vec<Vec<u64>> = bits.iter().map(|(o, k)| vec![*o, *k]).collect();
+        let odd = if odd > 1 {
+            vec![OddDigit { radix: odd as u16, from: Dim::Reg, to: Axis(0) }]
+        } else {
+            Vec::new()
+        };
+        self.layout(registers, &[(Axis(0), outer), (Axis(1), 4)], &columns, odd)
+    }
+
+    fn layout(
+        &self,
+        registers: usize,
+        outs: &[(Axis, u32)],
+        columns: &[Vec<u64>],
+        odd: Vec<OddDigit<Dim, Axis>>,
+    ) -> Layout {
+        let warps = (self.wm * self.wn).trailing_zeros() as u8;
+        let ins = Space::new([(Dim::Reg, registers as u8), (Dim::Lane, 5), (Dim::Warp, warps)]);
+        let space = Space::new(outs.iter().map(|(a, bits)| (*a, *bits as u8)));
+        let cols = columns
+            .iter()
+            .map(|column| outs.iter().zip(column).fold(0, |acc, ((axis, _), v)| acc | space.put(*axis, *v)))
+            .collect();
+        match Layout::new(ins, space, cols, odd) {
+            Ok(layout) => layout,
+            Err(e) => unreachable!("a tiling that the knobs accepted is a layout: {e}"),
+        }
+    }
+}
+
+struct ColumnBits {
+    lane: [u64; 2],
+    atom: Vec<u64>,
+    warp: Vec<u64>,
+}

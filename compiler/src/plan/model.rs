@@ -1,0 +1,121 @@
+//! The performance model: which tune parameters to take where neither the author nor a schedule nor the cache says.
+//!
+//! A tile of bm × bn × bk is judged by what bounds it: matrix instructions per SM, the bytes that L2 must deliver per multiply (64 multiplies
+//! per element are enough), and how many warps are resident to hide latency; then by how many waves of blocks the grid takes. Dimensions
+//! that the launch fixes count as they are, others as 4096. These are predictions: `meta` says `model`, and a measurement wins over them.
+
+use super::knobs::{self, Problem};
+use super::{contraction, cover};
+use crate::diagnostics::Diagnostics;
+use crate::elaborate::{self, Settings, Tuning};
+use crate::front::Program;
+use crate::target::Target;
+use crate::tile::ir as t1;
+
+/// At most this many combinations are looked at.
+const MOST: usize = 4096;
+
+/// Elaborates a kernel with the model's choice for the tune parameters that nothing else decides.
+pub fn elaborate(
+    program: &Program,
+    name: &str,
+    settings: Settings,
+    target: Target,
+) -> Result<t1::Kernel, Diagnostics> {
+    let first = bound(program, name, &settings)?;
+    if !settings.model.is_empty() || !first.binding.iter().any(|b| b.kind == t1::BoundKind::Tune && b.from == t1::ValueSource::Default) {
+        return Ok(first);
+    }
+    let (space, _) = elaborate::tune_space(program, name, &settings, MOST);
+    match choose(program, name, &settings, target, &first, &space) {
+        Some(best) => bound(program, name, &Settings { model: best.clone(), ..settings }),
+        None => Ok(first),
+    }
+}
+
+fn bound(program: &Program, name: &str, settings: &Settings) -> Result<t1::Kernel, Diagnostics> {
+    let (kernel, diagnostics) = elaborate::elaborate(program, name, settings);
+    kernel.ok_or(diagnostics)
+}
+
+/// The combination with the least predicted time, if the kernel is one that the model knows.
+fn choose<'a>(
+    program: &Program,
+    name: &str,
+    settings: &Settings,
+    target: Target,
+    first: &t1::Kernel,
+    space: &'a [Tuning],
+) -> Option<&'a Tuning> {
+    // Which parameter sizes which axis is read off one elaboration in which their values differ.
+    let distinct = |t: &Tuning| {
+        let mut values: Vec<i64> = t.iter().filter_map(|(_, v)| int(v)).collect();
+        values.sort_unstable();
+        values.dedup();
+        values.len()
+    };
+    let probe = space.iter().max_by_key(|t| (distinct(t), std::cmp::Reverse(position(space, t))))?;
+    let kernel = bound(program, name, &Settings { model: probe.clone(), ..settings.clone() }).ok()?;
+    let c = contraction::find(&kernel).ok()??;
+    cover::check(&kernel, c.a.tensor, &c.a.ix, kernel.span).ok()?;
+    let size = |axis: t1::AxisId| {
+        let extent = i64::from(kernel.axis(axis).extent);
+        let name = probe.iter().find(|(_, v)| int(v) == Some(extent)).map(|(n, _)| n.clone());
+        move |t: &Tuning| name.as_ref().and_then(|n| t.iter().find(|(m, _)| m == n)).and_then(|(_, v)| int(v)).unwrap_or(extent)
+    };
+    let (bm, bn, bk) = (size(c.m), size(c.n), size(c.k));
+    let (m, n) = (extent(&kernel, settings, c.m), extent(&kernel, settings, c.n));
+    let _ = first;
+    space
+        .iter()
+        .filter_map(|t| {
+            let p = Problem { bm: bm(t) as u32, bn: bn(t) as u32, bk: bk(t) as u32, elem_bytes: 2 };
+            Some((cost(p, m, n, target)?, t))
+        })
+        .min_by(|x, y| x.0.total_cmp(&y.0))
+        .map(|(_, t)| t)
+}
+
+fn position(space: &[Tuning], t: &Tuning) -> usize {
+    space.iter().position(|x| std::ptr::eq(x, t)).unwrap_or(0)
+}
+
+fn int(v: &t1::BoundValue) -> Option<i64> {
+    match v {
+        t1::BoundValue::Int(i) => Some(*i),
+        _ => None,
+    }
+}
+
+/// How long the result's axis is: what is frozen or likely, else 4096.
+fn extent(kernel: &t1::Kernel, settings: &Settings, axis: t1::AxisId) -> f64 {
+    let value = match kernel.value(kernel.axis(axis).hi).op {
+        t1::Op::Const(t1::Const::Int(c)) => Some(c as i64),
+        t1::Op::Dim(d) => {
+            let d = kernel.dim(d);
+            d.frozen.or_else(|| settings.likely_dims.iter().find(|(n, _)| *n == d.name).map(|(_, v)| *v))
+        }
+        _ => None,
+    };
+    value.unwrap_or(4096).max(1) as f64
+}
+
+/// Relative time per coordinate of the contracted range; `None` where the tile cannot be had.
+fn cost(p: Problem, m: f64, n: f64, target: Target) -> Option<f64> {
+    let chosen = knobs::legal(p, target)?;
+    let sms = match target {
+        Target::Sm80 => 108.0,
+        Target::Sm86 => 84.0,
+        Target::Sm89 => 128.0,
+        Target::Sm90a => 132.0,
+    };
+    let (bm, bn) = (f64::from(p.bm), f64::from(p.bn));
+    let intensity = (bm * bn / (bm + bn)).min(64.0);
+    let warps = f64::from(chosen.blocks_per_sm * chosen.warps);
+    let efficiency = intensity / (intensity + 16.0) * (warps / 8.0).min(1.0).sqrt();
+    let tiles = (m / bm).ceil() * (n / bn).ceil();
+    // Blocks beyond what the grid can use do not share an SM.
+    let blocks = f64::from(chosen.blocks_per_sm).min((tiles / sms).ceil());
+    let waves = (tiles / (sms * blocks)).ceil();
+    Some(waves * blocks * bm * bn / efficiency)
+}

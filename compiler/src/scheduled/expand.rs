@@ -1,0 +1,51 @@
+//! Expansion: stages become prologue and steady loop (ir.md's rule for guarded roles).
+//!
+//! With D the largest stage, step t of a pipelined loop runs `{ op(j) : j = t - stage(op), 0 <= j < trip }` in ascending order.
+//! Steps `0..D` become the prologue; the emitted loop runs the steps `D..trip + D`, one per iteration of the source loop, and every
+//! op of it works for iteration `step + D - stage`. There is no drain: an op with a stage below D runs up to D iterations ahead,
+//! past the last one, and must be *total* there: copies zero-fill what lies outside the tensor, hence also whole tiles past the
+//! end, and fragments read those zeros. That is why a loop of one iteration, or of none, takes the tested path.
+//!
+//! For three slots (D = 2) and the ops `copy @(0,_)`, `load first @(1,_)`, `mma @(2,_)`:
+//! ```text
+//! step 0   copy 0
+//! step 1   copy 1   load first 0
+//! loop s   copy s+2 load first s+1   mma s        for s in 0..trip
+//! ```
+
+use super::ir::{Form, Iter, Loop, Module, Node, Op};
+
+/// Expands every pipelined loop of a fused module.
+pub fn expand(mut module: Module) -> Module {
+    let body = std::mem::take(&mut module.body);
+    for node in body {
+        match node {
+            Node::Loop(l) => expand_loop(l, &mut module.body),
+            other => module.body.push(other),
+        }
+    }
+    module.form = Form::Expanded;
+    module
+}
+
+fn expand_loop(l: Loop, out: &mut Vec<Node>) {
+    let mut ops: Vec<Op> =
+        l.body.iter().filter_map(|n| if let Node::Op(op) = n { Some(op.clone()) } else { None }).collect();
+    // A stable sort: ops of one order keep the order of the text.
+    ops.sort_by_key(|op| op.at.map_or(0, |at| at.order));
+    let stage = |op: &Op| op.at.map_or(0, |at| at.stage);
+    let ahead = ops.iter().map(stage).max().unwrap_or(0);
+    for step in 0..ahead {
+        for op in ops.iter().filter(|op| stage(op) <= step) {
+            out.push(Node::Op(Op { iter: Iter::Const(step - stage(op)), ..op.clone() }));
+        }
+    }
+    let body = ops
+        .into_iter()
+        .map(|op| {
+            let iter = Iter::Step(ahead - stage(&op));
+            Node::Op(Op { iter, ..op })
+        })
+        .collect();
+    out.push(Node::Loop(Loop { body, ahead, ..l }));
+}

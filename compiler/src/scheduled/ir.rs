@@ -1,0 +1,390 @@
+//! T2's data structure.
+//!
+//! One structure serves three forms. *Fused*: one region, every op of a pipelined loop tagged with a role, a stage and an order;
+//! this is what a person reads and pins. *Expanded*: prologue and steady loop explicit, every op knows which iteration it works
+//! for; here waits have a meaning, and synchronisation is derived. (*Split*, one region per role, comes between the two; a
+//! kernel with one role is its own split form.)
+//!
+//! A buffer is a ring of slots in shared memory. A channel is a hand-over of one ring entry of several buffers: the writer
+//! `acquire`s, fills and `commit`s it, the reader `wait`s, reads and `release`s. Ring numbers are implicit: the n-th acquire pairs
+//! with the n-th wait. Nothing in this level names a barrier until [`crate::sync`] has derived it.
+
+use crate::diagnostics::Span;
+use crate::layout::Layout;
+use crate::sync::SyncOp;
+use crate::tile::ir as t1;
+
+/// Which of a module's roles; a role instance is the unit of program order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RoleId(pub u16);
+/// Which ring of shared-memory slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BufId(pub u16);
+/// Which channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChanId(pub u16);
+/// A value of T2 (a register tile, a slot, a token).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ValId(pub u32);
+
+/// Which threads of a role take part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Active {
+    All,
+    /// One elected thread.
+    Elect,
+}
+
+/// A group of warps that runs one program.
+#[derive(Clone, Debug)]
+pub struct Role {
+    pub name: String,
+    /// Instances, each with its own place in the tile.
+    pub instances: u32,
+    /// Warps of one instance.
+    pub warps: u32,
+    /// 32-bit registers per thread that the budget allows.
+    pub registers: u32,
+    pub active: Active,
+}
+
+impl Role {
+    /// Threads of one instance.
+    pub fn threads(&self) -> u32 {
+        self.warps * 32
+    }
+}
+
+/// A ring of equal tiles in shared memory.
+#[derive(Clone, Debug)]
+pub struct Buffer {
+    pub name: String,
+    pub elem: t1::ElemType,
+    pub slots: u32,
+    /// Static extent per axis, outermost first.
+    pub shape: Vec<u32>,
+    /// Element coordinates to byte offset inside a slot.
+    pub layout: crate::layout::SharedLayout,
+    /// The layout in words, for dumps.
+    pub layout_name: String,
+    /// Bytes of one slot.
+    pub slot_bytes: u32,
+    /// Byte offset of slot 0 in the block's shared memory.
+    pub base: u32,
+    /// Bytes from one slot to the next.
+    pub slot_stride: u32,
+}
+
+/// A hand-over of ring entries from one role to others.
+#[derive(Clone, Debug)]
+pub struct Channel {
+    pub name: String,
+    pub bufs: Vec<BufId>,
+    pub slots: u32,
+    pub from: RoleId,
+    pub to: Vec<RoleId>,
+    /// Payload of one ring entry.
+    pub bytes: u32,
+}
+
+/// When an asynchronous op is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TokClass {
+    /// In order per issuing thread, by `cp.async` groups.
+    CpAsync,
+    /// At once: the op is not asynchronous.
+    Immediate,
+}
+
+/// What a T2 value is.
+#[derive(Clone, Debug)]
+pub enum ValKind {
+    /// A tile in a role's registers. Columns of `layout`: (register, lane, warp) to tile axes, in elements.
+    Tile {
+        elem: t1::ElemType,
+        axes: Vec<t1::AxisId>,
+        layout: Layout,
+        acc: bool,
+    },
+    /// One ring entry of a channel.
+    Slot(ChanId),
+    Tok(TokClass),
+}
+
+#[derive(Clone, Debug)]
+pub struct Value {
+    pub kind: ValKind,
+    pub name: String,
+}
+
+/// How a tile travels from global to shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyPlan {
+    /// `cp.async` in units of 4, 8 or 16 bytes; what lies outside is zero-filled by the ignore-src predicate.
+    CpAsync { bytes: u32 },
+    /// Loads into registers, then stores to shared memory, in units of this many bytes.
+    LoadStore { bytes: u32 },
+}
+
+impl CopyPlan {
+    /// Bytes that one access moves.
+    pub fn unit(self) -> u32 {
+        match self {
+            CopyPlan::CpAsync { bytes } | CopyPlan::LoadStore { bytes } => bytes,
+        }
+    }
+}
+
+/// How a fragment comes out of shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadAtom {
+    /// `ldmatrix` of this many 8×8 matrices of 16-bit elements.
+    Ldmatrix { matrices: u32, trans: bool },
+}
+
+/// Matrix instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MmaAtom {
+    /// `mma.sync.aligned.m16n8k16.row.col` of 16-bit floats, f32 accumulation.
+    M16N8K16,
+}
+
+impl MmaAtom {
+    pub fn name(self) -> &'static str {
+        match self {
+            MmaAtom::M16N8K16 => "m16n8k16",
+        }
+    }
+}
+
+/// One tensor subscript of a copy or register access: coordinate = `axis` position + `offset` (a scalar), or the scalar alone.
+#[derive(Clone, Debug)]
+pub struct Index {
+    pub axis: Option<t1::AxisId>,
+    pub offset: Option<t1::ValueId>,
+}
+
+#[derive(Clone, Debug)]
+pub enum OpKind {
+    /// Take the next free ring entry for writing; yields a slot.
+    Acquire { chan: ChanId },
+    /// Fill `buf` of the slot from `tensor`; `map` says which (register step, lane, warp) moves which unit.
+    CopyIn { slot: ValId, buf: BufId, tensor: t1::TensorId, ix: Vec<Index>, plan: CopyPlan, map: Layout },
+    /// Hand the entry over once the tokens are complete.
+    Commit { chan: ChanId, slot: ValId, after: Vec<ValId> },
+    /// Take the next filled entry for reading; yields a slot.
+    Wait { chan: ChanId },
+    /// Give the entry back.
+    Release { chan: ChanId, slot: ValId },
+    /// Read a fragment: positions `at..at + size` of the buffer's last (contraction) axis.
+    Load { slot: ValId, buf: BufId, at: u32, size: u32, atom: LoadAtom },
+    /// A fresh accumulator holding a constant.
+    AccNew { init: f64 },
+    /// `acc' = a · bᵀ + acc` by matrix instructions; the accumulator is linear.
+    Mma { atom: MmaAtom, a: ValId, b: ValId, acc: ValId },
+    /// The accumulator's value; implies that everything issued on it is complete.
+    AccGet { acc: ValId },
+    /// The T1 op of `value`, element by element, over tiles of one layout.
+    Elementwise { value: t1::ValueId, args: Vec<ValId> },
+    /// Global memory to registers in the layout of the result.
+    ReadReg { tensor: t1::TensorId, ix: Vec<Index>, vec: u32 },
+    /// Registers to global memory, `vec` elements an access.
+    WriteReg { tensor: t1::TensorId, ix: Vec<Index>, value: ValId, vec: u32 },
+}
+
+impl OpKind {
+    /// The op's name in dumps.
+    pub fn label(&self) -> &'static str {
+        match self {
+            OpKind::Acquire { .. } => "acquire",
+            OpKind::CopyIn { .. } => "copy.in",
+            OpKind::Commit { .. } => "commit",
+            OpKind::Wait { .. } => "wait",
+            OpKind::Release { .. } => "release",
+            OpKind::Load { .. } => "load",
+            OpKind::AccNew { .. } => "acc.new",
+            OpKind::Mma { .. } => "mma",
+            OpKind::AccGet { .. } => "acc.get",
+            OpKind::Elementwise { .. } => "elementwise",
+            OpKind::ReadReg { .. } => "read.reg",
+            OpKind::WriteReg { .. } => "write.reg",
+        }
+    }
+}
+
+/// Place of an op in a pipelined loop: iteration j runs it in step j + stage; ops of one step run by ascending order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct At {
+    pub stage: u32,
+    pub order: u32,
+}
+
+/// The iteration that an expanded op works for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Iter {
+    /// Not in a loop.
+    None,
+    /// Exactly this one (prologue).
+    Const(u32),
+    /// The steady loop's step plus this offset.
+    Step(u32),
+}
+
+#[derive(Clone, Debug)]
+pub struct Op {
+    pub role: RoleId,
+    pub kind: OpKind,
+    pub result: Option<ValId>,
+    pub at: Option<At>,
+    pub iter: Iter,
+    pub span: Span,
+}
+
+/// A loop over tiles of one range.
+#[derive(Clone, Debug)]
+pub struct Loop {
+    pub name: String,
+    /// The range that the loop binds.
+    pub axis: t1::AxisId,
+    pub lo: t1::ValueId,
+    pub hi: t1::ValueId,
+    pub by: u32,
+    /// Accumulators carried around: (before, inside at entry, at the back edge, after).
+    pub carry: Vec<Carry>,
+    pub body: Vec<Node>,
+    /// Steps that the prologue runs ahead (expanded form).
+    pub ahead: u32,
+    /// Copies of the body in the emitted loop, so that slots and register copies are constants.
+    pub unroll: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Carry {
+    pub init: ValId,
+    pub param: ValId,
+    pub next: ValId,
+    pub result: ValId,
+}
+
+/// A derived synchronisation op with the obligations that it serves.
+#[derive(Clone, Debug)]
+pub struct SyncNode {
+    pub op: SyncOp,
+    pub obligations: Vec<u32>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Node {
+    Op(Op),
+    Loop(Loop),
+    Sync(SyncNode),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Fused,
+    Expanded,
+}
+
+/// How grid instances map to blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Raster {
+    /// Blocks that are neighbours in launch order share this many tiles of the first grid range, so that their operands meet in L2.
+    pub group: u32,
+}
+
+/// Which facts about a launch a module relies on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Variant {
+    /// Bases and row strides are multiples of 16 bytes.
+    Wide,
+    /// Multiples of 4 bytes.
+    Mid,
+    /// Anything.
+    Any,
+}
+
+impl Variant {
+    pub const ALL: [Variant; 3] = [Variant::Wide, Variant::Mid, Variant::Any];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Variant::Wide => "wide",
+            Variant::Mid => "mid",
+            Variant::Any => "any",
+        }
+    }
+
+    /// Bytes that bases and row strides are multiples of, given the element's own size.
+    pub fn alignment(self, elem_bytes: u32) -> u32 {
+        match self {
+            Variant::Wide => 16,
+            Variant::Mid => 4.max(elem_bytes),
+            Variant::Any => elem_bytes,
+        }
+    }
+}
+
+/// One scheduled variant of a kernel.
+#[derive(Clone, Debug)]
+pub struct Module {
+    pub name: String,
+    pub variant: Variant,
+    pub form: Form,
+    pub roles: Vec<Role>,
+    pub buffers: Vec<Buffer>,
+    pub channels: Vec<Channel>,
+    pub values: Vec<Value>,
+    pub body: Vec<Node>,
+    pub raster: Raster,
+    pub shared_bytes: u32,
+}
+
+impl Module {
+    pub fn value(&self, id: ValId) -> &Value {
+        &self.values[id.0 as usize]
+    }
+
+    pub fn buffer(&self, id: BufId) -> &Buffer {
+        &self.buffers[id.0 as usize]
+    }
+
+    pub fn channel(&self, id: ChanId) -> &Channel {
+        &self.channels[id.0 as usize]
+    }
+
+    pub fn role(&self, id: RoleId) -> &Role {
+        &self.roles[id.0 as usize]
+    }
+
+    /// Threads of a block: the sum over role instances.
+    pub fn threads(&self) -> u32 {
+        self.roles.iter().map(|r| r.instances * r.threads()).sum()
+    }
+
+    /// The layout of a register tile.
+    pub fn layout(&self, id: ValId) -> &Layout {
+        match &self.value(id).kind {
+            ValKind::Tile { layout, .. } => layout,
+            other => unreachable!("{other:?} is no register tile: T2.1"),
+        }
+    }
+
+    pub fn new_value(&mut self, kind: ValKind, name: impl Into<String>) -> ValId {
+        self.values.push(Value { kind, name: name.into() });
+        ValId(self.values.len() as u32 - 1)
+    }
+}
+
+/// Every synchronisation op of a body, in words and in order.
+pub fn sync_ops(body: &[Node]) -> Vec<String> {
+    let mut out = Vec::new();
+    for node in body {
+        match node {
+            Node::Sync(s) => out.push(s.op.to_string()),
+            Node::Loop(l) => out.extend(sync_ops(&l.body).into_iter().map(|s| format!("{}: {s}", l.name))),
+            Node::Op(_) => {}
+        }
+    }
+    out
+}

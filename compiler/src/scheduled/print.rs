@@ -1,0 +1,245 @@
+//! T2 as text (`--emit scheduled`).
+
+use super::ir::*;
+use crate::tile::ir as t1;
+use std::fmt::Write;
+
+/// The module as text; `kernel` supplies the names of axes, tensors and scalars.
+pub fn print(module: &Module, kernel: &t1::Kernel) -> String {
+    let mut p = Printer { module, kernel, out: String::new() };
+    p.module();
+    p.out
+}
+
+struct Printer<'a> {
+    module: &'a Module,
+    kernel: &'a t1::Kernel,
+    out: String,
+}
+
+impl Printer<'_> {
+    fn module(&mut self) {
+        let m = self.module;
+        let form = match m.form {
+            Form::Fused => "fused",
+            Form::Expanded => "expanded",
+        };
+        self.line(
+            0,
+            format_args!(
+                "scheduled {} variant {} ({form}) raster=group{}",
+                m.name,
+                m.variant.name(),
+                m.raster.group
+            ),
+        );
+        for r in &m.roles {
+            let active = if r.active == Active::All { "all" } else { "elect" };
+            self.line(
+                1,
+                format_args!(
+                    "role {} inst={} warps={} active={active} regs<={}",
+                    r.name, r.instances, r.warps, r.registers
+                ),
+            );
+        }
+        for b in &m.buffers {
+            let shape: Vec<String> = b.shape.iter().map(u32::to_string).collect();
+            self.line(
+                1,
+                format_args!(
+                    "buf {}<{}>[{}][{}] @{}  // {} B a slot, slot 0 at byte {}, stride {}",
+                    b.name,
+                    b.elem,
+                    b.slots,
+                    shape.join(","),
+                    b.layout_name,
+                    b.slot_bytes,
+                    b.base,
+                    b.slot_stride
+                ),
+            );
+        }
+        for c in &m.channels {
+            let bufs: Vec<&str> = c.bufs.iter().map(|b| m.buffer(*b).name.as_str()).collect();
+            let to: Vec<&str> = c.to.iter().map(|r| m.role(*r).name.as_str()).collect();
+            self.line(
+                1,
+                format_args!(
+                    "chan {} {{ bufs=[{}] slots={} from={} to=[{}] share=none bytes={} }}",
+                    c.name,
+                    bufs.join(","),
+                    c.slots,
+                    m.role(c.from).name,
+                    to.join(","),
+                    c.bytes
+                ),
+            );
+        }
+        self.nodes(1, &m.body);
+    }
+
+    fn line(&mut self, indent: usize, text: std::fmt::Arguments) {
+        let _ = writeln!(self.out, "{:indent$}{text}", "", indent = indent * 2);
+    }
+
+    fn nodes(&mut self, indent: usize, nodes: &[Node]) {
+        for node in nodes {
+            match node {
+                Node::Op(op) => {
+                    let text = self.op(op);
+                    let place = match (self.module.form, op.at, op.iter) {
+                        (Form::Fused, Some(at), _) => format!("@({},{})", at.stage, at.order),
+                        (Form::Expanded, _, Iter::Const(n)) => format!("// iteration {n}"),
+                        (Form::Expanded, _, Iter::Step(0)) => "// this step".into(),
+                        (Form::Expanded, _, Iter::Step(n)) => format!("// step + {n}"),
+                        _ => String::new(),
+                    };
+                    if place.is_empty() {
+                        self.line(indent, format_args!("{text}"));
+                    } else {
+                        self.line(indent, format_args!("{text:<76} {place}"));
+                    }
+                }
+                Node::Loop(l) => {
+                    let carry: Vec<String> = l.carry.iter().map(|c| self.name(c.param)).collect();
+                    let head = format!(
+                        "for {} in {}..{} by {} unroll={} carry {}",
+                        l.name,
+                        self.scalar(l.lo),
+                        self.scalar(l.hi),
+                        l.by,
+                        l.unroll,
+                        carry.join(", ")
+                    );
+                    self.line(indent, format_args!("{head} {{"));
+                    self.nodes(indent + 1, &l.body);
+                    self.line(indent, format_args!("}}"));
+                }
+                Node::Sync(s) => {
+                    let ids: Vec<String> = s.obligations.iter().map(|o| format!("o{o}")).collect();
+                    self.line(indent, format_args!("{:<76} // {}", s.op.to_string(), ids.join(" ")));
+                }
+            }
+        }
+    }
+
+    fn name(&self, id: ValId) -> String {
+        format!("%{}", self.module.value(id).name)
+    }
+
+    fn scalar(&self, id: t1::ValueId) -> String {
+        let k = self.kernel;
+        match &k.value(id).op {
+            t1::Op::Const(c) => crate::tile::print::const_text(*c),
+            t1::Op::Dim(d) => k.dim(*d).name.clone(),
+            t1::Op::Param(s) => k.scalar(*s).name.clone(),
+            t1::Op::GridVar(g) => k.grid_var(*g).name.clone(),
+            t1::Op::LoopVar(l) => k.loop_(*l).name.clone(),
+            _ => k.value(id).name.clone().unwrap_or_else(|| format!("v{}", id.0)),
+        }
+    }
+
+    fn index(&self, ix: &[Index]) -> String {
+        let parts: Vec<String> = ix
+            .iter()
+            .map(|i| match (i.axis, i.offset) {
+                (Some(a), None) => self.kernel.axis(a).name.clone(),
+                (Some(a), Some(o)) => format!("{} + {}", self.kernel.axis(a).name, self.scalar(o)),
+                (None, Some(o)) => self.scalar(o),
+                (None, None) => "0".into(),
+            })
+            .collect();
+        parts.join(",")
+    }
+
+    fn op(&self, op: &Op) -> String {
+        let m = self.module;
+        let tensor = |t: &t1::TensorId| self.kernel.tensor(*t).name.clone();
+        let body = match &op.kind {
+            OpKind::Acquire { chan } => format!("acquire {}", m.channel(*chan).name),
+            OpKind::Wait { chan } => format!("wait {}", m.channel(*chan).name),
+            OpKind::CopyIn { slot, buf, tensor: t, ix, plan, .. } => {
+                let plan = match plan {
+                    CopyPlan::CpAsync { bytes } => format!("cpasync{bytes}"),
+                    CopyPlan::LoadStore { bytes } => format!("ldst{bytes}"),
+                };
+                format!(
+                    "copy.in {}.{} <- {}[{}] plan={plan}",
+                    self.name(*slot),
+                    m.buffer(*buf).name,
+                    tensor(t),
+                    self.index(ix)
+                )
+            }
+            OpKind::Commit { chan, slot, after } => {
+                let after: Vec<String> = after.iter().map(|t| self.name(*t)).collect();
+                format!("commit {} {} after {}", m.channel(*chan).name, self.name(*slot), after.join(","))
+            }
+            OpKind::Release { chan, slot } => {
+                format!("release {} {}", m.channel(*chan).name, self.name(*slot))
+            }
+            OpKind::Load { slot, buf, at, size, atom } => {
+                let LoadAtom::Ldmatrix { matrices, trans } = atom;
+                let trans = if *trans { ".trans" } else { "" };
+                format!(
+                    "load {}.{}[:, {at}..{}] atom=ldmatrix.x{matrices}{trans}",
+                    self.name(*slot),
+                    m.buffer(*buf).name,
+                    at + size
+                )
+            }
+            OpKind::AccNew { init } => format!("acc.new {init}"),
+            OpKind::Mma { atom, a, b, acc } => {
+                format!("mma {}, {}, {} atom={}", self.name(*a), self.name(*b), self.name(*acc), atom.name())
+            }
+            OpKind::AccGet { acc } => format!("acc.get {}", self.name(*acc)),
+            OpKind::Elementwise { value, args } => {
+                let args: Vec<String> = args.iter().map(|a| self.name(*a)).collect();
+                format!("{} {}", elementwise_name(self.kernel, *value), args.join(", "))
+            }
+            OpKind::ReadReg { tensor: t, ix, vec } => {
+                format!("read.reg {}[{}] vec={vec}", tensor(t), self.index(ix))
+            }
+            OpKind::WriteReg { tensor: t, ix, value, vec } => {
+                format!("write.reg {}[{}] <- {} vec={vec}", tensor(t), self.index(ix), self.name(*value))
+            }
+        };
+        match op.result {
+            Some(r) => format!("{} = {body}{}", self.name(r), self.result_type(r)),
+            None => body,
+        }
+    }
+
+    fn result_type(&self, id: ValId) -> String {
+        match &self.module.value(id).kind {
+            ValKind::Tile { elem, axes, acc, .. } => {
+                let axes: Vec<String> = axes
+                    .iter()
+                    .map(|a| format!("{}:{}", self.kernel.axis(*a).name, self.kernel.axis(*a).extent))
+                    .collect();
+                format!(" : {}<{elem}>[{}]", if *acc { "acc" } else { "val" }, axes.join(","))
+            }
+            ValKind::Slot(_) => String::new(),
+            ValKind::Tok(TokClass::CpAsync) => " : tok<cpasync>".into(),
+            ValKind::Tok(TokClass::Immediate) => " : tok<now>".into(),
+        }
+    }
+}
+
+/// An elementwise op in T1's words.
+fn elementwise_name(k: &t1::Kernel, v: t1::ValueId) -> String {
+    let value = k.value(v);
+    match &value.op {
+        t1::Op::Cast(_) => format!("cast<{}>", value.ty.elem),
+        t1::Op::Bits(_) => format!("bits<{}>", value.ty.elem),
+        t1::Op::Broadcast(_) => "broadcast".into(),
+        t1::Op::Unary(op, _) => op.name().into(),
+        t1::Op::Binary(op, ..) => op.name().into(),
+        t1::Op::Compare(op, ..) => op.name().into(),
+        t1::Op::Select(..) => "select".into(),
+        t1::Op::Fma(..) => "fma".into(),
+        t1::Op::Iota(a) => format!("iota {}", k.axis(*a).name),
+        _ => "elementwise".into(),
+    }
+}

@@ -1,0 +1,128 @@
+//! From expanded T2 to an event program and back: where derived synchronisation enters the module.
+//!
+//! Every op becomes one operation of the event program, with what it touches in shared memory; ops that touch only registers
+//! keep their place and touch nothing. Ring entries are named relative to the loop's step counter, which the loop advances once per
+//! step: `Iter::Const(n)` before the loop and `Iter::Step(n)` in it are both `counter + n`.
+
+use super::ir::{Iter, Module, Node, Op, OpKind, SyncNode, TokClass, ValKind};
+use crate::sync::{self, model as event};
+
+/// Derives synchronisation for an expanded module, proves it, and puts it in place.
+pub fn synchronise(mut module: Module) -> Result<Module, sync::SyncError> {
+    let mut walk = Walk::new(&module);
+    let code = walk.nodes(&module.body);
+    let Walk { mut program, ops, .. } = walk;
+    let role = module.roles.first().map_or(("block", 1), |r| (r.name.as_str(), r.warps));
+    program.add_role(role.0, role.1, code);
+    let synced = sync::derive(&program)?;
+    let mut ops: Vec<Option<Node>> = ops.into_iter().map(Some).collect();
+    let code = synced.program.roles.first().map(|r| r.code.as_slice()).unwrap_or_default();
+    module.body = rebuild(code, &synced, &mut ops);
+    Ok(module)
+}
+
+struct Walk<'a> {
+    module: &'a Module,
+    program: sync::Program,
+    rings: Vec<event::ResourceId>,
+    counter: event::CounterId,
+    /// The T2 node of every operation id, and of every loop and commit by the id that it took.
+    ops: Vec<Node>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(module: &'a Module) -> Walk<'a> {
+        let mut program = sync::Program { name: module.name.clone(), ..Default::default() };
+        let counter = program.add_counter("step");
+        let rings = module.buffers.iter().map(|b| program.add_ring(&b.name, b.slots, counter)).collect();
+        Walk { module, program, rings, counter, ops: Vec::new() }
+    }
+
+    fn nodes(&mut self, nodes: &[Node]) -> Vec<event::Node> {
+        let mut out = Vec::new();
+        for node in nodes {
+            match node {
+                Node::Op(op) => self.op(op, &mut out),
+                Node::Loop(l) => {
+                    let id = self.take(Node::Loop(super::ir::Loop { body: Vec::new(), ..l.clone() }));
+                    let mut body = self.nodes(&l.body);
+                    body.push(event::Node::Advance(self.counter));
+                    out.push(event::Op::new(id, &format!("for {}", l.name)).into());
+                    out.push(event::Node::NoGap);
+                    out.push(event::Node::repeat(&l.name, body));
+                }
+                // The input of derivation has none.
+                Node::Sync(_) => {}
+            }
+        }
+        out
+    }
+
+    fn take(&mut self, node: Node) -> u32 {
+        self.ops.push(node);
+        self.ops.len() as u32 - 1
+    }
+
+    fn op(&mut self, op: &Op, out: &mut Vec<event::Node>) {
+        let id = self.take(Node::Op(op.clone()));
+        let ring = match op.iter {
+            Iter::None => 0,
+            Iter::Const(n) | Iter::Step(n) => n as i32,
+        };
+        let m = self.module;
+        match &op.kind {
+            OpKind::CopyIn { buf, .. } => {
+                let label = format!("copy {}", m.buffer(*buf).name);
+                let asynchronous =
+                    op.result.is_some_and(|t| matches!(m.value(t).kind, ValKind::Tok(TokClass::CpAsync)));
+                let event =
+                    if asynchronous { event::Op::cp_async(id, &label) } else { event::Op::new(id, &label) };
+                out.push(event.writes(self.rings[buf.0 as usize], ring).at(op.span).into());
+            }
+            OpKind::Load { buf, at, size, .. } => {
+                let label = format!("load {}[{at}..{}]", m.buffer(*buf).name, at + size);
+                out.push(
+                    event::Op::new(id, &label).reads(self.rings[buf.0 as usize], ring).at(op.span).into(),
+                );
+            }
+            OpKind::Commit { after, .. } => {
+                out.push(event::Op::new(id, "commit").into());
+                let asynchronous =
+                    after.iter().any(|t| matches!(m.value(*t).kind, ValKind::Tok(TokClass::CpAsync)));
+                if asynchronous {
+                    out.push(event::Node::NoGap);
+                    out.push(event::Node::Commit(event::Class::CpAsync));
+                }
+            }
+            other => out.push(event::Op::new(id, other.label()).into()),
+        }
+    }
+}
+
+fn rebuild(code: &[event::Node], synced: &sync::Synced, ops: &mut [Option<Node>]) -> Vec<Node> {
+    let mut out = Vec::new();
+    let mut pending: Option<super::ir::Loop> = None;
+    for node in code {
+        match node {
+            event::Node::Op(op) => match ops.get_mut(op.id.0 as usize).and_then(Option::take) {
+                Some(Node::Loop(l)) => pending = Some(l),
+                Some(node) => out.push(node),
+                None => {}
+            },
+            event::Node::Loop(l) => {
+                if let Some(mut t2) = pending.take() {
+                    t2.body = rebuild(&l.body, synced, ops);
+                    out.push(Node::Loop(t2));
+                }
+            }
+            event::Node::Sync(n) => {
+                let placed = &synced.placed[*n as usize];
+                let obligations = placed.obligations.iter().map(|o| o.0).collect();
+                out.push(Node::Sync(SyncNode { op: placed.op, obligations }));
+            }
+            event::Node::Commit(_) | event::Node::Advance(_) | event::Node::End(_) | event::Node::NoGap => {}
+            event::Node::Branch(_) => unreachable!("the walk builds no branches"),
+        }
+    }
+    out
+}

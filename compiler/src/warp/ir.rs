@@ -1,0 +1,385 @@
+//! T3's data structure: what one thread does, with structured control flow.
+//!
+//! Registers are virtual and typed by class. Loops are structured: `unroll` copies of the step, each with constant slots, leave at the
+//! first copy whose step was the last. Synchronisation ops carry the ids of the obligations that they serve. Every op is one PTX
+//! instruction (or a template); [`crate::ptx::select`] only flattens control flow and prints names.
+
+use crate::diagnostics::Span;
+use crate::sync::SyncOp;
+
+/// A virtual register of a [`Kernel`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Reg(pub u32);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    Pred,
+    B16,
+    B32,
+    B64,
+    F32,
+}
+
+/// An operand: a register, or an immediate of the instruction's type.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Src {
+    Reg(Reg),
+    Int(i64),
+    F32(f32),
+}
+
+impl From<Reg> for Src {
+    fn from(r: Reg) -> Src {
+        Src::Reg(r)
+    }
+}
+
+impl From<i64> for Src {
+    fn from(i: i64) -> Src {
+        Src::Int(i)
+    }
+}
+
+/// Integer types of instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IntTy {
+    B32,
+    U32,
+    S32,
+    B64,
+    U64,
+    S64,
+}
+
+impl IntTy {
+    pub fn class(self) -> Class {
+        match self {
+            IntTy::B32 | IntTy::U32 | IntTy::S32 => Class::B32,
+            IntTy::B64 | IntTy::U64 | IntTy::S64 => Class::B64,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IntOp {
+    Add,
+    Sub,
+    MulLo,
+    Div,
+    Rem,
+    Min,
+    Max,
+    And,
+    Or,
+    Xor,
+    Shl,
+    Shr,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FloatOp {
+    Add,
+    Sub,
+    Mul,
+    Min,
+    Max,
+    /// IEEE division, round to nearest.
+    Div,
+}
+
+/// Functions of one f32, in their approximate forms but for `Sqrt`, `Neg` and `Abs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FloatFn {
+    Neg,
+    Abs,
+    Ex2,
+    Lg2,
+    Sqrt,
+    Rsqrt,
+    Tanh,
+    Sin,
+    Cos,
+    Floor,
+    Ceil,
+    Round,
+    Trunc,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cmp {
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+}
+
+/// 16-bit float formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Half {
+    F16,
+    Bf16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Special {
+    TidX,
+    CtaidX,
+}
+
+/// An address: a register plus a constant number of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    pub base: Reg,
+    pub offset: i32,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    Special {
+        d: Reg,
+        from: Special,
+    },
+    /// The kernel's parameter by position; pointers come out as global addresses.
+    Param {
+        d: Reg,
+        index: usize,
+    },
+    /// The address of the block's dynamic shared memory.
+    SharedBase {
+        d: Reg,
+    },
+    Mov {
+        d: Reg,
+        a: Src,
+    },
+    Int {
+        op: IntOp,
+        ty: IntTy,
+        d: Reg,
+        a: Src,
+        b: Src,
+    },
+    /// `d = a * b + c`, all of type `ty`.
+    Mad {
+        ty: IntTy,
+        d: Reg,
+        a: Src,
+        b: Src,
+        c: Src,
+    },
+    /// 64-bit `d = a * b + c` of 32-bit `a`, `b`; `signed` says how they extend.
+    MadWide {
+        signed: bool,
+        d: Reg,
+        a: Src,
+        b: Src,
+        c: Src,
+    },
+    /// 32 to 64 bits.
+    Widen {
+        signed: bool,
+        d: Reg,
+        a: Reg,
+    },
+    /// 64 to 32 bits.
+    Narrow {
+        d: Reg,
+        a: Reg,
+    },
+    SetInt {
+        cmp: Cmp,
+        ty: IntTy,
+        d: Reg,
+        a: Src,
+        b: Src,
+    },
+    /// The comparison, or `or`.
+    SetIntOr {
+        cmp: Cmp,
+        ty: IntTy,
+        d: Reg,
+        a: Src,
+        b: Src,
+        or: Reg,
+    },
+    SetFloat {
+        cmp: Cmp,
+        d: Reg,
+        a: Src,
+        b: Src,
+    },
+    PredAnd {
+        d: Reg,
+        a: Reg,
+        b: Reg,
+    },
+    PredOr {
+        d: Reg,
+        a: Reg,
+        b: Reg,
+    },
+    PredXor {
+        d: Reg,
+        a: Reg,
+        b: Reg,
+    },
+    PredNot {
+        d: Reg,
+        a: Reg,
+    },
+    /// `p ? a : b` on registers of one class.
+    Select {
+        d: Reg,
+        a: Src,
+        b: Src,
+        p: Reg,
+    },
+    Float {
+        op: FloatOp,
+        d: Reg,
+        a: Src,
+        b: Src,
+    },
+    FloatFn {
+        op: FloatFn,
+        d: Reg,
+        a: Src,
+    },
+    Fma {
+        d: Reg,
+        a: Src,
+        b: Src,
+        c: Src,
+    },
+    IntToFloat {
+        signed: bool,
+        d: Reg,
+        a: Reg,
+    },
+    /// Round to nearest even, saturating.
+    FloatToInt {
+        signed: bool,
+        d: Reg,
+        a: Reg,
+    },
+    /// Two f32 to one register of two halves, round to nearest even.
+    PackHalf {
+        to: Half,
+        d: Reg,
+        lo: Src,
+        hi: Src,
+    },
+    /// One f32 to a 16-bit register.
+    ToHalf {
+        to: Half,
+        d: Reg,
+        a: Src,
+    },
+    FromHalf {
+        from: Half,
+        d: Reg,
+        a: Reg,
+    },
+    /// A 32-bit register from two 16-bit ones, and back.
+    Join16 {
+        d: Reg,
+        lo: Reg,
+        hi: Reg,
+    },
+    Split16 {
+        lo: Reg,
+        hi: Reg,
+        a: Reg,
+    },
+    /// `d.len()` consecutive elements of the registers' class.
+    LoadGlobal {
+        d: Vec<Reg>,
+        from: Address,
+    },
+    StoreGlobal {
+        a: Vec<Reg>,
+        to: Address,
+    },
+    StoreShared {
+        a: Vec<Reg>,
+        to: Address,
+    },
+    /// Global to shared; `ignore` true copies nothing and writes zeros.
+    CpAsync {
+        to: Address,
+        from: Address,
+        bytes: u32,
+        ignore: Option<Reg>,
+    },
+    CpAsyncCommit,
+    Ldmatrix {
+        d: Vec<Reg>,
+        from: Address,
+        trans: bool,
+    },
+    /// `m16n8k16`, accumulating in place into the four registers `c`.
+    Mma {
+        half: Half,
+        c: [Reg; 4],
+        a: [Reg; 4],
+        b: [Reg; 2],
+    },
+    Sync {
+        op: SyncOp,
+        obligations: Vec<u32>,
+    },
+}
+
+/// One instruction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inst {
+    pub op: Op,
+    /// Runs only where the predicate has this value.
+    pub guard: Option<(Reg, bool)>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stmt {
+    Inst(Inst),
+    /// A heading in the printed code.
+    Comment(String),
+    Loop(Loop),
+}
+
+/// `trip` steps, `copies.len()` of them per turn. Runs nothing where `skip` holds. After copy u the loop is left where `left` has at
+/// most `(u + 1) * by` coordinates; after the last copy, `advance` runs and the loop goes on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loop {
+    pub name: String,
+    /// Coordinates still to do, counted down by `advance`; at most 0 at entry means no step (signed 32-bit).
+    pub left: Reg,
+    pub by: u32,
+    pub copies: Vec<Vec<Stmt>>,
+    /// Induction updates, once per turn.
+    pub advance: Vec<Stmt>,
+}
+
+/// A kernel parameter as PTX declares it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParamTy {
+    U64Pointer,
+    U32,
+    U64,
+    F32,
+    B16,
+    S32,
+}
+
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// Name of the PTX entry.
+    pub entry: String,
+    pub params: Vec<(String, ParamTy)>,
+    pub threads: u32,
+    pub shared_bytes: u32,
+    pub classes: Vec<Class>,
+    pub body: Vec<Stmt>,
+}

@@ -1,0 +1,309 @@
+//! Expanded T2 with its synchronisation to T3.
+//!
+//! The order of the emitted code: parameters and the block's place; lane addresses and row pointers; the prologue's copies; the
+//! accumulators; the loop, unrolled by the slots of the ring so that every slot is an immediate; then what follows.
+
+use super::address::Threads;
+use super::build::Builder;
+use super::copies::CopyState;
+use super::ir::*;
+use super::scalars::Scalars;
+use super::tilemap::TileMap;
+use crate::artifact::{GridRule, ParamSlot};
+use crate::plan::Refusal;
+use crate::scheduled::ir as t2;
+use crate::tile::ir as t1;
+use rustc_hash::FxHashMap;
+use std::rc::Rc;
+
+/// One lowered variant.
+#[derive(Debug)]
+pub struct Lowered {
+    pub kernel: Kernel,
+    pub params: Vec<ParamSlot>,
+    pub grid: GridRule,
+}
+
+/// Lowers one expanded, synchronised module; `entry` names the PTX entry.
+pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lowered, Refusal> {
+    let mut b = Builder::new(kernel.span);
+    b.comment("parameters, and the block's place in the grid");
+    let mut scalars = Scalars::load(kernel, &mut b)?;
+    let grid = scalars.decode_grid(&mut b, module.raster)?;
+    let threads = Threads::new(&mut b);
+    let mut lower = Lower {
+        kernel,
+        module,
+        b,
+        scalars,
+        threads,
+        registers: FxHashMap::default(),
+        maps: FxHashMap::default(),
+        producers: producers(&module.body),
+        carried: carried(&module.body),
+        k_left: Vec::new(),
+        outside: Vec::new(),
+        copies: Vec::new(),
+        elements: FxHashMap::default(),
+        rows: FxHashMap::default(),
+        exists: FxHashMap::default(),
+    };
+    lower.body()?;
+    let (classes, body) = lower.b.finish();
+    let params = lower.scalars.params;
+    Ok(Lowered {
+        kernel: Kernel {
+            entry: entry.into(),
+            params,
+            threads: module.threads(),
+            shared_bytes: module.shared_bytes,
+            classes,
+            body,
+        },
+        params: lower.scalars.slots,
+        grid,
+    })
+}
+
+/// The op that makes each value.
+fn producers(body: &[t2::Node]) -> FxHashMap<t2::ValId, t2::OpKind> {
+    let mut map = FxHashMap::default();
+    for node in body {
+        match node {
+            t2::Node::Op(op) => map.extend(op.result.map(|r| (r, op.kind.clone()))),
+            t2::Node::Loop(l) => map.extend(producers(&l.body)),
+            t2::Node::Sync(_) => {}
+        }
+    }
+    map
+}
+
+/// Accumulators are linear: every name of one chain is the same registers. Maps each to the name at entry.
+fn carried(body: &[t2::Node]) -> FxHashMap<t2::ValId, t2::ValId> {
+    let mut map = FxHashMap::default();
+    for node in body {
+        if let t2::Node::Loop(l) = node {
+            for c in &l.carry {
+                map.extend([(c.param, c.init), (c.next, c.init), (c.result, c.init)]);
+            }
+            for node in &l.body {
+                if let t2::Node::Op(t2::Op { kind: t2::OpKind::Mma { acc, .. }, result: Some(r), .. }) = node
+                {
+                    let root = map.get(acc).copied().unwrap_or(*acc);
+                    map.insert(*r, root);
+                }
+            }
+        }
+    }
+    map
+}
+
+pub struct Lower<'a> {
+    pub kernel: &'a t1::Kernel,
+    pub module: &'a t2::Module,
+    pub b: Builder,
+    pub scalars: Scalars<'a>,
+    pub threads: Threads,
+    /// Registers of fragments and accumulators.
+    registers: FxHashMap<t2::ValId, Vec<Reg>>,
+    maps: FxHashMap<t2::ValId, Rc<TileMap>>,
+    pub producers: FxHashMap<t2::ValId, t2::OpKind>,
+    carried: FxHashMap<t2::ValId, t2::ValId>,
+    pub k_left: Vec<(Vec<u32>, Reg)>,
+    /// Predicates of the current straight line: (counter, threshold) and its register.
+    pub outside: Vec<((Reg, u32), Reg)>,
+    copies: Vec<(t2::BufId, CopyState)>,
+    /// Elements computed so far after the loop.
+    pub elements: FxHashMap<(t2::ValId, usize), super::elements::Element>,
+    /// Row pointers and existence predicates after the loop.
+    pub rows: FxHashMap<(t1::TensorId, Vec<(usize, u32)>), Reg>,
+    pub exists: FxHashMap<(t1::AxisId, u32, bool), Reg>,
+}
+
+impl Lower<'_> {
+    fn body(&mut self) -> Result<(), Refusal> {
+        let module = self.module;
+        for node in &module.body {
+            if let t2::Node::Loop(l) = node {
+                self.b.comment("lane addresses and row pointers");
+                for node in &l.body {
+                    if let t2::Node::Op(t2::Op {
+                        kind: kind @ t2::OpKind::CopyIn { buf, .. }, span, ..
+                    }) = node
+                    {
+                        self.b.span = *span;
+                        let state = self.prepare_copy(kind, l)?;
+                        self.copies.push((*buf, state));
+                    }
+                }
+            }
+        }
+        let mut after_loop = false;
+        self.b.comment("prologue");
+        for node in &module.body {
+            match node {
+                t2::Node::Op(op) => {
+                    if after_loop && matches!(op.kind, t2::OpKind::WriteReg { .. }) {
+                        self.b.comment(format!("write {}", self.written(&op.kind)));
+                    }
+                    self.op(op, 0)?;
+                }
+                t2::Node::Sync(s) => self.sync(s),
+                t2::Node::Loop(l) => {
+                    self.emit_loop(l)?;
+                    after_loop = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn written(&self, kind: &t2::OpKind) -> String {
+        match kind {
+            t2::OpKind::WriteReg { tensor, .. } => self.kernel.tensor(*tensor).name.clone(),
+            _ => String::new(),
+        }
+    }
+
+    /// `hi - lo` of the loop as a fresh register.
+    pub fn loop_total(&mut self, l: &t2::Loop) -> Result<Reg, Refusal> {
+        let hi = self.scalars.coordinate(&mut self.b, l.hi)?;
+        let lo = self.scalars.coordinate(&mut self.b, l.lo)?;
+        Ok(match (hi, lo) {
+            (hi, Src::Int(0)) => self.b.mov(Class::B32, hi),
+            (Src::Reg(hi), lo) => self.b.int(IntOp::Sub, IntTy::S32, hi, lo),
+            (hi, lo) => {
+                let hi = self.b.mov(Class::B32, hi);
+                self.b.int(IntOp::Sub, IntTy::S32, hi, lo)
+            }
+        })
+    }
+
+    fn emit_loop(&mut self, l: &t2::Loop) -> Result<(), Refusal> {
+        let left = self.loop_total(l)?;
+        let mut copies = Vec::new();
+        for copy in 0..l.unroll {
+            self.outside.clear();
+            self.b.open();
+            for node in &l.body {
+                match node {
+                    t2::Node::Op(op) => self.op(op, copy)?,
+                    t2::Node::Sync(s) => self.sync(s),
+                    t2::Node::Loop(inner) => {
+                        return Err(Refusal::construct(
+                            self.kernel.axis(inner.axis).span,
+                            "a loop in a pipelined loop",
+                        ));
+                    }
+                }
+            }
+            copies.push(self.b.close());
+        }
+        self.outside.clear();
+        let turn = l.unroll * l.by;
+        self.b.open();
+        let mut counters: Vec<Reg> = self.copies.iter().map(|(_, c)| c.k_left).collect();
+        counters.push(left);
+        counters.sort_unstable();
+        counters.dedup();
+        for c in counters {
+            let by = i64::from(turn);
+            self.b.push(Op::Int { op: IntOp::Sub, ty: IntTy::S32, d: c, a: c.into(), b: by.into() });
+        }
+        let states = std::mem::take(&mut self.copies);
+        for (_, state) in &states {
+            self.advance_copy(state, turn);
+        }
+        self.copies = states;
+        let advance = self.b.close();
+        self.b.stmt(Stmt::Loop(Loop { name: l.name.clone(), left, by: l.by, copies, advance }));
+        Ok(())
+    }
+
+    /// Emits an op; `copy` is the position in the unrolled loop.
+    fn op(&mut self, op: &t2::Op, copy: u32) -> Result<(), Refusal> {
+        self.b.span = op.span;
+        let ahead = match op.iter {
+            t2::Iter::None => 0,
+            t2::Iter::Const(n) => n,
+            t2::Iter::Step(n) => copy + n,
+        };
+        let slot = ahead % self.slots();
+        match &op.kind {
+            t2::OpKind::CopyIn { buf, .. } => {
+                let states = std::mem::take(&mut self.copies);
+                if let Some((_, state)) = states.iter().find(|(b, _)| b == buf) {
+                    self.emit_copy(state, ahead, slot);
+                }
+                self.copies = states;
+            }
+            t2::OpKind::Commit { after, .. } => {
+                let asynchronous = |t: &t2::ValId| {
+                    matches!(self.module.value(*t).kind, t2::ValKind::Tok(t2::TokClass::CpAsync))
+                };
+                if after.iter().any(asynchronous) {
+                    self.b.push(Op::CpAsyncCommit);
+                }
+            }
+            t2::OpKind::Load { .. } => {
+                if let Some(result) = op.result {
+                    self.emit_load(&op.kind, result, slot);
+                }
+            }
+            t2::OpKind::AccNew { init } => {
+                if let Some(result) = op.result {
+                    let n = self.map(result).registers;
+                    for r in self.accumulator(result, n) {
+                        self.b.push(Op::Mov { d: r, a: Src::F32(*init as f32) });
+                    }
+                }
+            }
+            t2::OpKind::Mma { a, b, acc, .. } => self.emit_mma(*a, *b, *acc),
+            t2::OpKind::WriteReg { tensor, ix, value, vec } => self.emit_write(*tensor, ix, *value, *vec)?,
+            // Channels are implicit in slots and derived synchronisation; elements are computed where they are written.
+            t2::OpKind::Acquire { .. }
+            | t2::OpKind::Wait { .. }
+            | t2::OpKind::Release { .. }
+            | t2::OpKind::AccGet { .. }
+            | t2::OpKind::Elementwise { .. }
+            | t2::OpKind::ReadReg { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Slots of the ring; the loop is unrolled by as many, so that each is a constant.
+    fn slots(&self) -> u32 {
+        self.module.buffers.first().map_or(1, |b| b.slots)
+    }
+
+    fn sync(&mut self, s: &t2::SyncNode) {
+        self.b.push(Op::Sync { op: s.op, obligations: s.obligations.clone() });
+    }
+
+    /// The layout of a register tile, as the emitter reads it.
+    pub fn map(&mut self, v: t2::ValId) -> Rc<TileMap> {
+        let layout = self.module.layout(v);
+        self.maps.entry(v).or_insert_with(|| Rc::new(TileMap::of(layout))).clone()
+    }
+
+    /// The 32-bit registers of a fragment.
+    pub fn fragment(&mut self, v: t2::ValId, n: usize) -> Vec<Reg> {
+        if let Some(r) = self.registers.get(&v) {
+            return r.clone();
+        }
+        let regs: Vec<Reg> = (0..n).map(|_| self.b.reg(Class::B32)).collect();
+        self.registers.insert(v, regs.clone());
+        regs
+    }
+
+    /// The f32 registers of an accumulator, the same for every name of its chain.
+    pub fn accumulator(&mut self, v: t2::ValId, n: usize) -> Vec<Reg> {
+        let root = self.carried.get(&v).copied().unwrap_or(v);
+        if let Some(r) = self.registers.get(&root) {
+            return r.clone();
+        }
+        let regs: Vec<Reg> = (0..n).map(|_| self.b.reg(Class::F32)).collect();
+        self.registers.insert(root, regs.clone());
+        regs
+    }
+}
