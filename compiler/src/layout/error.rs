@@ -11,8 +11,10 @@ pub enum LayoutError {
     ColumnCount { inputs: u32, columns: usize },
     #[error("column {column} reaches beyond the {bits} output bits")]
     ColumnRange { column: usize, bits: u32 },
-    #[error("extent {extent} is zero")]
-    ZeroExtent { extent: u32 },
+    #[error("an extent is zero")]
+    ZeroExtent,
+    #[error("a buffer of 2^{bits} bytes or more has no 32-bit offsets")]
+    BufferTooLarge { bits: u32 },
     #[error("{radix} is not an odd digit: odd digits are odd and at least 3")]
     NotOdd { radix: u32 },
     #[error(

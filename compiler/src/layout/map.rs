@@ -286,7 +286,7 @@ fn check_extent(bits: u32, odd: u32) -> Result<(), LayoutError> {
 /// `extent = odd · 2^bits`.
 pub(super) fn odd_and_bits(extent: u32) -> Result<(u32, u32), LayoutError> {
     if extent == 0 {
-        return Err(LayoutError::ZeroExtent { extent });
+        return Err(LayoutError::ZeroExtent);
     }
     let bits = extent.trailing_zeros();
     Ok((extent >> bits, bits))

@@ -10,6 +10,7 @@ mod ops;
 pub mod panel;
 mod product;
 mod shared;
+pub mod show;
 mod solve;
 mod space;
 

@@ -32,7 +32,7 @@ pub fn panels(shape: [(Axis, u32); 2], elem_bits: u32, width: u32) -> Result<Sha
     let column_bits = if panels_linear { inner_bits + count.trailing_zeros() } else { inner_bits };
     let total = width_bits + row_bits + (column_bits - inner_bits);
     if total > 31 || panel * count as u64 > u32::MAX as u64 {
-        return Err(LayoutError::TooWide { what: "a shared buffer", bits: total });
+        return Err(LayoutError::BufferTooLarge { bits: panel.max(1).ilog2() });
     }
     let ins = Space::new([(row, row_bits as u8), (column, column_bits as u8)]);
     let mut cols = vec![0u64; ins.total() as usize];

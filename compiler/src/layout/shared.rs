@@ -55,8 +55,7 @@ impl SharedLayout {
             }
             last += (digit.extent as u64 - 1) * digit.stride as u64;
         }
-        let bytes = u32::try_from(last)
-            .map_err(|_| LayoutError::TooWide { what: "a shared buffer", bits: last.ilog2() + 1 })?;
+        let bytes = u32::try_from(last).map_err(|_| LayoutError::BufferTooLarge { bits: last.ilog2() })?;
         // The swizzle computed on absolute addresses must be the one computed on offsets: aligning the base to the XOR's
         // highest source bit is enough, and 16 bytes are needed by vectors anyway.
         let sources = map.cols().iter().filter(|c| c.count_ones() > 1).fold(0, |a, c| a | c);
@@ -77,7 +76,7 @@ impl SharedLayout {
             odd.push((axis, radix));
         }
         if at > 31 {
-            return Err(LayoutError::TooWide { what: "a shared buffer", bits: at });
+            return Err(LayoutError::BufferTooLarge { bits: at });
         }
         let ins = Space::new(fields.iter().copied());
         let start = |axis| starts.iter().find(|s| s.0 == axis).map_or(0, |s| s.1);
@@ -89,8 +88,8 @@ impl SharedLayout {
         let mut stride = 1u64 << at;
         let mut outer = Vec::new();
         for (axis, extent) in odd.into_iter().filter(|o| o.1 > 1) {
-            let narrow = u32::try_from(stride)
-                .map_err(|_| LayoutError::TooWide { what: "a shared buffer", bits: stride.ilog2() + 1 })?;
+            let narrow =
+                u32::try_from(stride).map_err(|_| LayoutError::BufferTooLarge { bits: stride.ilog2() })?;
             outer.push(OuterDigit { axis, extent, stride: narrow });
             stride *= extent as u64;
         }
