@@ -67,6 +67,8 @@ codes! {
     109 ARITY "A call has more or fewer arguments than the function takes.";
     110 UNKNOWN_GENERIC "An instance sets a parameter that its base kernel does not have.";
     111 NOT_CAPTURED "A function uses a name of its kernel without listing it in `using`.";
+    112 BAD_OVER "`over` names the axes of a reduction or scan, and stands nowhere else.";
+    113 UNKNOWN_FIELD "The fields are `T`, `lo`, `hi` and `size`.";
     // 02: types
     201 TYPE_MISMATCH "Two types that must agree do not; nothing is converted silently but an integer beside an `index`.";
     202 STORAGE_ARITHMETIC "Arithmetic on a storage type: convert it with `as` first.";

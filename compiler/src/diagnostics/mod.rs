@@ -152,6 +152,11 @@ impl Diagnostics {
         self.list.push(diagnostic);
     }
 
+    /// Pushes all of them.
+    pub fn extend(&mut self, diagnostics: impl IntoIterator<Item = Diagnostic>) {
+        self.list.extend(diagnostics);
+    }
+
     /// Takes all of `other`'s.
     pub fn append(&mut self, other: Diagnostics) {
         self.list.extend(other.list);

@@ -94,11 +94,26 @@ pub enum Item {
     Kernel(Kernel),
     Instance(Instance),
     Schedule(Schedule),
-    /// Text that did not parse; `names` are the identifiers in it, which later passes treat as known.
+    /// Text that did not parse; `names` are the identifiers in it, which later passes treat as known. `body` is the block behind a broken head.
     Error {
         span: Span,
         names: Vec<Ident>,
+        body: Option<Block>,
     },
+}
+
+impl Item {
+    pub fn span(&self) -> Span {
+        match self {
+            Item::Import(i) => i.span,
+            Item::Const(i) => i.span,
+            Item::Fn(i) => i.span,
+            Item::Kernel(i) => i.span,
+            Item::Instance(i) => i.span,
+            Item::Schedule(i) => i.span,
+            Item::Error { span, .. } => *span,
+        }
+    }
 }
 
 /// `import "path.tw" as name;`

@@ -27,7 +27,20 @@
 //!   function is used.
 
 pub mod ast;
+mod body;
+mod brackets;
+pub mod builtins;
+mod directives;
+mod expected;
+mod exprs;
+mod lexer;
+mod loader;
+mod parser;
 mod program;
+mod recursion;
+mod repair;
+mod resolve;
+pub mod schedules;
 mod source;
 
 pub use program::{
@@ -40,6 +53,12 @@ use crate::diagnostics::{Diagnostics, SourceMap};
 
 /// Reads `root` and what it imports, parses and resolves. Files are added to `sources`, so that the diagnostics can be rendered.
 pub fn load(sources: &mut SourceMap, provider: &dyn SourceProvider, root: &str) -> (Program, Diagnostics) {
-    let _ = (sources, provider, root);
-    (Program::default(), Diagnostics::default())
+    let mut diagnostics = Diagnostics::default();
+    let loaded = loader::load_all(sources, provider, root, &mut diagnostics);
+    let program = resolve::resolve(loaded, &mut diagnostics);
+    diagnostics.sort();
+    (program, diagnostics)
 }
+
+#[cfg(test)]
+mod tests;

@@ -80,6 +80,8 @@ pub struct Local {
 pub enum Owner {
     Kernel(KernelId),
     Fn(FnId),
+    /// An item whose head did not parse.
+    Broken,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -100,8 +102,9 @@ pub enum LocalKind {
     Temp,
     /// A function's parameter.
     FnParam,
-    /// A name in a function's `using`, or a dimension that stands only in the type of one.
+    /// A name in a function's `using`.
     Capture,
+    /// A name that stands only in the type of a capture: a dimension (or the type's name itself) that the kernel has.
     CaptureDim,
 }
 
@@ -181,14 +184,22 @@ impl Program {
         &self.instances[id.0 as usize]
     }
 
-    /// The kernel of that name in the root file (or brought in by it).
+    /// The kernel of that name, the root file's first.
     pub fn kernel_named(&self, name: &str) -> Option<KernelId> {
-        let of_file = |k: &&ast::Kernel| k.name.as_str() == name;
-        self.kernels.iter().position(|k| of_file(&k)).map(|n| KernelId(n as u32))
+        self.kernels.iter().position(|k| k.name.as_str() == name).map(|n| KernelId(n as u32))
     }
 
-    /// The instance of that name.
+    /// The instance of that name, the root file's first.
     pub fn instance_named(&self, name: &str) -> Option<InstanceId> {
         self.instances.iter().position(|k| k.name.as_str() == name).map(|n| InstanceId(n as u32))
+    }
+
+    /// Names of the kernels and instances that the root file itself defines, in the order of the text.
+    pub fn entry_names(&self) -> Vec<&str> {
+        let kernels = self.kernels.iter().map(|k| (k.name.span, k.name.as_str()));
+        let instances = self.instances.iter().map(|i| (i.name.span, i.name.as_str()));
+        let mut all: Vec<_> = kernels.chain(instances).filter(|(s, _)| s.file == self.root).collect();
+        all.sort();
+        all.into_iter().map(|(_, n)| n).collect()
     }
 }
