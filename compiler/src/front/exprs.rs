@@ -355,8 +355,11 @@ impl<'a> Body<'_, 'a> {
     }
 
     fn writable(&mut self, name: &Ident, res: Res, at: Span) {
-        let d = Diagnostic::error(codes::NOT_MUTABLE, format!("`{name}` cannot be written"))
-            .label(at, "written here");
+        let code = match res {
+            Res::Local(id) if self.local(id).kind == LocalKind::Param => codes::NOT_WRITABLE,
+            _ => codes::NOT_MUTABLE,
+        };
+        let d = Diagnostic::error(code, format!("`{name}` cannot be written")).label(at, "written here");
         let d = match res {
             Res::Local(id) => {
                 let local = self.local(id);
