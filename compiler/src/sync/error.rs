@@ -17,8 +17,8 @@ pub enum SyncError {
     /// Two roles conflict on something that no channel hands over.
     #[error("no channel orders {0}")]
     NoChannel(String),
-    /// Derivation's own result was refused.
-    #[error("the derived synchronisation is not complete: {0}")]
+    /// The proof refused a placement.
+    #[error("synchronisation is not complete: {0}")]
     Unproved(Violation),
 }
 

@@ -19,14 +19,23 @@ pub(super) fn irredundant(table: &Table, obligations: &[Obligation], mut placed:
     let mut order: Vec<usize> = (0..placed.len()).collect();
     order.sort_by_key(|&i| std::cmp::Reverse(cost(&placed[i])));
     let mut kept = vec![true; placed.len()];
-    for &i in &order {
+    for (nth, &i) in order.iter().enumerate() {
         kept[i] = false;
         let rest = placed.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(p, _)| p);
-        kept[i] = Prover::new(table, rest).prove().is_err();
+        let unordered = Prover::new(table, rest).unordered();
+        kept[i] = !unordered.is_empty();
+        placed[i].obligations = ids(obligations, &unordered);
+        if !kept[i] {
+            // Those before it were tried in its presence: they may have more to do now.
+            for &j in &order[..nth] {
+                placed[j].obligations.clear();
+            }
+        }
     }
     let mut keep = kept.into_iter();
     placed.retain(|_| keep.next().unwrap_or(true));
 
+    let mut weakened = false;
     for i in 0..placed.len() {
         while let SyncOp::WaitGroup { class, newest } = placed[i].op
             && newest < MAX_NEWEST
@@ -36,13 +45,16 @@ pub(super) fn irredundant(table: &Table, obligations: &[Obligation], mut placed:
                 placed[i].op = SyncOp::WaitGroup { class, newest };
                 break;
             }
+            weakened = true;
         }
     }
 
     for i in 0..placed.len() {
-        let rest = placed.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, p)| p);
-        let unordered = Prover::new(table, rest).unordered();
-        placed[i].obligations = ids(obligations, &unordered);
+        if weakened || placed[i].obligations.is_empty() {
+            let rest = placed.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, p)| p);
+            let unordered = Prover::new(table, rest).unordered();
+            placed[i].obligations = ids(obligations, &unordered);
+        }
     }
     placed
 }

@@ -3,7 +3,7 @@
 //! Obligations are served level by level, the costly hand-over first: what needs all warps of the role gets barriers at the fewest gaps;
 //! what a warp's lanes must tell each other rides on those barriers where it can and gets warp barriers else; what stays
 //! within a thread rides on the waits that are there. Waits and fences stand right before the hand-over that they prepare. So a wait
-//! is as late as its hand-over, and of equally good gaps those win whose waits may leave more groups pending, and then the later.
+//! is as late as its hand-over, and of equally good gaps those win whose waits may leave more groups pending, then those right before what waits, then the later.
 
 use super::error::SyncError;
 use super::model::{Class, GapId, RoleId};
@@ -85,11 +85,12 @@ fn serve(
     }
     let places: Vec<Place> = (0..bundles.len())
         .map(|gap| {
-            let pending = |o: &&&Obligation| o.wait().and(o.fits(gap)).map(i64::from);
-            Place {
-                weight: TRIPS.pow(table.gaps[gap].depth.min(8)),
-                merit: open.iter().filter_map(pending).sum(),
-            }
+            // Groups left in flight count most, then standing right before what is waited for.
+            let merit = |o: &&&Obligation| {
+                let pending = o.wait().and(o.fits(gap)).map_or(0, i64::from);
+                1000 * pending + i64::from(table.sites[o.sites.1].gap.index() == gap)
+            };
+            Place { weight: TRIPS.pow(table.gaps[gap].depth.min(8)), merit: open.iter().map(merit).sum() }
         })
         .collect();
     let chosen = stab(&places, &demands);

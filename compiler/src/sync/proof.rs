@@ -5,8 +5,8 @@
 //!
 //! | set | holds instances that | leaves by |
 //! | --- | --- | --- |
-//! | `fifo[0]` | were issued, in no group yet | a commit, to `fifo[1]` |
-//! | `fifo[a]` | lie in a group with a − 1 newer ones | a commit, to `fifo[a+1]`; a wait for fewer |
+//! | group 0 | were issued, in no group yet | a commit, to group 1 |
+//! | group a | lie in a group with a − 1 newer ones | a commit, to group a + 1; a wait for fewer |
 //! | `warp`, `role` | are complete, but other lanes, other warps, may not know | the barrier of that reach |
 //! | `unfenced` | are generic writes (or register uses) without a proxy fence (`wgmma.fence`) after them | the fence |
 //! | `async_warp`, `async_role` | as `warp`, `role`, for asynchronous accesses: the barrier counts only after the fence | the barrier |
@@ -15,8 +15,8 @@
 //! instance alone, so the sets are exact over all paths (not an over-approximation, while loop trips are independent), and an operation
 //! that this proof needs is needed on the machine. Rings are bounded, so the fixpoint over loops ends.
 //!
-//! Worked GEMM, S = 3, at `load A[k+1]` in the loop: `copy A[k+2]` of this step is in `fifo[1]` at offset 2, the previous one at offset
-//! 1 was in `fifo[2]` before `wait_group 1` moved it to `warp` and `role`, from where the barrier removed it; so nothing at offsets
+//! Worked GEMM, S = 3, at `load A[k+1]` in the loop: `copy A[k+2]` of this step is in group 1 at offset 2, the previous one at offset
+//! 1 was in group 2 before `wait_group 1` moved it to `warp` and `role`, from where the barrier removed it; so nothing at offsets
 //! ≡ 1 (mod 3) is left. Without the barrier, offset 1 stands in `role`: refused, with both operations named.
 
 use super::error::{Missing, Violation};
@@ -37,51 +37,51 @@ pub struct Proof {
 /// Groups are told apart up to this many newer ones.
 const AGES: usize = 9;
 
-/// Dangerous instances of one access in the text.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-struct Danger {
-    fifo: [u64; AGES],
-    /// Bound to a memory barrier, not yet waited for.
-    bound: u64,
-    warp: u64,
-    role: u64,
-    unfenced: u64,
-    async_warp: u64,
-    async_role: u64,
-}
+/// Dangerous instances of one access in the text: the sets of the module documentation, one mask each. The groups come first; the
+/// constants name the others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Danger([u64; AGES + 6]);
+
+/// Bound to a memory barrier, not yet waited for.
+const BOUND: usize = AGES;
+const WARP: usize = AGES + 1;
+const ROLE: usize = AGES + 2;
+const UNFENCED: usize = AGES + 3;
+const ASYNC_WARP: usize = AGES + 4;
+const ASYNC_ROLE: usize = AGES + 5;
 
 impl Danger {
-    fn each(&mut self) -> impl Iterator<Item = &mut u64> {
-        self.fifo.iter_mut().chain([
-            &mut self.bound,
-            &mut self.warp,
-            &mut self.role,
-            &mut self.unfenced,
-            &mut self.async_warp,
-            &mut self.async_role,
-        ])
-    }
+    const NONE: Danger = Danger([0; AGES + 6]);
 
     fn join(&mut self, other: &Danger) -> bool {
-        let before = *self;
-        let mut theirs = *other;
-        for (mine, theirs) in self.each().zip(theirs.each()) {
-            *mine |= *theirs;
+        let mut new = 0;
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            new |= theirs & !*mine;
+            *mine |= theirs;
         }
-        before != *self
+        new != 0
+    }
+
+    /// A barrier that reaches all lanes of a warp, or all warps.
+    fn hand_over(&mut self, reach: Reach) {
+        self.0[WARP] = 0;
+        self.0[ASYNC_WARP] &= self.0[UNFENCED];
+        if reach == Reach::Role {
+            self.0[ROLE] = 0;
+            self.0[ASYNC_ROLE] &= self.0[UNFENCED];
+        }
     }
 
     /// Instances that have just completed in the issuing thread.
     fn complete(&mut self, bits: u64, site: &Site) {
-        self.warp |= bits;
-        self.role |= bits;
+        for set in [WARP, ROLE, ASYNC_WARP, ASYNC_ROLE] {
+            self.0[set] |= bits;
+        }
         // A read needs no proxy fence; what the async proxy did is known to it.
         let fence = site.in_registers() || (site.writes() && site.op.proxy == Proxy::Generic);
         if fence {
-            self.unfenced |= bits;
+            self.0[UNFENCED] |= bits;
         }
-        self.async_warp |= bits;
-        self.async_role |= bits;
     }
 }
 
@@ -135,7 +135,7 @@ impl<'t, 'p> Prover<'t, 'p> {
     fn run(&mut self) {
         let table = self.table;
         for block in &table.roles {
-            let mut state = vec![Danger::default(); table.sites.len()];
+            let mut state = vec![Danger::NONE; table.sites.len()];
             self.block(block, &mut state);
         }
     }
@@ -166,27 +166,27 @@ impl<'t, 'p> Prover<'t, 'p> {
                     let (site, danger) = (&sites[y], &mut state[y]);
                     match op.completion {
                         Completion::Immediate => danger.complete(site.bit(), site),
-                        Completion::Fifo(_) => danger.fifo[0] |= site.bit(),
-                        Completion::Mbar => danger.bound |= site.bit(),
+                        Completion::Fifo(_) => danger.0[0] |= site.bit(),
+                        Completion::Mbar => danger.0[BOUND] |= site.bit(),
                     }
                 }
             }
             Item::Commit(class) => {
                 for (_, danger) in of_class(sites, state, *class) {
-                    danger.fifo[AGES - 1] |= danger.fifo[AGES - 2];
-                    danger.fifo.copy_within(0..AGES - 2, 1);
-                    danger.fifo[0] = 0;
+                    danger.0[AGES - 1] |= danger.0[AGES - 2];
+                    danger.0.copy_within(0..AGES - 2, 1);
+                    danger.0[0] = 0;
                 }
             }
             Item::Advance(counter) => {
                 for (site, danger) in sites.iter().zip(state).filter(|(s, _)| s.counter == Some(*counter)) {
-                    danger.each().for_each(|mask| *mask = site.advanced(*mask));
+                    danger.0.iter_mut().for_each(|mask| *mask = site.advanced(*mask));
                 }
             }
             Item::End(counter) => {
                 for (site, danger) in sites.iter().zip(state) {
                     let absent = site.beyond_end(*counter);
-                    danger.each().for_each(|mask| *mask &= !absent);
+                    danger.0.iter_mut().for_each(|mask| *mask &= !absent);
                 }
             }
             Item::Loop { min_trips, body } => self.trips(body, *min_trips, state),
@@ -230,7 +230,7 @@ impl<'t, 'p> Prover<'t, 'p> {
                 SyncOp::WaitGroup { class, newest } => {
                     for (site, danger) in of_class(sites, state, class) {
                         let mut retired = 0;
-                        for group in danger.fifo.iter_mut().skip(usize::from(newest) + 1) {
+                        for group in danger.0[..AGES].iter_mut().skip(usize::from(newest) + 1) {
                             retired |= std::mem::take(group);
                         }
                         danger.complete(retired, site);
@@ -239,23 +239,12 @@ impl<'t, 'p> Prover<'t, 'p> {
                 SyncOp::FenceProxyAsync | SyncOp::WgmmaFence => {
                     for (site, danger) in sites.iter().zip(&mut *state) {
                         if site.in_registers() == (op == SyncOp::WgmmaFence) {
-                            danger.unfenced = 0;
+                            danger.0[UNFENCED] = 0;
                         }
                     }
                 }
-                SyncOp::BarWarp => {
-                    for danger in state.iter_mut() {
-                        danger.warp = 0;
-                        danger.async_warp &= danger.unfenced;
-                    }
-                }
-                SyncOp::Bar { .. } => {
-                    for danger in state.iter_mut() {
-                        (danger.warp, danger.role) = (0, 0);
-                        danger.async_warp &= danger.unfenced;
-                        danger.async_role &= danger.unfenced;
-                    }
-                }
+                SyncOp::BarWarp => state.iter_mut().for_each(|danger| danger.hand_over(Reach::Warp)),
+                SyncOp::Bar { .. } => state.iter_mut().for_each(|danger| danger.hand_over(Reach::Role)),
                 // Between roles; see `channel`.
                 SyncOp::WaitFull { .. }
                 | SyncOp::WaitEmpty { .. }
@@ -302,19 +291,23 @@ impl<'t, 'p> Prover<'t, 'p> {
 /// The first set that makes access `y` unsafe, and the instances in it.
 fn danger_to(x: &Site, y: &Site, conflict: &Conflict, danger: &Danger) -> Option<(Missing, u64)> {
     let Conflict { mask, reach, .. } = *conflict;
+    // Nearly always nothing of it is pending.
+    if danger.0.iter().fold(0, |all, set| all | set) & mask == 0 {
+        return None;
+    }
     let wgmma = Completion::Fifo(Class::Wgmma);
     // Matrix instructions on the same registers are ordered among themselves.
     let chained = x.in_registers() && x.op.completion == wgmma && y.op.completion == wgmma;
-    let grouped = danger.fifo[1..].iter().fold(danger.bound, |all, group| all | group);
+    let sets = &danger.0;
+    let grouped = sets[1..=BOUND].iter().fold(0, |all, group| all | group);
     let asynchronous = y.op.proxy == Proxy::Async;
-    let (warp, role) =
-        if asynchronous { (danger.async_warp, danger.async_role) } else { (danger.warp, danger.role) };
+    let (warp, role) = if asynchronous { (ASYNC_WARP, ASYNC_ROLE) } else { (WARP, ROLE) };
     let sets = [
-        (Missing::Commit, danger.fifo[0], !chained),
+        (Missing::Commit, sets[0], !chained),
         (Missing::Completion, grouped, !chained),
-        (Missing::Fence, danger.unfenced, asynchronous && !(chained)),
-        (Missing::Handover(Reach::Warp), warp, reach == Reach::Warp),
-        (Missing::Handover(Reach::Role), role, reach == Reach::Role),
+        (Missing::Fence, sets[UNFENCED], asynchronous && !chained),
+        (Missing::Handover(Reach::Warp), sets[warp], reach == Reach::Warp),
+        (Missing::Handover(Reach::Role), sets[role], reach == Reach::Role),
     ];
     sets.into_iter()
         .find_map(|(missing, set, matters)| (matters && set & mask != 0).then_some((missing, set & mask)))

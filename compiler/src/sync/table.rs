@@ -63,6 +63,8 @@ pub(super) enum Item<'p> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Site<'p> {
     pub role: RoleId,
+    /// The gap right before the operation.
+    pub gap: GapId,
     pub op: &'p Op,
     pub access: Access,
     pub kind: ResourceKind,
@@ -155,13 +157,13 @@ impl<'p> Table<'p> {
             allowed &= !matches!(node, Node::NoGap);
             let gap = self.gap(role, depth, allowed);
             allowed = !matches!(node, Node::NoGap);
-            items.push((gap, self.item(role, node, depth)?));
+            items.push((gap, self.item(role, gap, node, depth)?));
         }
         let last = self.gap(role, depth, allowed);
         Ok(Block { items, last })
     }
 
-    fn item(&mut self, role: RoleId, node: &'p Node, depth: u32) -> Result<Item<'p>, SyncError> {
+    fn item(&mut self, role: RoleId, gap: GapId, node: &'p Node, depth: u32) -> Result<Item<'p>, SyncError> {
         Ok(match node {
             Node::Op(op) => {
                 let first = self.sites.len();
@@ -176,7 +178,7 @@ impl<'p> Table<'p> {
                         )));
                     }
                     let Resource { kind, slots, counter, .. } = *resource;
-                    self.sites.push(Site { role, op, access, kind, slots, counter });
+                    self.sites.push(Site { role, gap, op, access, kind, slots, counter });
                 }
                 Item::Op { op, first, count: op.accesses.len() }
             }

@@ -1,3 +1,6 @@
 //! Tests of derivation: worked kernels as snapshots.
 
 mod kernels;
+mod oracle;
+mod random;
+mod shapes;
