@@ -29,6 +29,8 @@ mod builder;
 mod module;
 pub mod op;
 mod operand;
+mod parse;
+mod print;
 pub mod select;
 mod target;
 mod types;
@@ -40,5 +42,7 @@ pub use module::{
 };
 pub use op::Op;
 pub use operand::{Address, Base, Dst, Imm, Operand, OperandVisitor, PredUse, RegId, SpecialReg, Symbol};
+pub use parse::{ParseError, ParseErrorKind, parse};
+pub use print::print;
 pub use target::{Isa, Requires, Suffix, Target};
 pub use types::*;

@@ -205,6 +205,10 @@ pub trait OperandVisitor {
     fn not(&mut self) {}
     /// A branch target.
     fn label(&mut self, _label: LabelId) {}
+    /// The map inside a tensor operand's brackets begins; like an address, without brackets of its own.
+    fn tensor_begin(&mut self) {}
+    /// The map ends.
+    fn tensor_end(&mut self, _map: &Address) {}
     /// The address begins; its register is reported by [`OperandVisitor::reg`] and what is added to it by
     /// [`OperandVisitor::address_end`].
     fn address_begin(&mut self) {}
@@ -248,7 +252,11 @@ impl dyn OperandVisitor + '_ {
     /// `[map, {coordinates}]`.
     pub fn tensor(&mut self, map: &Address, coords: &[Operand]) {
         self.open('[');
-        self.address(map);
+        self.tensor_begin();
+        if let Base::Reg(reg) = map.base {
+            self.reg(reg);
+        }
+        self.tensor_end(map);
         self.values(coords);
         self.close(']');
     }
