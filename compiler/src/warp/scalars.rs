@@ -138,7 +138,10 @@ impl<'a> Scalars<'a> {
                     t1::BinaryOp::Min => IntOp::Min,
                     t1::BinaryOp::Max => IntOp::Max,
                     _ => {
-                        return Err(Refusal::construct(value.span, format!("`{}` of coordinates", op.name())));
+                        return Err(Refusal::construct(
+                            value.span,
+                            format!("`{}` of coordinates", op.name()),
+                        ));
                     }
                 };
                 b.int(op, IntTy::S64, x, y)
