@@ -24,7 +24,7 @@ pub struct Compiled {
     pub timings: Vec<(&'static str, Duration)>,
 }
 
-/// Levels as text; filled when [`crate::Options::dumps`] asks.
+/// Levels as text; filled when [`Options::dumps`](crate::compile::Options) asks.
 #[derive(Clone, Debug, Default)]
 pub struct Dumps {
     pub tile: String,
@@ -37,7 +37,9 @@ pub struct Dumps {
 pub struct Meta {
     pub kernel: String,
     pub target: Target,
-    /// Path and value of every schedule item in force, tune parameters included.
+    /// Generics and function parameters.
+    pub parameters: Vec<ScheduleItem>,
+    /// Path and value of every schedule item in force, tune parameters first.
     pub schedule: Vec<ScheduleItem>,
     /// In order; each is one grid.
     pub launches: Vec<LaunchPlan>,
@@ -135,15 +137,27 @@ pub enum ParamSlot {
 }
 
 impl Meta {
+    /// The schedule in the language's own syntax, complete: pasted into the file it pins what was chosen.
+    pub fn schedule_text(&self) -> String {
+        let mut out = format!("schedule {} on {} {{\n", self.kernel, self.target);
+        for item in &self.schedule {
+            out += &format!("    {} = {};\n", item.path, item.value);
+        }
+        out + "}\n"
+    }
+
     /// The JSON of `--emit meta`.
     pub fn to_json(&self, kernel: &t1::Kernel) -> Value {
         let chosen: serde_json::Map<String, Value> =
-            self.schedule.iter().map(|i| (i.path.clone(), json!(i.chosen_by.name()))).collect();
+            self.parameters.iter().chain(&self.schedule).map(|i| (i.path.clone(), json!(i.chosen_by.name()))).collect();
+        let parameters: serde_json::Map<String, Value> =
+            self.parameters.iter().map(|i| (i.path.clone(), json!(i.value))).collect();
         let schedule: serde_json::Map<String, Value> =
             self.schedule.iter().map(|i| (i.path.clone(), json!(i.value))).collect();
         json!({
             "kernel": self.kernel,
             "target": self.target.name(),
+            "parameters": parameters,
             "schedule": schedule,
             "chosen_by": chosen,
             "launches": self.launches.iter().map(|l| json!({

@@ -126,7 +126,8 @@ pub fn compile_program(
     let meta = Meta {
         kernel: kernel.name.clone(),
         target: options.target,
-        schedule: schedule(&kernel, planned.schedule),
+        parameters: bound(&kernel, false),
+        schedule: bound(&kernel, true).into_iter().chain(planned.schedule).collect(),
         launches: vec![LaunchPlan { workspace_bytes: 0, variants }],
     };
     Ok(Compiled { kernel, target: options.target, ptx: text, module, meta, dumps, timings: timer.finish() })
@@ -167,20 +168,22 @@ fn refusal(r: Refusal, kernel: &t1::Kernel) -> Diagnostic {
     }
 }
 
-/// Tune parameters and generics first, then what the planner settled.
-fn schedule(kernel: &t1::Kernel, planned: Vec<ScheduleItem>) -> Vec<ScheduleItem> {
-    let bound = kernel.binding.iter().map(|b| ScheduleItem {
-        path: b.name.clone(),
-        value: match &b.value {
-            t1::BoundValue::Type(t) => t.to_string(),
-            t1::BoundValue::Int(i) => i.to_string(),
-            t1::BoundValue::Bool(b) => b.to_string(),
-            t1::BoundValue::Float(f) => f.to_string(),
-            t1::BoundValue::Function(f) => f.clone(),
-        },
-        chosen_by: plan::knobs::chosen_by(b.from),
-    });
-    bound.chain(planned).collect()
+/// The values of generics and functions, or of tune parameters.
+fn bound(kernel: &t1::Kernel, tune: bool) -> Vec<ScheduleItem> {
+    let wanted = kernel.binding.iter().filter(|b| (b.kind == t1::BoundKind::Tune) == tune);
+    wanted
+        .map(|b| ScheduleItem {
+            path: b.name.clone(),
+            value: match &b.value {
+                t1::BoundValue::Type(t) => t.to_string(),
+                t1::BoundValue::Int(i) => i.to_string(),
+                t1::BoundValue::Bool(b) => b.to_string(),
+                t1::BoundValue::Float(f) => f.to_string(),
+                t1::BoundValue::Function(f) => f.clone(),
+            },
+            chosen_by: plan::knobs::chosen_by(b.from),
+        })
+        .collect()
 }
 
 fn variant(kernel: &t1::Kernel, m: &Module, l: warp::lower::Lowered) -> VariantMeta {

@@ -114,14 +114,17 @@ codes! {
     // 07: schedules
     701 UNKNOWN_SCHEDULE_PATH "A schedule speaks of a loop, variable, parameter or setting that the kernel does not have.";
     702 UNKNOWN_TARGET "The compiler knows no such target.";
+    703 IMPOSSIBLE_SCHEDULE "The schedule does not fit the tile, the target's registers or its shared memory.";
     // 08: launches
     801 BROKEN_PROMISE "A `where` of the kernel is false for the parameters that are set.";
     802 NOT_LAUNCH "A shape, default or promise depends on more than the launch knows.";
     803 BAD_PARAMETER "A parameter, `temp` or attribute that cannot be.";
     890 ACCESS_CONFLICT "Two lanes or instances write one element without `atomic`, or an instance reads what another writes; only data decides it.";
     891 BAD_ARGUMENT "An argument does not fit the kernel's parameter.";
-    // 09: the back end
+    901 NOT_LOWERED "The program is correct, and the back end has no code for this construct yet.";
+    902 NO_KERNEL "The file has no kernel, or several and none was chosen.";
     990 EVALUATOR_BUG "The evaluator met a malformed kernel: a bug of the compiler.";
+    999 INTERNAL "The compiler broke one of its own rules: a bug of ours.";
 }
 
 #[cfg(test)]

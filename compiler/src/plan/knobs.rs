@@ -309,7 +309,7 @@ mod tests {
         assert_eq!(default_warps(problem(128, 128, 32)), Some((2, 2)));
         assert_eq!(default_warps(problem(64, 64, 32)), Some((2, 2)));
         assert_eq!(default_warps(problem(256, 128, 32)), Some((4, 2)));
-        assert_eq!(default_warps(problem(64, 256, 32)), Some((1, 4)));
+        assert_eq!(default_warps(problem(64, 256, 32)), Some((1, 8)));
         assert_eq!(default_warps(problem(128, 192, 32)), Some((2, 4)));
         assert_eq!(default_warps(problem(24, 64, 32)), None);
     }

@@ -21,6 +21,7 @@ pub mod elementwise;
 pub mod epilogue;
 pub mod fragments;
 pub mod knobs;
+pub mod model;
 pub mod refuse;
 pub mod shared;
 

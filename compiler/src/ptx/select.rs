@@ -111,7 +111,7 @@ impl<'a, 'b> Select<'a, 'b> {
             };
             let mut param = Param::scalar(&format!("{}_{name}", self.kernel.entry), ty_);
             if *ty == t3::ParamTy::U64Pointer {
-                param.pointee = Some(Pointee { space: Space::Global, align: 1 });
+                param.pointee = Some(Pointee { space: Space::Global, align: self.kernel.pointer_align });
             }
             self.entry.params.push(param);
         }

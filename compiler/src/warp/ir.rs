@@ -380,6 +380,8 @@ pub struct Kernel {
     pub params: Vec<(String, ParamTy)>,
     pub threads: u32,
     pub shared_bytes: u32,
+    /// What every tensor's base is a multiple of, in bytes.
+    pub pointer_align: u32,
     pub classes: Vec<Class>,
     pub body: Vec<Stmt>,
 }

@@ -57,6 +57,7 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
             params,
             threads: module.threads(),
             shared_bytes: module.shared_bytes,
+            pointer_align: module.variant.alignment(1),
             classes,
             body,
         },
@@ -139,9 +140,12 @@ impl Lower<'_> {
             }
         }
         let mut after_loop = false;
+        let mut fresh = Vec::new();
         self.b.comment("prologue");
         for node in &module.body {
             match node {
+                // Cleared accumulators wait until the first copies are on their way.
+                t2::Node::Op(op) if matches!(op.kind, t2::OpKind::AccNew { .. }) => fresh.push(op),
                 t2::Node::Op(op) => {
                     if after_loop && matches!(op.kind, t2::OpKind::WriteReg { .. }) {
                         self.b.comment(format!("write {}", self.written(&op.kind)));
@@ -150,6 +154,9 @@ impl Lower<'_> {
                 }
                 t2::Node::Sync(s) => self.sync(s),
                 t2::Node::Loop(l) => {
+                    for op in fresh.drain(..) {
+                        self.op(op, 0)?;
+                    }
                     self.emit_loop(l)?;
                     after_loop = true;
                 }
