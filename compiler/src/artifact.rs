@@ -148,8 +148,12 @@ impl Meta {
 
     /// The JSON of `--emit meta`.
     pub fn to_json(&self, kernel: &t1::Kernel) -> Value {
-        let chosen: serde_json::Map<String, Value> =
-            self.parameters.iter().chain(&self.schedule).map(|i| (i.path.clone(), json!(i.chosen_by.name()))).collect();
+        let chosen: serde_json::Map<String, Value> = self
+            .parameters
+            .iter()
+            .chain(&self.schedule)
+            .map(|i| (i.path.clone(), json!(i.chosen_by.name())))
+            .collect();
         let parameters: serde_json::Map<String, Value> =
             self.parameters.iter().map(|i| (i.path.clone(), json!(i.value))).collect();
         let schedule: serde_json::Map<String, Value> =

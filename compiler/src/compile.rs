@@ -28,7 +28,13 @@ pub struct Options {
 
 impl Options {
     pub fn new(target: Target) -> Options {
-        Options { kernel: None, target, settings: Settings::default(), dumps: false, verify: cfg!(debug_assertions) }
+        Options {
+            kernel: None,
+            target,
+            settings: Settings::default(),
+            dumps: false,
+            verify: cfg!(debug_assertions),
+        }
     }
 }
 
@@ -58,8 +64,11 @@ pub fn default_kernel(program: &Program, root: &str) -> Result<String, Diagnosti
         [one] => Ok(one.clone()),
         [] => Err(one_error(Diagnostic::error(codes::NO_KERNEL, format!("{root} has no kernel")))),
         many => Err(one_error(
-            Diagnostic::error(codes::NO_KERNEL, format!("{root} has {} kernels and none is named `{stem}`", many.len()))
-                .help(format!("choose one with --kernel: {}", many.join(", "))),
+            Diagnostic::error(
+                codes::NO_KERNEL,
+                format!("{root} has {} kernels and none is named `{stem}`", many.len()),
+            )
+            .help(format!("choose one with --kernel: {}", many.join(", "))),
         )),
     }
 }
@@ -84,7 +93,8 @@ pub fn compile_program(
     };
     let mut settings = options.settings.clone();
     settings.target = Some(options.target.name().into());
-    let kernel = timer.time(Pass::Elaborate, || plan::model::elaborate(program, &name, settings, options.target))?;
+    let kernel =
+        timer.time(Pass::Elaborate, || plan::model::elaborate(program, &name, settings, options.target))?;
     let refused = |r: Refusal| one_error(refusal(r, &kernel));
 
     let planned = timer.time(Pass::Plan, || plan::plan(&kernel, options.target)).map_err(refused)?;
@@ -140,7 +150,11 @@ fn check(options: &Options, pass: &str, modules: &[Module]) -> Result<(), Diagno
     for m in modules {
         let errors = scheduled::verify::verify(m);
         if !errors.is_empty() {
-            return Err(one_error(bug(format!("after {pass}, variant {}: {}", m.variant.name(), errors.join("; ")))));
+            return Err(one_error(bug(format!(
+                "after {pass}, variant {}: {}",
+                m.variant.name(),
+                errors.join("; ")
+            ))));
         }
     }
     Ok(())

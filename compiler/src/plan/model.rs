@@ -23,7 +23,9 @@ pub fn elaborate(
     target: Target,
 ) -> Result<t1::Kernel, Diagnostics> {
     let first = bound(program, name, &settings)?;
-    if !settings.model.is_empty() || !first.binding.iter().any(|b| b.kind == t1::BoundKind::Tune && b.from == t1::ValueSource::Default) {
+    if !settings.model.is_empty()
+        || !first.binding.iter().any(|b| b.kind == t1::BoundKind::Tune && b.from == t1::ValueSource::Default)
+    {
         return Ok(first);
     }
     let (space, _) = elaborate::tune_space(program, name, &settings, MOST);
@@ -61,7 +63,12 @@ fn choose<'a>(
     let size = |axis: t1::AxisId| {
         let extent = i64::from(kernel.axis(axis).extent);
         let name = probe.iter().find(|(_, v)| int(v) == Some(extent)).map(|(n, _)| n.clone());
-        move |t: &Tuning| name.as_ref().and_then(|n| t.iter().find(|(m, _)| m == n)).and_then(|(_, v)| int(v)).unwrap_or(extent)
+        move |t: &Tuning| {
+            name.as_ref()
+                .and_then(|n| t.iter().find(|(m, _)| m == n))
+                .and_then(|(_, v)| int(v))
+                .unwrap_or(extent)
+        }
     };
     let (bm, bn, bk) = (size(c.m), size(c.n), size(c.k));
     let (m, n) = (extent(&kernel, settings, c.m), extent(&kernel, settings, c.n));
