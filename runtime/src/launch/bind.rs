@@ -44,20 +44,6 @@ impl LaunchFacts for Bound {
     }
 }
 
-impl Bound {
-    /// Nothing to compute: some tensor that the kernel writes has no elements in every case, so no block need run.
-    pub fn writes_nothing(&self, signature: &Signature<'_>) -> bool {
-        let mut written = signature
-            .tensors
-            .iter()
-            .zip(&self.tensors)
-            .filter(|(t, _)| t.kind.writable())
-            .filter_map(|(_, facts)| facts.as_ref())
-            .peekable();
-        written.peek().is_some() && written.all(|facts| facts.shape.contains(&0))
-    }
-}
-
 /// Sorts named arguments into the signature's order. Unknown names are errors.
 pub fn place_arguments(
     signature: &Signature<'_>,

@@ -73,6 +73,8 @@ pub enum LaunchError {
     ScalarRange { name: String, value: String, elem: ElemType },
     #[error("{what} is {value}, more than the {most} that {limit}")]
     TooLarge { what: String, value: u64, most: u64, limit: String },
+    #[error("no variant of {kernel} fits these arguments' addresses and strides (it has {}); align them to 16 bytes", .variants.join(", "))]
+    NoVariant { kernel: String, variants: Vec<String> },
     #[error(transparent)]
     Tensor(#[from] TensorError),
 }

@@ -1,13 +1,16 @@
 //! Binding, over signatures written by hand: what is accepted, and each refusal as a person reads it.
 
 use proptest::prelude::*;
+use tilewright_compiler::artifact::{GridRange, GridRule, Guard, LaunchPlan, ParamSlot, VariantMeta};
 use tilewright_compiler::diagnostics::Span;
 use tilewright_compiler::tile::{
-    BinaryOp, CmpOp, Const, Dim, DimId, DimSource, ElemType, Holds, LaunchExpr, Param, Promise,
-    PromiseOrigin, Scalar, ScalarId, ShapeEntry, Stride, Tensor, TensorId, TensorKind, UnaryOp,
+    BinaryOp, Block, CmpOp, Const, Dim, DimId, DimSource, ElemType, Holds, Kernel, LaunchExpr, Param,
+    Promise, PromiseOrigin, Scalar, ScalarId, ShapeEntry, Stride, Tensor, TensorId, TensorKind, UnaryOp,
 };
 
 use super::bind::{Argument, Bound, bind, shape_of};
+use super::choose::{Chosen, choose};
+use super::device_launch::{ParamValue, Scalar as Number};
 use super::dims::{DimOrigin, DimValues};
 use super::error::LaunchError;
 use super::generate::{check_values, random_tensor};
@@ -132,9 +135,6 @@ fn three(a: &[usize], b: &[usize], c: &[usize]) -> [(&'static str, Argument); 3]
 fn shapes_bind_dimensions() {
     let bound = gemm().bind(&three(&[33, 7], &[64, 7], &[33, 64])).unwrap();
     assert_eq!(bound.dims.values().collect::<Vec<_>>(), [33, 64, 7]);
-    assert!(!bound.writes_nothing(&gemm().signature()));
-    let empty = gemm().bind(&three(&[0, 7], &[64, 7], &[0, 64])).unwrap();
-    assert!(empty.writes_nothing(&gemm().signature()));
 }
 
 #[test]
@@ -356,6 +356,127 @@ fn every_type_has_random_numbers() {
         assert!(values.iter().all(|v| v.is_finite()), "{name}");
         assert!(values.iter().any(|v| *v != values[0]), "{name} is constant");
     }
+}
+
+/// A plan with the three variants of a GEMM: 16-byte accesses, 4-byte ones, anything.
+fn plan() -> LaunchPlan {
+    let variant = |name: &'static str, bytes: u32| VariantMeta {
+        name,
+        guards: (0..3).map(|t| Guard { tensor: TensorId(t), bytes }).collect(),
+        entry: format!("gemm_{name}"),
+        grid: GridRule {
+            ranges: vec![
+                GridRange { name: "i".into(), extent: dim(0), text: "M".into(), by: 128 },
+                GridRange { name: "j".into(), extent: dim(1), text: "N".into(), by: 64 },
+            ],
+        },
+        block: [128, 1, 1],
+        cluster: [1; 3],
+        shared_bytes: 1024,
+        params: vec![
+            ParamSlot::Pointer(TensorId(0)),
+            ParamSlot::Dim(DimId(2)),
+            ParamSlot::Stride(TensorId(1), 0),
+        ],
+        sync: Vec::new(),
+    };
+    LaunchPlan {
+        workspace_bytes: 0,
+        variants: vec![variant("wide", 16), variant("mid", 4), variant("any", 2)],
+    }
+}
+
+fn kernel_of(owned: &Owned) -> Kernel {
+    Kernel {
+        name: "gemm".into(),
+        doc: String::new(),
+        span: Span::default(),
+        binding: Vec::new(),
+        schedule: Vec::new(),
+        dims: owned.dims.clone(),
+        tensors: owned.tensors.clone(),
+        scalars: owned.scalars.clone(),
+        params: owned.params.clone(),
+        promises: Vec::new(),
+        values: Vec::new(),
+        axes: Vec::new(),
+        loops: Vec::new(),
+        ifs: Vec::new(),
+        entry: Block::default(),
+        grid: Vec::new(),
+        grid_when: None,
+        body: Block::default(),
+    }
+}
+
+#[test]
+fn the_first_variant_whose_rows_are_aligned_is_taken() {
+    let g = gemm();
+    let kernel = kernel_of(&g);
+    let plan = plan();
+    let variant = |k: usize, n: usize| {
+        let bound = g.bind(&three(&[257, k], &[n, k], &[257, n])).unwrap();
+        match choose(&kernel, &plan, &bound).unwrap() {
+            Chosen::Launch { variant, launch } => (variant.to_string(), launch.grid[0]),
+            Chosen::Nothing => ("nothing".into(), 0),
+        }
+    };
+    assert_eq!(variant(72, 64), ("wide".into(), 3));
+    assert_eq!(variant(72, 130), ("mid".into(), 9));
+    assert_eq!(variant(7, 64), ("any".into(), 3));
+    assert_eq!(variant(7, 0), ("nothing".into(), 0));
+    assert_eq!(variant(0, 64), ("wide".into(), 3));
+}
+
+#[test]
+fn parameters_follow_their_slots() {
+    let g = gemm();
+    let bound = g.bind(&three(&[257, 72], &[64, 72], &[257, 64])).unwrap();
+    let kernel = kernel_of(&g);
+    let plan = plan();
+    let Chosen::Launch { launch, .. } = choose(&kernel, &plan, &bound).unwrap() else {
+        panic!("an empty grid")
+    };
+    assert_eq!(
+        launch.params,
+        [
+            ParamValue::Pointer(TensorId(0)),
+            ParamValue::Number(Number::U32(72)),
+            ParamValue::Number(Number::U64(72))
+        ]
+    );
+    assert_eq!((launch.entry.as_str(), launch.block, launch.shared_bytes), ("gemm_wide", [128, 1, 1], 1024));
+}
+
+#[test]
+fn addresses_of_the_caller_choose_the_variant() {
+    let mut g = gemm();
+    for tensor in &mut g.tensors {
+        tensor.align = 2;
+    }
+    let at = |shape: &[usize], address: u64| {
+        let memory = Some(Memory { address, len: None });
+        Argument::Tensor(TensorFacts { memory, ..facts("the argument", F16, shape) })
+    };
+    let variant = |address: u64| {
+        let arguments = [("a", at(&[8, 8], address)), ("b", at(&[8, 8], 0x2000)), ("c", at(&[8, 8], 0x3000))];
+        let bound = g.bind(&arguments).unwrap();
+        let plan = plan();
+        match choose(&kernel_of(&g), &plan, &bound).unwrap() {
+            Chosen::Launch { variant, .. } => variant.to_string(),
+            Chosen::Nothing => "nothing".into(),
+        }
+    };
+    assert_eq!([variant(0x1000), variant(0x1004), variant(0x1002)], ["wide", "mid", "any"]);
+    let mut only_wide = plan();
+    only_wide.variants.truncate(1);
+    let bound = g.bind(&three(&[8, 7], &[8, 7], &[8, 8])).unwrap();
+    let kernel = kernel_of(&g);
+    let refused = choose(&kernel, &only_wide, &bound).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "no variant of gemm fits these arguments' addresses and strides (it has wide); align them to 16 bytes"
+    );
 }
 
 proptest! {

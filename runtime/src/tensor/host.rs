@@ -139,11 +139,6 @@ impl HostTensor {
         &self.bytes
     }
 
-    /// The bytes themselves, for a launch that takes and returns them.
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.bytes
-    }
-
     /// The same shape and strides over other bytes.
     ///
     /// # Panics
@@ -153,8 +148,8 @@ impl HostTensor {
         HostTensor { elem: self.elem, shape: self.shape.clone(), strides: self.strides.clone(), bytes }
     }
 
-    /// For a launch to write results into.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
+    /// The bytes themselves, for a launch that takes them and puts as many back.
+    pub(crate) fn bytes_storage(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 

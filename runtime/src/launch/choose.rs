@@ -1,0 +1,156 @@
+//! From a bound launch to what a device is given: the first variant whose guards hold, its grid, its parameters.
+//!
+//! Worked example: a GEMM with K = 7 in f16. Rows of `a` are 14 bytes apart, so neither `wide` (16-byte accesses) nor `mid` (4-byte)
+//! may run, and `any` does. At K = 72 all rows start at multiples of 16 bytes and `wide` is taken.
+
+use tilewright_compiler::artifact::{Guard, LaunchPlan, ParamSlot, VariantMeta};
+use tilewright_compiler::tile::{Const, ElemType, Kernel, LaunchFacts};
+
+use super::bind::{Bound, facts_of};
+use super::device_launch::{DeviceLaunch, ParamValue, Scalar};
+use super::error::LaunchError;
+use super::signature::{Signature, TensorFacts};
+
+/// Blocks that a grid may have along x (CUDA C++ Programming Guide, technical specifications).
+const MAX_GRID_X: u64 = (1 << 31) - 1;
+
+/// What one grid of a compiled kernel comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Chosen<'a> {
+    /// Nothing is computed: some range of the grid is empty.
+    Nothing,
+    Launch {
+        variant: &'a str,
+        launch: DeviceLaunch,
+    },
+}
+
+/// Chooses a variant for a bound launch and fills it in.
+pub fn choose<'a>(kernel: &Kernel, plan: &'a LaunchPlan, bound: &Bound) -> Result<Chosen<'a>, LaunchError> {
+    let signature = Signature::from(kernel);
+    let holds = |variant: &&VariantMeta| variant.guards.iter().all(|guard| guard_holds(guard, bound));
+    let Some(variant) = plan.variants.iter().find(holds) else {
+        return Err(LaunchError::NoVariant {
+            kernel: kernel.name.clone(),
+            variants: plan.variants.iter().map(|v| v.name.to_string()).collect(),
+        });
+    };
+    let Some(blocks) = blocks(&signature, variant, bound)? else { return Ok(Chosen::Nothing) };
+    let params =
+        variant.params.iter().map(|slot| param(&signature, slot, bound)).collect::<Result<_, _>>()?;
+    Ok(Chosen::Launch {
+        variant: variant.name,
+        launch: DeviceLaunch {
+            entry: variant.entry.clone(),
+            grid: [blocks, 1, 1],
+            block: variant.block,
+            cluster: variant.cluster,
+            shared_bytes: variant.shared_bytes,
+            params,
+        },
+    })
+}
+
+/// The tensor's base and its rows start at multiples of the guard's bytes.
+fn guard_holds(guard: &Guard, bound: &Bound) -> bool {
+    let Some(Some(facts)) = bound.tensors.get(guard.tensor.0 as usize) else { return true };
+    // Nothing of an empty tensor is accessed.
+    if facts.shape.contains(&0) {
+        return true;
+    }
+    let bytes = u64::from(guard.bytes.max(1));
+    // Memory that the launch places is aligned to 256 bytes.
+    let base = facts.memory.is_none_or(|memory| memory.address % bytes == 0);
+    base && row_strides(facts).all(|stride| stride.is_some_and(|s| s % bytes == 0))
+}
+
+/// Byte distances between rows along every axis but the last that has more than one element; `None` where a distance is no whole
+/// number of bytes.
+fn row_strides(facts: &TensorFacts) -> impl Iterator<Item = Option<u64>> + '_ {
+    let bits = u64::from(facts.elem.bits());
+    let rows = facts.shape.len().saturating_sub(1);
+    (0..rows).filter(|&axis| facts.shape[axis] > 1).map(move |axis| {
+        let stride = (facts.strides[axis] as u64).checked_mul(bits)?;
+        if bits.is_multiple_of(8) || stride.is_multiple_of(8) { Some(stride / 8) } else { None }
+    })
+}
+
+fn blocks(
+    signature: &Signature<'_>,
+    variant: &VariantMeta,
+    bound: &Bound,
+) -> Result<Option<u32>, LaunchError> {
+    let mut blocks = 1u64;
+    for range in &variant.grid.ranges {
+        let extent = range.extent.eval_int(bound).ok_or_else(|| LaunchError::NoValue {
+            what: format!("the extent {} of the grid", range.text),
+            facts: facts_of(signature, &range.extent, bound),
+        })?;
+        let tiles = u64::try_from(extent).unwrap_or(0).div_ceil(u64::from(range.by.max(1)));
+        blocks = blocks.saturating_mul(tiles);
+    }
+    if blocks > MAX_GRID_X {
+        return Err(LaunchError::TooLarge {
+            what: format!("the number of blocks of {}", signature.name),
+            value: blocks,
+            most: MAX_GRID_X,
+            limit: "one grid may have".into(),
+        });
+    }
+    Ok((blocks > 0).then_some(blocks as u32))
+}
+
+fn param(signature: &Signature<'_>, slot: &ParamSlot, bound: &Bound) -> Result<ParamValue, LaunchError> {
+    Ok(match slot {
+        ParamSlot::Pointer(t) => ParamValue::Pointer(*t),
+        ParamSlot::Dim(d) => {
+            let value = bound.dims.get(*d);
+            let fits = u32::try_from(value).ok().filter(|v| *v < 1 << 31);
+            let value = fits.ok_or_else(|| LaunchError::TooLarge {
+                what: format!("dimension {}", signature.dims[d.0 as usize].name),
+                value: value as u64,
+                most: (1 << 31) - 1,
+                limit: "a kernel's 32-bit coordinates can count".into(),
+            })?;
+            ParamValue::Number(Scalar::U32(value))
+        }
+        ParamSlot::Stride(t, axis) => {
+            // Bound tensors have a stride for each axis of their declaration.
+            let stride = bound.stride(*t, *axis).unwrap_or(0);
+            ParamValue::Number(Scalar::U64(stride as u64))
+        }
+        ParamSlot::Scalar(s) => {
+            let scalar = &signature.scalars[s.0 as usize];
+            ParamValue::Number(scalar_value(scalar.elem, bound.scalars[s.0 as usize]))
+        }
+    })
+}
+
+/// A scalar argument in its own type's width.
+fn scalar_value(elem: ElemType, value: Const) -> Scalar {
+    use tilewright_compiler::numeric::IntFormat;
+    let code = match value {
+        Const::Float(x) => elem.format().encode_f64(x),
+        Const::Int(v) => elem.format().encode_int(v as i64, IntFormat::I64),
+        Const::Bool(b) => u64::from(b),
+    };
+    match elem.bits() {
+        ..=8 => Scalar::U8(code as u8),
+        9..=16 => Scalar::U16(code as u16),
+        17..=32 => Scalar::U32(code as u32),
+        _ => Scalar::U64(code),
+    }
+}
+
+/// The parameter's name, for messages.
+pub fn tensor_name(kernel: &Kernel, id: tilewright_compiler::tile::TensorId) -> String {
+    kernel.tensors.get(id.0 as usize).map_or_else(|| format!("tensor {}", id.0), |t| t.name.clone())
+}
+
+/// Every tensor that a launch's parameters point to, in order.
+pub fn pointers(launch: &DeviceLaunch) -> impl Iterator<Item = tilewright_compiler::tile::TensorId> + '_ {
+    launch.params.iter().filter_map(|param| match param {
+        ParamValue::Pointer(t) => Some(*t),
+        ParamValue::Number(_) => None,
+    })
+}

@@ -1,0 +1,82 @@
+//! Launching on the CPU: the executor runs the PTX that a GPU would get.
+
+use std::time::Duration;
+
+use tilewright_compiler::artifact::Compiled;
+
+use super::choose::{Chosen, choose};
+use super::device_launch::{DeviceLaunch, ParamValue};
+use super::error::LaunchError;
+use super::prepare::Prepared;
+use crate::executor::{self, Arg, ExecError, Finding, Options};
+use crate::tensor::HostTensor;
+
+/// What running on the CPU gave; the tensors are in the `Prepared`.
+#[derive(Debug, Default)]
+pub struct CpuRun {
+    /// Variants taken, one per grid; empty where nothing had to run.
+    pub variants: Vec<String>,
+    /// Grids, in order.
+    pub launches: Vec<DeviceLaunch>,
+    pub findings: Vec<Finding>,
+    pub compile_time: Duration,
+    pub run_time: Duration,
+}
+
+/// Why it did not run.
+#[derive(Debug, thiserror::Error)]
+pub enum CpuError {
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    #[error("the executor cannot run {entry}: {source}")]
+    Exec { entry: String, source: ExecError },
+}
+
+/// Runs every grid of a compiled kernel.
+pub fn run_on_cpu(
+    compiled: &Compiled,
+    prepared: &mut Prepared,
+    options: &Options,
+) -> Result<CpuRun, CpuError> {
+    let mut result = CpuRun::default();
+    for plan in &compiled.meta.launches {
+        let Chosen::Launch { variant, launch } = choose(&compiled.kernel, plan, &prepared.bound)? else {
+            continue;
+        };
+        let mut buffers: Vec<Vec<u8>> =
+            prepared.tensors.iter_mut().map(|tensor| std::mem::take(tensor.bytes_storage())).collect();
+        let outcome = executor::run(executor::Launch {
+            ptx: &compiled.ptx,
+            entry: &launch.entry,
+            grid: launch.grid,
+            block: launch.block,
+            shared_bytes: launch.shared_bytes,
+            args: arguments(&launch),
+            buffers: &mut buffers,
+            options: options.clone(),
+        });
+        restore(&mut prepared.tensors, buffers);
+        let outcome = outcome.map_err(|source| CpuError::Exec { entry: launch.entry.clone(), source })?;
+        result.variants.push(variant.into());
+        result.launches.push(launch);
+        result.findings.extend(outcome.findings);
+        result.compile_time += outcome.compile_time;
+        result.run_time += outcome.run_time;
+    }
+    Ok(result)
+}
+
+fn restore(tensors: &mut [HostTensor], buffers: Vec<Vec<u8>>) {
+    for (tensor, bytes) in tensors.iter_mut().zip(buffers) {
+        *tensor.bytes_storage() = bytes;
+    }
+}
+
+/// Parameters for the executor: buffers have the numbers of the kernel's tensors.
+pub fn arguments(launch: &DeviceLaunch) -> Vec<Arg> {
+    let arg = |param: &ParamValue| match param {
+        ParamValue::Pointer(t) => Arg::buffer(t.0 as usize),
+        ParamValue::Number(scalar) => Arg::Scalar(scalar.bytes()),
+    };
+    launch.params.iter().map(arg).collect()
+}

@@ -1,0 +1,69 @@
+//! Launching on a GPU with tensors that live on the host: copy there, run, copy back.
+
+use tilewright_compiler::artifact::Compiled;
+use tilewright_compiler::tile::TensorId;
+
+use super::choose::{Chosen, choose, tensor_name};
+use super::device_launch::DeviceLaunch;
+use super::error::LaunchError;
+use super::prepare::Prepared;
+use crate::cuda::{CudaError, Device, DeviceTensor, Module};
+
+/// What running on a GPU gave; the tensors are in the `Prepared`.
+#[derive(Debug, Default)]
+pub struct CudaRun {
+    pub variants: Vec<String>,
+    pub launches: Vec<DeviceLaunch>,
+    /// Of the first launch, after compilation, in milliseconds.
+    pub run_ms: f32,
+    /// Of the driver's compilation, in milliseconds.
+    pub compile_ms: f32,
+}
+
+/// Why it did not run.
+#[derive(Debug, thiserror::Error)]
+pub enum CudaRunError {
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    #[error(transparent)]
+    Cuda(#[from] CudaError),
+}
+
+/// Runs every grid of a compiled kernel on the device's default stream.
+pub fn run_on_cuda(
+    device: &Device,
+    compiled: &Compiled,
+    prepared: &mut Prepared,
+) -> Result<CudaRun, CudaRunError> {
+    let start = std::time::Instant::now();
+    let module = Module::load(device, &compiled.ptx, compiled.target.name())?;
+    let mut result = CudaRun { compile_ms: start.elapsed().as_secs_f32() * 1e3, ..CudaRun::default() };
+    let stream = device.context().default_stream();
+    let memory = prepared
+        .tensors
+        .iter()
+        .map(|t| device.upload(&stream, t))
+        .collect::<Result<Vec<DeviceTensor>, _>>()?;
+    let address = |t: TensorId| memory.get(t.0 as usize).map(|m| m.address(&stream));
+    for plan in &compiled.meta.launches {
+        let Chosen::Launch { variant, launch } = choose(&compiled.kernel, plan, &prepared.bound)? else {
+            continue;
+        };
+        let function = module.function(&launch.entry, launch.shared_bytes)?;
+        let ms = function.time(&stream, &launch, || {
+            // SAFETY: every address is an upload of the bound tensor, as large as its shape and strides say, and lives until
+            // the end of this function, which waits for the stream.
+            unsafe { function.launch(&stream, &launch, address, |t| tensor_name(&compiled.kernel, t)) }
+        })?;
+        function.wait(&stream, &launch)?;
+        result.run_ms += ms;
+        result.variants.push(variant.into());
+        result.launches.push(launch);
+    }
+    for (at, tensor) in compiled.kernel.tensors.iter().enumerate() {
+        if tensor.kind.writable() {
+            prepared.tensors[at] = memory[at].download(&stream)?;
+        }
+    }
+    Ok(result)
+}

@@ -1,0 +1,106 @@
+//! The commands: one file each. [`Failure`] says how a command ends, [`Ui`] is where its words go.
+//!
+//! Exit status: 0 fine; 1 the program, its input or the machine is at fault; 2 the command line is; 3 we are, and the message says how
+//! to report it.
+
+mod check;
+mod compile;
+mod exec;
+mod layout;
+mod panic;
+mod pipeline;
+mod ptxas;
+mod run;
+mod run_report;
+mod source;
+mod ui;
+mod values;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use ui::{Failure, Ui};
+
+/// Stack for the command's thread: the parser and the evaluator recurse as deep as a program nests.
+const STACK_BYTES: usize = 256 << 20;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "tilewright",
+    version,
+    about = "Compiles tile programs (.tw) to PTX, and runs and checks them with or without a GPU",
+    after_help = "Examples:
+  tilewright run gemm.tw --check                    compile, run, compare with the program's meaning
+  tilewright check gemm.tw                          report every error in a file
+  tilewright compile gemm.tw --target sm_90a        print PTX
+  tilewright layout 'spatial(8, 4) * local(1, 2)'   show which thread holds which element
+
+Exit status: 0 fine, 1 the program or its input is wrong, 2 the command line is, 3 a bug of ours."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// When to colour what goes to a terminal
+    #[arg(long, global = true, value_enum, default_value_t = ui::Colour::Auto)]
+    color: ui::Colour,
+    /// Print results and errors only
+    #[arg(long, short, global = true)]
+    quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Args),
+    Compile(compile::Args),
+    Run(run::Args),
+    Exec(exec::Args),
+    Layout(layout::Args),
+}
+
+impl Command {
+    fn json(&self) -> bool {
+        match self {
+            Command::Check(args) => args.json,
+            Command::Compile(args) => args.json,
+            Command::Run(args) => args.json,
+            Command::Exec(args) => args.json,
+            Command::Layout(args) => args.json,
+        }
+    }
+}
+
+/// Reads the command line and does what it says.
+pub fn main() -> ExitCode {
+    panic::install();
+    // Exits with status 2 on misuse, and with 0 after --help and --version.
+    let cli = Cli::parse();
+    let worker = std::thread::Builder::new().name("tilewright".into()).stack_size(STACK_BYTES);
+    match worker.spawn(move || dispatch(cli)).map(|thread| thread.join()) {
+        Ok(Ok(code)) => code,
+        // The panic hook has said what happened, and normally ends the process itself.
+        Ok(Err(_)) => ExitCode::from(3),
+        Err(error) => {
+            eprintln!("error: this machine gives no thread: {error}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> ExitCode {
+    let ui = Ui::new(cli.color, cli.quiet, cli.command.json());
+    let result = match cli.command {
+        Command::Check(args) => check::check(&ui, args),
+        Command::Compile(args) => compile::compile(&ui, args),
+        Command::Run(args) => run::run(&ui, args),
+        Command::Exec(args) => exec::exec(&ui, args),
+        Command::Layout(args) => layout::layout(&ui, args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            ui.failure(&failure);
+            ExitCode::from(failure.status())
+        }
+    }
+}
