@@ -84,7 +84,7 @@ pub fn ldmatrix(count: u32, trans: bool, row: Axis, column: Axis) -> Result<Layo
 ///
 /// Register `i` of thread `32w + l`: row `16w + l/4 + 8((i/2) % 2)`, column `8(i/4) + 2(l % 4) + i % 2`.
 pub fn wgmma_c(n_extent: u32, m: Axis, n: Axis) -> Result<Layout, LayoutError> {
-    if n_extent == 0 || n_extent % 8 != 0 || n_extent > 256 {
+    if n_extent == 0 || !n_extent.is_multiple_of(8) || n_extent > 256 {
         return Err(LayoutError::Shape {
             what: format!("wgmma takes n as a multiple of 8 from 8 to 256, not n{n_extent}"),
         });

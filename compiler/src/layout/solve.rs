@@ -236,7 +236,7 @@ struct Xor {
 }
 
 fn swizzle(offset: u64, xors: &[Xor]) -> u64 {
-    xors.iter().fold(offset, |acc, x| acc ^ (offset >> x.source & 1) * x.into)
+    xors.iter().fold(offset, |acc, x| acc ^ ((offset >> x.source & 1) * x.into))
 }
 
 /// The lowest address bit that may be XORed into: vectors stay whole.

@@ -208,8 +208,8 @@ impl Parser {
 
     /// Whether the parentheses ahead hold numbers: a CuTe shape and not a parenthesised expression.
     fn opens_tuple(&self) -> bool {
-        let ahead = self.tokens[self.at..].iter().map(|t| &t.0);
-        matches!(ahead.skip_while(|t| **t == Token::Symbol('(')).next(), Some(Token::Number(_)))
+        let mut ahead = self.tokens[self.at..].iter().map(|t| &t.0);
+        matches!(ahead.find(|t| **t != Token::Symbol('(')), Some(Token::Number(_)))
     }
 
     fn named(&mut self, name: &str, start: Range<usize>) -> Result<Spanned<Value>, ExprError> {
