@@ -36,7 +36,6 @@ mod exprs;
 mod lexer;
 mod loader;
 mod parser;
-pub mod print;
 mod program;
 mod recursion;
 mod repair;

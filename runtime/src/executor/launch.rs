@@ -44,7 +44,7 @@ impl Arg {
 }
 
 /// How to run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Race clocks, in-flight tracking and initialisation tracking of shared memory.
     pub sanitize: bool,
@@ -58,12 +58,6 @@ pub struct Options {
     pub timeout: Option<Duration>,
     /// Threads to use; `None`: one per core.
     pub threads: Option<usize>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options { sanitize: false, lazy: false, seed: 0, stats: false, timeout: None, threads: None }
-    }
 }
 
 /// One launch of one kernel.

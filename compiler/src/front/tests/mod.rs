@@ -2,7 +2,6 @@
 
 mod never_panics;
 mod programs;
-mod round_trip;
 mod wrong;
 
 use super::{Memory, Program, load};

@@ -1,10 +1,7 @@
 //! The evaluator on hand-built kernels, against straightforward Rust.
 
-mod attention;
 mod faults;
 mod gemm;
 mod grids;
 mod kit;
 mod lanes;
-mod programs;
-mod source;

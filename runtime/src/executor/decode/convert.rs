@@ -1,0 +1,385 @@
+//! `cvt`: between integers, between floats, and from one to the other.
+
+use tilewright_compiler::ptx::{Operand, Rounding, Type, op};
+
+use super::super::lanes::numbers::{self, integral};
+use super::super::lanes::{floats, halves};
+use super::super::launch::ExecError;
+use super::super::program::{Fn32, IntBin, LaneCall, LaneOp, Val32, Val64};
+use super::emit::{Decoder, Home};
+
+type Result<T = ()> = std::result::Result<T, ExecError>;
+type Narrow = fn(&mut [u32; 32], &[u64; 32]);
+
+fn integral_how(rnd: Option<Rounding>) -> Option<u8> {
+    Some(match rnd? {
+        Rounding::Rni | Rounding::Rn => integral::NEAREST,
+        Rounding::Rzi | Rounding::Rz => integral::ZERO,
+        Rounding::Rmi | Rounding::Rm => integral::DOWN,
+        Rounding::Rpi | Rounding::Rp => integral::UP,
+        _ => return None,
+    })
+}
+
+/// Instantiates a function for a rounding that is only known now.
+macro_rules! by_rounding {
+    ($how:expr, $f:ident $(, $generic:tt)*) => {
+        match $how {
+            integral::NEAREST => numbers::$f::<{ integral::NEAREST } $(, $generic)*>,
+            integral::ZERO => numbers::$f::<{ integral::ZERO } $(, $generic)*>,
+            integral::DOWN => numbers::$f::<{ integral::DOWN } $(, $generic)*>,
+            _ => numbers::$f::<{ integral::UP } $(, $generic)*>,
+        }
+    };
+}
+
+fn f32_to_int(how: u8, ty: Type) -> Fn32 {
+    match (ty.bits(), ty.is_signed()) {
+        (8, true) => by_rounding!(how, f32_to_int, 8, true),
+        (8, false) => by_rounding!(how, f32_to_int, 8, false),
+        (16, true) => by_rounding!(how, f32_to_int, 16, true),
+        (16, false) => by_rounding!(how, f32_to_int, 16, false),
+        (_, true) => by_rounding!(how, f32_to_int, 32, true),
+        (_, false) => by_rounding!(how, f32_to_int, 32, false),
+    }
+}
+
+fn f64_to_int(how: u8, ty: Type) -> Narrow {
+    match (ty.bits(), ty.is_signed()) {
+        (8, true) => by_rounding!(how, f64_to_int, 8, true),
+        (8, false) => by_rounding!(how, f64_to_int, 8, false),
+        (16, true) => by_rounding!(how, f64_to_int, 16, true),
+        (16, false) => by_rounding!(how, f64_to_int, 16, false),
+        (_, true) => by_rounding!(how, f64_to_int, 32, true),
+        (_, false) => by_rounding!(how, f64_to_int, 32, false),
+    }
+}
+
+fn is_int_like(ty: Type) -> bool {
+    !ty.is_float() && ty != Type::Pred
+}
+
+impl Decoder<'_> {
+    pub(super) fn cvt(&mut self, op: &op::Cvt) -> Result {
+        let (dty, sty) = (op.dty, op.sty);
+        if dty.is_packed() || sty.is_packed() {
+            return self.unsupported("conversions of packed pairs");
+        }
+        match (is_int_like(dty), is_int_like(sty)) {
+            (true, true) => self.int_to_int(op),
+            (false, true) => self.int_to_float(op),
+            (true, false) => self.float_to_int(op),
+            (false, false) => self.float_to_float(op),
+        }
+    }
+
+    /// A source integer of at most 32 bits, extended to 32 by its sign rule.
+    fn int_source(&mut self, operand: &Operand, ty: Type) -> Result<Val32> {
+        let value = self.v32(operand, ty)?;
+        Ok(match (ty.bits(), ty.is_signed()) {
+            (bits @ (8 | 16), true) => self.sign_extend(value, bits as u8),
+            (bits @ (8 | 16), false) => self.zero_extend(value, bits as u8),
+            _ => value,
+        })
+    }
+
+    fn int_to_int(&mut self, op: &op::Cvt) -> Result {
+        let (dty, sty) = (op.dty, op.sty);
+        if op.sat && dty.bits() < 64 && sty.bits() <= 32 {
+            return self.saturating(op);
+        }
+        if op.sat && !(dty.bits() >= sty.bits() && dty.is_signed() == sty.is_signed()) {
+            return self.unsupported("saturating conversions of 64-bit integers");
+        }
+        let source = if sty.bits() == 64 {
+            let wide = self.v64(&op.src, sty)?;
+            if let Home::R64(d) = self.home(op.dst)
+                && dty.bits() == 64
+            {
+                self.lane(LaneOp::Mov64 { d, a: wide });
+                return Ok(());
+            }
+            let low = self.t32();
+            self.lane(LaneOp::Low { d: low, a: wide });
+            Val32::Reg(low)
+        } else {
+            self.int_source(&op.src, sty)?
+        };
+        match self.home(op.dst) {
+            Home::R64(d) => {
+                let signed = if dty.bits() < 64 { dty.is_signed() } else { sty.is_signed() };
+                let source = if dty.bits() < 32 { self.cut(source, dty) } else { source };
+                self.lane(LaneOp::Widen { signed, d, a: source });
+            }
+            Home::R32(d) => {
+                // A destination wider than its type is sign- or zero-extended, but 16-bit registers stay zero above.
+                let wide_register = self.entry.reg_type(op.dst).bits() == 32;
+                let value = if dty.bits() < 32 { self.cut(source, dty) } else { source };
+                if wide_register {
+                    self.lane(LaneOp::Mov32 { d, a: value });
+                } else {
+                    self.lane(LaneOp::Int32 { op: IntBin::And, d, a: value, b: Val32::Imm(0xffff) });
+                }
+            }
+            _ => return self.invalid("a conversion into this register"),
+        }
+        Ok(())
+    }
+
+    /// The low bits that `ty` has, extended to 32 by its sign rule.
+    fn cut(&mut self, value: Val32, ty: Type) -> Val32 {
+        if ty.is_signed() {
+            self.sign_extend(value, ty.bits() as u8)
+        } else {
+            self.zero_extend(value, ty.bits() as u8)
+        }
+    }
+
+    fn saturating(&mut self, op: &op::Cvt) -> Result {
+        let (dty, sty) = (op.dty, op.sty);
+        let source = self.int_source(&op.src, sty)?;
+        let bits = dty.bits();
+        let (low, high): (i64, i64) =
+            if dty.is_signed() { (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) } else { (0, (1 << bits) - 1) };
+        let t = self.t32();
+        if sty.is_signed() {
+            let clamped = self.t32();
+            let low = low.max(i32::MIN.into()) as i32 as u32;
+            let high = high.min(i32::MAX.into()) as i32 as u32;
+            self.lane(LaneOp::Int32 { op: IntBin::MaxS, d: clamped, a: source, b: Val32::Imm(low) });
+            self.lane(LaneOp::Int32 { op: IntBin::MinS, d: t, a: Val32::Reg(clamped), b: Val32::Imm(high) });
+        } else {
+            self.lane(LaneOp::Int32 { op: IntBin::MinU, d: t, a: source, b: Val32::Imm(high as u32) });
+        }
+        let d = self.d32(op.dst)?;
+        let mask = if self.entry.reg_type(op.dst).bits() <= 16 { 0xffff } else { u32::MAX };
+        self.lane(LaneOp::Int32 { op: IntBin::And, d, a: Val32::Reg(t), b: Val32::Imm(mask) });
+        Ok(())
+    }
+
+    fn int_to_float(&mut self, op: &op::Cvt) -> Result {
+        let (dty, sty) = (op.dty, op.sty);
+        if !matches!(op.rnd, None | Some(Rounding::Rn)) {
+            return self.unsupported("this rounding");
+        }
+        let signed = sty.is_signed();
+        if dty == Type::F64 {
+            let d = self.d64(op.dst)?;
+            if sty.bits() == 64 {
+                let a = self.v64(&op.src, sty)?;
+                self.call64(if signed { numbers::s64_to_f64 } else { numbers::u64_to_f64 }, d, &[a]);
+            } else {
+                let a = self.int_source(&op.src, sty)?;
+                let (f, a) = (if signed { numbers::s32_to_f64 } else { numbers::u32_to_f64 }, self.reg32(a));
+                self.call(LaneCall::Widen { f, d, a });
+            }
+            return Ok(());
+        }
+        let d = self.d32(op.dst)?;
+        let single = if dty == Type::F32 { d } else { self.t32() };
+        if sty.bits() == 64 {
+            if dty != Type::F32 {
+                return self.unsupported("64-bit integers to halves");
+            }
+            let a = self.v64(&op.src, sty)?;
+            let (f, a) =
+                (if signed { numbers::s64_to_f32 } else { numbers::u64_to_f32 } as Narrow, self.reg64(a));
+            self.call(LaneCall::Narrow { f, d: single, a });
+        } else {
+            if dty != Type::F32 && sty.bits() == 32 {
+                // f32 holds 24 bits of a 32-bit integer: two roundings. 16-bit and 8-bit ones are exact there.
+                return self.unsupported("32-bit integers to halves");
+            }
+            let a = self.int_source(&op.src, sty)?;
+            self.call32(if signed { numbers::s32_to_f32 } else { numbers::u32_to_f32 }, single, &[a]);
+        }
+        match dty {
+            Type::F32 => {}
+            Type::F16 => self.call32(halves::f32_to_f16, d, &[Val32::Reg(single)]),
+            Type::Bf16 => self.call32(halves::f32_to_bf16, d, &[Val32::Reg(single)]),
+            _ => return self.unsupported("this destination type"),
+        }
+        Ok(())
+    }
+
+    /// A source of f32 or narrower as f32.
+    fn as_f32(&mut self, operand: &Operand, ty: Type, ftz: bool) -> Result<Val32> {
+        let value = self.v32(operand, ty)?;
+        let widen = match ty {
+            Type::F32 => return Ok(if ftz { self.flush(value) } else { value }),
+            Type::F16 => halves::f16_to_f32,
+            Type::Bf16 => halves::bf16_to_f32,
+            _ => return self.unsupported("this source type"),
+        };
+        let t = self.t32();
+        self.call32(widen, t, &[value]);
+        Ok(Val32::Reg(t))
+    }
+
+    fn float_to_int(&mut self, op: &op::Cvt) -> Result {
+        let (dty, sty) = (op.dty, op.sty);
+        let Some(how) = integral_how(op.rnd) else { return self.unsupported("this rounding") };
+        let signed = dty.is_signed();
+        if sty == Type::F64 {
+            let a = self.v64(&op.src, sty)?;
+            if dty.bits() == 64 {
+                let d = self.d64(op.dst)?;
+                let f = if signed {
+                    by_rounding!(how, f64_to_int64, true)
+                } else {
+                    by_rounding!(how, f64_to_int64, false)
+                };
+                self.call64(f, d, &[a]);
+            } else {
+                let (d, a) = (self.d32(op.dst)?, self.reg64(a));
+                self.call(LaneCall::Narrow { f: f64_to_int(how, dty), d, a });
+            }
+            return Ok(());
+        }
+        let a = self.as_f32(&op.src, sty, op.ftz)?;
+        if dty.bits() == 64 {
+            let (d, a) = (self.d64(op.dst)?, self.reg32(a));
+            let f: fn(&mut [u64; 32], &[u32; 32]) = if signed {
+                by_rounding!(how, f32_to_int64, true)
+            } else {
+                by_rounding!(how, f32_to_int64, false)
+            };
+            self.call(LaneCall::Widen { f, d, a });
+        } else {
+            let d = self.d32(op.dst)?;
+            self.call32(f32_to_int(how, dty), d, &[a]);
+        }
+        Ok(())
+    }
+
+    fn float_to_float(&mut self, op: &op::Cvt) -> Result {
+        let (dty, sty) = (op.dty, op.sty);
+        if op.satfinite && dty != Type::Tf32 {
+            return self.unsupported("`.satfinite`");
+        }
+        if sty == Type::F64 {
+            let a = self.v64(&op.src, sty)?;
+            match (dty, op.rnd) {
+                (Type::F64, rnd) => {
+                    let d = self.d64(op.dst)?;
+                    match integral_how(rnd) {
+                        Some(how) => {
+                            let f = by_rounding!(how, f64_round);
+                            self.call64(f, d, &[a]);
+                        }
+                        None => self.lane(LaneOp::Mov64 { d, a }),
+                    }
+                }
+                (Type::F32, None | Some(Rounding::Rn)) => {
+                    let (d, a, t) = (self.d32(op.dst)?, self.reg64(a), self.t32());
+                    self.call(LaneCall::Narrow { f: numbers::f64_to_f32, d: t, a });
+                    let value = if op.ftz { self.flush(Val32::Reg(t)) } else { Val32::Reg(t) };
+                    self.clamp_into(op, d, value);
+                }
+                (Type::F16, None | Some(Rounding::Rn)) => {
+                    let (d, a) = (self.d32(op.dst)?, self.reg64(a));
+                    self.call(LaneCall::Narrow { f: halves::f64_to_f16, d, a });
+                }
+                _ => return self.unsupported("this conversion from f64"),
+            }
+            return Ok(());
+        }
+        let a = self.as_f32(&op.src, sty, op.ftz)?;
+        match dty {
+            Type::F64 => {
+                let (d, a) = (self.d64(op.dst)?, self.reg32(a));
+                self.call(LaneCall::Widen { f: numbers::f32_to_f64, d, a });
+            }
+            Type::F32 => {
+                let d = self.d32(op.dst)?;
+                let value = match op.rnd {
+                    Some(Rounding::Rni | Rounding::Rzi | Rounding::Rmi | Rounding::Rpi) => {
+                        let how = integral_how(op.rnd).unwrap_or(integral::NEAREST);
+                        let t = self.t32();
+                        let f: Fn32 = by_rounding!(how, f32_round);
+                        self.call32(f, t, &[a]);
+                        Val32::Reg(t)
+                    }
+                    _ => a,
+                };
+                self.clamp_into(op, d, value);
+            }
+            Type::Tf32 => {
+                let f = match op.rnd {
+                    Some(Rounding::Rna) => halves::f32_to_tf32_rna,
+                    Some(Rounding::Rn) => halves::f32_to_tf32_rn,
+                    _ => return self.unsupported("this rounding"),
+                };
+                let d = self.d32(op.dst)?;
+                self.call32(f, d, &[a]);
+            }
+            Type::F16 | Type::Bf16 => {
+                let mut a = a;
+                if op.sat || op.relu {
+                    let t = self.t32();
+                    self.call32(if op.sat { floats::saturate } else { floats::relu }, t, &[a]);
+                    a = Val32::Reg(t);
+                }
+                if let Some(how) = integral_how(op.rnd).filter(|_| {
+                    matches!(op.rnd, Some(Rounding::Rni | Rounding::Rzi | Rounding::Rmi | Rounding::Rpi))
+                }) {
+                    let t = self.t32();
+                    let f: Fn32 = by_rounding!(how, f32_round);
+                    self.call32(f, t, &[a]);
+                    a = Val32::Reg(t);
+                }
+                let f = match (dty, op.rnd) {
+                    (Type::F16, Some(Rounding::Rz)) => halves::f32_to_f16_rz,
+                    (Type::Bf16, Some(Rounding::Rz)) => halves::f32_to_bf16_rz,
+                    (_, Some(Rounding::Rm | Rounding::Rp | Rounding::Rna | Rounding::Rs)) => {
+                        return self.unsupported("this rounding");
+                    }
+                    (Type::F16, _) => halves::f32_to_f16,
+                    (_, _) => halves::f32_to_bf16,
+                };
+                let d = self.d32(op.dst)?;
+                self.call32(f, d, &[a]);
+            }
+            _ => return self.unsupported("this destination type"),
+        }
+        Ok(())
+    }
+
+    fn clamp_into(&mut self, op: &op::Cvt, d: super::super::frame::R32, value: Val32) {
+        if op.sat || op.relu {
+            self.call32(if op.sat { floats::saturate } else { floats::relu }, d, &[value]);
+        } else {
+            self.lane(LaneOp::Mov32 { d, a: value });
+        }
+    }
+
+    pub(super) fn cvt_pack(&mut self, op: &op::CvtPack) -> Result {
+        if op.sty != Type::F32 || op.satfinite {
+            return self.unsupported("this pair");
+        }
+        let f = match (op.dty, op.rnd) {
+            (Type::F16x2, Rounding::Rn) => halves::pack_f16x2,
+            (Type::F16x2, Rounding::Rz) => halves::pack_f16x2_rz,
+            (Type::Bf16x2, Rounding::Rn) => halves::pack_bf16x2,
+            (Type::Bf16x2, Rounding::Rz) => halves::pack_bf16x2_rz,
+            _ => return self.unsupported("this pair"),
+        };
+        let (d, hi, lo) = (self.d32(op.dst)?, self.v32(&op.hi, Type::F32)?, self.v32(&op.lo, Type::F32)?);
+        if op.relu {
+            let t = self.t32();
+            self.call32(f, t, &[hi, lo]);
+            let relu = if op.dty == Type::F16x2 { halves::relu_f16x2 } else { halves::relu_bf16x2 };
+            self.call32(relu, d, &[Val32::Reg(t)]);
+        } else {
+            self.call32(f, d, &[hi, lo]);
+        }
+        Ok(())
+    }
+
+    /// A cache policy is an opaque number here.
+    pub(super) fn create_policy(&mut self, dst: tilewright_compiler::ptx::RegId) -> Result {
+        let d = self.d64(dst)?;
+        self.lane(LaneOp::Mov64 { d, a: Val64::Imm(0) });
+        Ok(())
+    }
+}

@@ -1,0 +1,202 @@
+//! Loads, stores, atomics and `cp.async`.
+
+use tilewright_compiler::ptx::{AtomOp, Operand, RegClass, Space, Type, op};
+
+use super::super::launch::ExecError;
+use super::super::program::{
+    Atomic, AtomicOp, CpAsync, Extend, LaneOp, MemAccess, MemReg, MemSpace, StepKind, Val32, Val64, ValP,
+};
+use super::emit::{Decoder, Home};
+
+type Result<T = ()> = std::result::Result<T, ExecError>;
+
+impl Decoder<'_> {
+    pub(super) fn space(&self, space: Space) -> MemSpace {
+        match space {
+            Space::Generic => MemSpace::Generic,
+            Space::Global => MemSpace::Global,
+            Space::Const => MemSpace::Const,
+            Space::Local => MemSpace::Local,
+            Space::Param => MemSpace::Param,
+            // Without clusters a block's own window is the whole cluster's.
+            Space::Shared | Space::SharedCluster => MemSpace::Shared,
+        }
+    }
+
+    /// Elements of 128 bits travel as two of 64.
+    fn element(&self, ty: Type, count: usize) -> Result<u8> {
+        let bytes = ty.bytes();
+        let total = bytes as usize * count;
+        if !matches!(bytes, 1 | 2 | 4 | 8 | 16) || total > 16 || ty == Type::Pred {
+            return self.unsupported("accesses of this width");
+        }
+        Ok(bytes.min(8) as u8)
+    }
+
+    pub(super) fn ld(&mut self, op: &op::Ld) -> Result {
+        let bytes = self.element(op.ty, op.dst.len())?;
+        let mut regs = Vec::new();
+        let mut wide = false;
+        for dst in &op.dst {
+            match dst.reg().map(|reg| self.home(reg)) {
+                None => regs.push(MemReg::None),
+                Some(Home::R32(r)) => regs.push(MemReg::R32(r)),
+                Some(Home::R64(r)) => regs.push(MemReg::R64(r)),
+                Some(Home::R128(low, high)) => regs.extend([MemReg::R64(low), MemReg::R64(high)]),
+                Some(Home::Pred(_)) => return self.invalid("a load into a predicate"),
+            }
+            wide |= dst.reg().is_some_and(|reg| self.entry.reg_type(reg).bits() >= 32);
+        }
+        let extend = match (op.ty.is_signed() && bytes < 8, wide) {
+            (false, _) => Extend::Zero,
+            (true, true) => Extend::Sign,
+            (true, false) => Extend::Sign16,
+        };
+        let access = MemAccess {
+            space: self.space(op.space),
+            addr: self.addr(&op.addr)?,
+            bytes,
+            extend,
+            regs: regs.into(),
+        };
+        self.step(StepKind::Load(access));
+        Ok(())
+    }
+
+    /// A stored operand; literals get a cell.
+    fn stored(&mut self, operand: &Operand, ty: Type) -> Result<MemReg> {
+        if let Operand::Reg(reg) = operand {
+            return match self.home(*reg) {
+                Home::R32(r) => Ok(MemReg::R32(r)),
+                Home::R64(r) => Ok(MemReg::R64(r)),
+                _ => self.invalid("this register cannot be stored here"),
+            };
+        }
+        if ty.class() == RegClass::B64 {
+            let value = self.v64(operand, ty)?;
+            let reg = match value {
+                Val64::Reg(r) => r,
+                Val64::Imm(_) => self.reg64(value),
+            };
+            return Ok(MemReg::R64(reg));
+        }
+        let value = self.v32(operand, ty)?;
+        Ok(MemReg::R32(self.reg32(value)))
+    }
+
+    pub(super) fn st(&mut self, op: &op::St) -> Result {
+        let bytes = self.element(op.ty, op.src.len())?;
+        let mut regs = Vec::new();
+        for src in &op.src {
+            if let Some(Home::R128(low, high)) = src.reg().map(|reg| self.home(reg)) {
+                regs.extend([MemReg::R64(low), MemReg::R64(high)]);
+            } else {
+                regs.push(self.stored(src, op.ty)?);
+            }
+        }
+        let access = MemAccess {
+            space: self.space(op.space),
+            addr: self.addr(&op.addr)?,
+            bytes,
+            extend: Extend::Zero,
+            regs: regs.into(),
+        };
+        self.step(StepKind::Store(access));
+        Ok(())
+    }
+
+    pub(super) fn atom(&mut self, op: &op::Atom) -> Result {
+        if op.b.len() != 1 {
+            return self.unsupported("vector atomics");
+        }
+        let ty = op.ty;
+        let signed = ty.is_signed();
+        let kind = match (op.op, ty) {
+            (AtomOp::Add, Type::F32) => AtomicOp::AddF32,
+            (AtomOp::Add, Type::F64) => AtomicOp::AddF64,
+            (AtomOp::Add, Type::F16) => AtomicOp::AddF16,
+            (AtomOp::Add, Type::Bf16) => AtomicOp::AddBf16,
+            (AtomOp::Add, Type::F16x2) => AtomicOp::AddF16x2,
+            (AtomOp::Add, Type::Bf16x2) => AtomicOp::AddBf16x2,
+            (AtomOp::Min | AtomOp::Max, ty) if ty.is_float() => {
+                return self.unsupported("this atomic on floats");
+            }
+            (AtomOp::Add, _) => AtomicOp::Add,
+            (AtomOp::And, _) => AtomicOp::And,
+            (AtomOp::Or, _) => AtomicOp::Or,
+            (AtomOp::Xor, _) => AtomicOp::Xor,
+            (AtomOp::Exch, _) => AtomicOp::Exch,
+            (AtomOp::Cas, _) => AtomicOp::Cas,
+            (AtomOp::Inc, _) => AtomicOp::Inc,
+            (AtomOp::Dec, _) => AtomicOp::Dec,
+            (AtomOp::Min, _) if signed => AtomicOp::MinS,
+            (AtomOp::Max, _) if signed => AtomicOp::MaxS,
+            (AtomOp::Min, _) => AtomicOp::MinU,
+            (AtomOp::Max, _) => AtomicOp::MaxU,
+        };
+        let bytes = ty.bytes();
+        if !matches!(bytes, 2 | 4 | 8) {
+            return self.unsupported("atomics of this width");
+        }
+        let d = match op.dst.as_ref().and_then(|dst| dst.first()).and_then(|dst| dst.reg()) {
+            None => MemReg::None,
+            Some(reg) => match self.home(reg) {
+                Home::R32(r) => MemReg::R32(r),
+                Home::R64(r) => MemReg::R64(r),
+                _ => return self.invalid("this register cannot hold the old value"),
+            },
+        };
+        let b = self.stored(&op.b[0], ty)?;
+        let c = match &op.c {
+            Some(c) => self.stored(c, ty)?,
+            None => MemReg::None,
+        };
+        let atomic = Atomic {
+            op: kind,
+            space: self.space(op.space),
+            addr: self.addr(&op.addr)?,
+            bytes: bytes as u8,
+            d,
+            b,
+            c,
+        };
+        self.step(StepKind::Atomic(atomic));
+        Ok(())
+    }
+
+    pub(super) fn cp_async(&mut self, op: &op::CpAsync) -> Result {
+        let (src_size, ignore) = match op.source {
+            op::CpAsyncSource::Full => (None, ValP::Const(false)),
+            op::CpAsyncSource::Bytes(size) => {
+                let size = self.v32(&size, Type::U32)?;
+                let size = match size {
+                    Val32::Reg(r) if self.is_extra(r.0) => {
+                        // A temporary is a copy of a wide register's low part.
+                        let t = self.t32();
+                        self.lane(LaneOp::Mov32 { d: t, a: size });
+                        Val32::Reg(t)
+                    }
+                    size => size,
+                };
+                (Some(size), ValP::Const(false))
+            }
+            op::CpAsyncSource::IgnoreIf(p) => (None, ValP::Reg(self.dp(p)?)),
+        };
+        if !matches!(op.size, 4 | 8 | 16) {
+            return self.invalid("a copy is 4, 8 or 16 bytes");
+        }
+        let copy =
+            CpAsync { dst: self.addr(&op.dst)?, src: self.addr(&op.src)?, bytes: op.size, src_size, ignore };
+        self.step(StepKind::CpAsync(copy));
+        Ok(())
+    }
+
+    pub(super) fn cp_async_group(&mut self, op: op::CpAsyncGroup) -> Result {
+        self.step(match op {
+            op::CpAsyncGroup::Commit => StepKind::CpAsyncCommit,
+            op::CpAsyncGroup::Wait(n) => StepKind::CpAsyncWait(Some(n)),
+            op::CpAsyncGroup::WaitAll => StepKind::CpAsyncWait(None),
+        });
+        Ok(())
+    }
+}

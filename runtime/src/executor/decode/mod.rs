@@ -1,0 +1,170 @@
+//! From typed PTX to a [`Program`].
+//!
+//! Each PTX instruction is decoded into *items*: lane operations, which segments collect, and steps. What cannot be decoded is an
+//! error here, before anything runs, with the instruction's name and line.
+//!
+//! ```text
+//! add.s16 %rs3, %rs1, %rs2;       Int32 Add t, rs1, rs2 ; Int32 And rs3, t, 0xffff          two lane operations
+//! shl.b32 %r3, %r1, %r2;          Call shl_clamped r3, r1, r2                               a step: per-lane amounts
+//! @%p1 bra LOOP;                  Jump LOOP guarded by p1                                   a step
+//! ```
+//!
+//! | file | decodes |
+//! | --- | --- |
+//! | `emit.rs` | operands, temporaries, constants: what the others emit with |
+//! | `moves.rs` | `mov`, packing, selections, comparisons, address conversions |
+//! | `integer.rs` | integer arithmetic, logic, shifts, bit fields |
+//! | `float.rs` | floating-point arithmetic |
+//! | `convert.rs` | `cvt` |
+//! | `memory.rs` | loads, stores, atomics, `cp.async` |
+//! | `warp.rs` | cross-lane, matrix, barriers, control |
+//! | `blocks.rs` | control-flow graph, reverse post-order, liveness, segments |
+//! | `variables.rs` | where shared, local, constant and global variables lie |
+
+mod blocks;
+mod convert;
+mod emit;
+mod float;
+mod integer;
+mod memory;
+mod moves;
+mod variables;
+mod warp;
+
+use tilewright_compiler::ptx::{self, Op, Stmt};
+
+use super::finding::SourceLoc;
+use super::launch::ExecError;
+use super::program::{LaneInst, Program, StepKind, ValP};
+use emit::Decoder;
+
+/// One thing to do for an instruction.
+#[derive(Clone, Debug)]
+enum Item {
+    Lane(LaneInst),
+    Step { guard: ValP, kind: StepKind },
+}
+
+/// A decoded instruction.
+#[derive(Debug)]
+struct Decoded {
+    line: u32,
+    items: Vec<Item>,
+    /// Index of the statement in the body.
+    stmt: usize,
+}
+
+/// Decodes entry `name` of `module` for a launch with `buffers` buffers.
+///
+/// # Errors
+/// [`ExecError::BadLaunch`] if there is no such entry, [`ExecError::Unsupported`] or [`ExecError::Invalid`] with the line of the
+/// first instruction that cannot be run.
+pub fn decode(module: &ptx::Module, name: &str, buffers: usize) -> Result<Program, ExecError> {
+    let entry = module.entry(name).ok_or_else(|| {
+        let names: Vec<&str> = module.entries.iter().map(|e| &*e.name).collect();
+        ExecError::BadLaunch(format!("the PTX has no entry `{name}`; it has {}", names.join(", ")))
+    })?;
+    if module.address_size != 64 {
+        return Err(ExecError::Unsupported {
+            line: 0,
+            instruction: ".address_size 32".into(),
+            why: "addresses have 64 bits here".into(),
+        });
+    }
+    let variables = variables::place(module, entry, buffers)?;
+    let mut decoder = Decoder::new(entry, &variables)?;
+    let mut decoded = Vec::with_capacity(entry.body.len());
+    for (stmt, statement) in entry.body.iter().enumerate() {
+        let Stmt::Inst(inst) = statement else { continue };
+        decoder.begin(inst);
+        dispatch(&mut decoder, &inst.op)?;
+        decoded.push(Decoded { line: inst.ptx_line, items: decoder.finish(), stmt });
+    }
+    let mut program = blocks::assemble(entry, &mut decoder, &decoded)?;
+    let (offsets, param_bytes) = entry.param_offsets();
+    program.name = name.to_string();
+    program.params =
+        offsets.iter().zip(&entry.params).map(|(&offset, param)| (offset, param.bytes())).collect();
+    program.param_bytes = param_bytes;
+    program.shared_static = variables.shared_static;
+    program.shared_dynamic_at = variables.shared_dynamic_at;
+    program.local_bytes = variables.local_bytes;
+    program.constants = variables.constants;
+    program.globals = variables.globals;
+    program.globals_base = buffers;
+    program.reqntid = entry.launch.reqntid;
+    program.maxntid = entry.launch.max_threads();
+    for inst in entry.insts() {
+        program.mnemonics.push((inst.ptx_line, inst.op.name()));
+        if let Some(loc) = inst.loc {
+            let file = module
+                .files
+                .iter()
+                .find(|f| f.number == loc.file)
+                .map_or(String::new(), |f| f.path.to_string());
+            program.locs.push((inst.ptx_line, SourceLoc { file, line: loc.line }));
+        }
+    }
+    program.mnemonics.sort_by_key(|(line, _)| *line);
+    program.locs.sort_by_key(|(line, _)| *line);
+    Ok(program)
+}
+
+fn dispatch(d: &mut Decoder<'_>, op: &Op) -> Result<(), ExecError> {
+    match op {
+        Op::Mov(op) => d.mov(op),
+        Op::Pack(op) => d.pack(op),
+        Op::Unpack(op) => d.unpack(op),
+        Op::Cvt(op) => d.cvt(op),
+        Op::CvtPack(op) => d.cvt_pack(op),
+        Op::Cvta(op) => d.cvta(op),
+        Op::Setp(op) => d.setp(op),
+        Op::Set(op) => d.set(op),
+        Op::Selp(op) => d.selp(op),
+        Op::Slct(op) => d.slct(op),
+        Op::IntBinary(op) => d.int_binary(op),
+        Op::IntMad(op) => d.int_mad(op),
+        Op::IntUnary(op) => d.int_unary(op),
+        Op::Logic(op) => d.logic(op),
+        Op::Shift(op) => d.shift(op),
+        Op::Lop3(op) => d.lop3(op),
+        Op::Prmt(op) => d.prmt(op),
+        Op::Funnel(op) => d.funnel(op),
+        Op::BitExtract(op) => d.bit_extract(op),
+        Op::BitInsert(op) => d.bit_insert(op),
+        Op::Sad(op) => d.sad(op),
+        Op::FloatBinary(op) => d.float_binary(op),
+        Op::Fma(op) => d.fma(op),
+        Op::FloatUnary(op) => d.float_unary(op),
+        Op::Testp(op) => d.testp(op),
+        Op::Ld(op) => d.ld(op),
+        Op::St(op) => d.st(op),
+        Op::Atom(op) => d.atom(op),
+        Op::CpAsync(op) => d.cp_async(op),
+        Op::CpAsyncGroup(op) => d.cp_async_group(*op),
+        Op::Bar(op) => d.bar(op),
+        Op::BarWarp(op) => d.bar_warp(op),
+        Op::Shfl(op) => d.shfl(op),
+        Op::Vote(op) => d.vote(op),
+        Op::Activemask(op) => d.activemask(op),
+        Op::Redux(op) => d.redux(op),
+        Op::MatchSync(op) => d.match_sync(op),
+        Op::ElectSync(op) => d.elect(op),
+        Op::Ldmatrix(op) => d.ldmatrix(op),
+        Op::Stmatrix(op) => d.stmatrix(op),
+        Op::Mma(op) => d.mma(op),
+        Op::Bra(op) => d.bra(op),
+        Op::BrxIdx(op) => d.brx(op),
+        Op::Ret(_) | Op::Exit(_) => d.exit(),
+        Op::Trap(op) => d.trap(op),
+        // Hints and orderings that hold anyway: a block's memory operations happen in program order here.
+        Op::Fence(_)
+        | Op::Prefetch(_)
+        | Op::ApplyPriority(_)
+        | Op::Nanosleep(_)
+        | Op::Setmaxnreg(_)
+        | Op::GridDepControl(_) => d.nothing(),
+        Op::CreatePolicy(op) => d.create_policy(op.dst),
+        other => d.unsupported(&format!("`{}` is not implemented yet", other.name())),
+    }
+}

@@ -1,0 +1,236 @@
+//! Cross-lane and matrix instructions, barriers and control flow.
+
+use tilewright_compiler::ptx::{BoolOp, MatLayout, MatShape, Operand, RegId, Type, op};
+
+use super::super::frame::R32;
+use super::super::launch::ExecError;
+use super::super::matrix::{self, MmaInput};
+use super::super::program::{
+    Barrier, BarrierReduce, BarrierReduceOp, MatrixAccess, MemReg, Mma, ReduxOp, Shuffle, ShuffleMode,
+    StepKind, Val64, VoteDst, VoteMode,
+};
+use super::emit::{Decoder, Home};
+
+type Result<T = ()> = std::result::Result<T, ExecError>;
+
+impl Decoder<'_> {
+    fn cell32(&mut self, operand: &Operand, ty: Type) -> Result<R32> {
+        let value = self.v32(operand, ty)?;
+        Ok(self.reg32(value))
+    }
+
+    pub(super) fn shfl(&mut self, op: &op::Shfl) -> Result {
+        let mode = match op.mode {
+            op::ShflMode::Up => ShuffleMode::Up,
+            op::ShflMode::Down => ShuffleMode::Down,
+            op::ShflMode::Bfly => ShuffleMode::Bfly,
+            op::ShflMode::Idx => ShuffleMode::Idx,
+        };
+        let d = match self.dst32(op.dst)? {
+            Some(d) => d,
+            None => self.t32(),
+        };
+        let p = op.pred.map(|p| self.dst_pred(p)).transpose()?.flatten();
+        let shuffle = Shuffle {
+            mode,
+            d,
+            p,
+            a: self.cell32(&op.a, Type::B32)?,
+            b: self.cell32(&op.b, Type::U32)?,
+            c: self.cell32(&op.c, Type::U32)?,
+            members: self.cell32(&op.mask, Type::U32)?,
+        };
+        self.step(StepKind::Shuffle(shuffle));
+        Ok(())
+    }
+
+    pub(super) fn vote(&mut self, op: &op::Vote) -> Result {
+        let mode = match op.mode {
+            op::VoteMode::All => VoteMode::All,
+            op::VoteMode::Any => VoteMode::Any,
+            op::VoteMode::Uni => VoteMode::Uni,
+            op::VoteMode::Ballot => VoteMode::Ballot,
+        };
+        let dst = match self.home(op.dst) {
+            Home::Pred(p) => VoteDst::Pred(p),
+            Home::R32(r) => VoteDst::Reg(r),
+            _ => return self.invalid("no such destination"),
+        };
+        let src = self.vp(&op.src)?;
+        let src = if op.negated { src.negated() } else { src };
+        let members = self.v32(&op.mask, Type::U32)?;
+        self.step(StepKind::Vote { mode, dst, src, members });
+        Ok(())
+    }
+
+    pub(super) fn activemask(&mut self, op: &op::Activemask) -> Result {
+        let d = self.d32(op.dst)?;
+        self.step(StepKind::ActiveMask(d));
+        Ok(())
+    }
+
+    pub(super) fn redux(&mut self, op: &op::Redux) -> Result {
+        if op.ty.is_float() {
+            return self.unsupported("reductions of floats");
+        }
+        let signed = op.ty.is_signed();
+        let kind = match (op.op, signed) {
+            (op::ReduxOp::Add, _) => ReduxOp::Add,
+            (op::ReduxOp::Min, true) => ReduxOp::MinS,
+            (op::ReduxOp::Max, true) => ReduxOp::MaxS,
+            (op::ReduxOp::Min, false) => ReduxOp::MinU,
+            (op::ReduxOp::Max, false) => ReduxOp::MaxU,
+            (op::ReduxOp::And, _) => ReduxOp::And,
+            (op::ReduxOp::Or, _) => ReduxOp::Or,
+            (op::ReduxOp::Xor, _) => ReduxOp::Xor,
+        };
+        let (d, a, members) =
+            (self.d32(op.dst)?, self.cell32(&op.src, op.ty)?, self.v32(&op.mask, Type::U32)?);
+        self.step(StepKind::Redux { op: kind, d, a, members });
+        Ok(())
+    }
+
+    pub(super) fn match_sync(&mut self, op: &op::MatchSync) -> Result {
+        let d = match self.dst32(op.dst)? {
+            Some(d) => d,
+            None => self.t32(),
+        };
+        let p = op.pred.map(|p| self.dst_pred(p)).transpose()?.flatten();
+        let a = if op.ty.bits() == 64 {
+            let value: Val64 = self.v64(&op.src, op.ty)?;
+            MemReg::R64(self.reg64(value))
+        } else {
+            MemReg::R32(self.cell32(&op.src, op.ty)?)
+        };
+        let members = self.v32(&op.mask, Type::U32)?;
+        self.step(StepKind::Match { all: op.all, d, p, a, members });
+        Ok(())
+    }
+
+    pub(super) fn elect(&mut self, op: &op::ElectSync) -> Result {
+        let (d, p, members) = (self.dst32(op.dst)?, self.dp(op.pred)?, self.v32(&op.mask, Type::U32)?);
+        self.step(StepKind::Elect { d, p, members });
+        Ok(())
+    }
+
+    fn fragment(&self, regs: &[RegId]) -> Result<Box<[R32]>> {
+        regs.iter().map(|&reg| self.d32(reg)).collect()
+    }
+
+    pub(super) fn ldmatrix(&mut self, op: &op::Ldmatrix) -> Result {
+        if op.shape != MatShape::M8n8 || op.ty != Type::B16 {
+            return self.unsupported("matrices other than m8n8 of 16 bits");
+        }
+        let access =
+            MatrixAccess { addr: self.addr(&op.addr)?, transposed: op.trans, regs: self.fragment(&op.dst)? };
+        self.step(StepKind::LdMatrix(access));
+        Ok(())
+    }
+
+    pub(super) fn stmatrix(&mut self, op: &op::Stmatrix) -> Result {
+        if op.shape != MatShape::M8n8 || op.ty != Type::B16 {
+            return self.unsupported("matrices other than m8n8 of 16 bits");
+        }
+        let access =
+            MatrixAccess { addr: self.addr(&op.addr)?, transposed: op.trans, regs: self.fragment(&op.src)? };
+        self.step(StepKind::StMatrix(access));
+        Ok(())
+    }
+
+    pub(super) fn mma(&mut self, op: &op::Mma) -> Result {
+        let (m, n, k) = op.shape.mnk();
+        if (m, n) != (16, 8)
+            || op.a_layout != MatLayout::Row
+            || op.b_layout != MatLayout::Col
+            || op.sparse.is_some()
+            || op.aty != op.bty
+            || op.dty != op.cty
+        {
+            return self.unsupported("this shape or layout");
+        }
+        let input = match op.aty {
+            Type::F16 => MmaInput::F16,
+            Type::Bf16 => MmaInput::Bf16,
+            Type::Tf32 => MmaInput::Tf32,
+            _ => return self.unsupported("these operand types"),
+        };
+        let half = op.dty == Type::F16;
+        let Some(f) = matrix::mma_m16n8(k, input, half) else {
+            return self.unsupported("this combination of types and shape");
+        };
+        let bits = op.aty.bits();
+        let wanted =
+            [if half { 2 } else { 4 }, (16 * k * bits / 1024) as usize, (8 * k * bits / 1024) as usize];
+        if [op.d.len(), op.a.len(), op.b.len()] != wanted || op.c.len() != op.d.len() {
+            return self.invalid("fragments of the wrong size");
+        }
+        let mma = Mma {
+            f,
+            d: self.fragment(&op.d)?,
+            a: self.fragment(&op.a)?,
+            b: self.fragment(&op.b)?,
+            c: self.fragment(&op.c)?,
+        };
+        self.step(StepKind::Mma(Box::new(mma)));
+        Ok(())
+    }
+
+    pub(super) fn bar(&mut self, op: &op::Bar) -> Result {
+        let id = self.v32(&op.id, Type::U32)?;
+        let count = op.threads.as_ref().map(|n| self.v32(n, Type::U32)).transpose()?;
+        let reduce = match op.op {
+            op::BarOp::Sync | op::BarOp::Arrive => None,
+            op::BarOp::Reduce { op: how, dst, src } => Some(BarrierReduce {
+                op: match how {
+                    BoolOp::And => BarrierReduceOp::And,
+                    BoolOp::Or => BarrierReduceOp::Or,
+                    BoolOp::Xor => return self.invalid("no such reduction"),
+                },
+                src: self.pred_use(src)?,
+                dst: VoteDst::Pred(self.dp(dst)?),
+            }),
+            op::BarOp::Popc { dst, src } => Some(BarrierReduce {
+                op: BarrierReduceOp::Popc,
+                src: self.pred_use(src)?,
+                dst: VoteDst::Reg(self.d32(dst)?),
+            }),
+        };
+        let arrive_only = op.op == op::BarOp::Arrive;
+        self.step(StepKind::Barrier(Barrier { id, count, arrive_only, aligned: op.aligned, reduce }));
+        Ok(())
+    }
+
+    pub(super) fn bar_warp(&mut self, op: &op::BarWarp) -> Result {
+        let members = self.v32(&op.mask, Type::U32)?;
+        self.step(StepKind::WarpSync(members));
+        Ok(())
+    }
+
+    pub(super) fn bra(&mut self, op: &op::Bra) -> Result {
+        let target = self.label(op.target);
+        self.step(StepKind::Jump(target));
+        Ok(())
+    }
+
+    pub(super) fn brx(&mut self, op: &op::BrxIdx) -> Result {
+        let index = self.d32(op.index)?;
+        let targets = op.targets.iter().map(|&label| self.label(label)).collect();
+        self.step(StepKind::JumpTable { index, targets });
+        Ok(())
+    }
+
+    pub(super) fn exit(&mut self) -> Result {
+        self.step(StepKind::Exit);
+        Ok(())
+    }
+
+    pub(super) fn trap(&mut self, op: &op::Trap) -> Result {
+        self.step(if op.breakpoint { StepKind::Nothing } else { StepKind::Trap });
+        Ok(())
+    }
+
+    pub(super) fn nothing(&mut self) -> Result {
+        self.step(StepKind::Nothing);
+        Ok(())
+    }
+}

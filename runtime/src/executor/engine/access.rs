@@ -1,0 +1,611 @@
+//! Loads, stores, `ldmatrix`, `stmatrix` and `cp.async`: a warp's memory accesses, checked.
+//!
+//! All lanes' addresses are computed first, then the alignment and the window are checked, once for the warp if the smallest and the
+//! largest address lie in one window, lane by lane otherwise. Only then bytes move. Nothing here trusts an address.
+
+use super::super::finding::FindingKind;
+use super::super::frame::{Frame, Lanes64, blend32, blend64};
+use super::super::memory::{LaneWords, Place, place_generic, place_global, read_slice, write_slice};
+use super::super::program::{Addr, AddrBase, CpAsync, Extend, MatrixAccess, MemAccess, MemReg, MemSpace};
+use super::super::shadow::{Agent, Touch};
+use super::block::{Env, Stop};
+use super::copies::PendingCopy;
+use super::run::{val32, valp};
+use super::warp::Warp;
+
+/// The window that all lanes of an access fall into, with the address of its first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    Global(usize, u64),
+    Shared(u64),
+    Local(u64),
+    Param(u64),
+    Const(u64),
+}
+
+pub(super) fn lanes_of(mask: u32) -> impl Iterator<Item = usize> {
+    let mut left = mask;
+    std::iter::from_fn(move || {
+        (left != 0).then(|| {
+            let lane = left.trailing_zeros() as usize;
+            left &= left - 1;
+            lane
+        })
+    })
+}
+
+/// Each lane's address. 32-bit bases wrap at 32 bits, as addresses of the shared window do.
+pub(super) fn addresses(frame: &Frame, addr: Addr) -> Lanes64 {
+    match addr.base {
+        AddrBase::Abs => [addr.offset as u64; 32],
+        AddrBase::R64(r) => {
+            let base = frame.r64(r);
+            std::array::from_fn(|lane| base[lane].wrapping_add(addr.offset as u64))
+        }
+        AddrBase::R32(r) => {
+            let base = frame.r32(r);
+            std::array::from_fn(|lane| u64::from(base[lane].wrapping_add(addr.offset as u32)))
+        }
+    }
+}
+
+impl Env<'_> {
+    fn place(&self, space: MemSpace, address: u64) -> Place {
+        match space {
+            MemSpace::Generic => place_generic(address),
+            MemSpace::Global => place_global(address),
+            MemSpace::Shared => Place::Shared(address),
+            MemSpace::Local => Place::Local(address),
+            MemSpace::Param => Place::Param(address),
+            MemSpace::Const => Place::Const(address),
+        }
+    }
+
+    /// The window of `address`, if `bytes` bytes from there are inside of it.
+    fn check_one(&self, space: MemSpace, address: u64, bytes: u64) -> Option<Target> {
+        let fits = |offset: u64, len: usize| offset.checked_add(bytes).is_some_and(|end| end <= len as u64);
+        let program = &self.launch.kernel.program;
+        match self.place(space, address) {
+            Place::Global { window, offset } => self
+                .launch
+                .memory
+                .contains(window, offset, bytes)
+                .then_some(Target::Global(window, address - offset)),
+            Place::Shared(offset) => {
+                fits(offset, self.shared.len()).then_some(Target::Shared(address - offset))
+            }
+            Place::Local(offset) => {
+                fits(offset, program.local_bytes as usize).then_some(Target::Local(address - offset))
+            }
+            Place::Param(offset) => {
+                fits(offset, self.launch.params.len()).then_some(Target::Param(address - offset))
+            }
+            Place::Const(offset) => {
+                fits(offset, program.constants.len()).then_some(Target::Const(address - offset))
+            }
+            Place::Nowhere => None,
+        }
+    }
+
+    /// What to say of an address that is out of bounds.
+    fn describe(&self, space: MemSpace, address: u64, bytes: u64) -> String {
+        match self.place(space, address) {
+            Place::Global { window, offset } => match self.launch.memory.len(window) {
+                Some(len) if offset >= 1 << 35 => {
+                    format!(
+                        "{} bytes before the start of buffer {} ({len} bytes)",
+                        (1u64 << 36) - offset,
+                        window + 1
+                    )
+                }
+                Some(len) => {
+                    format!("offset {offset} of {}, which has {len} bytes", self.launch.memory.name(window))
+                }
+                None if offset >= 1 << 35 => format!("address {address:#x}, before the start of a buffer"),
+                None => format!("address {address:#x}, in no buffer"),
+            },
+            Place::Shared(offset) => format!(
+                "offset {offset:#x} of shared memory, of which the block has {} bytes",
+                self.shared.len()
+            ),
+            Place::Local(offset) => format!("offset {offset:#x} of local memory"),
+            Place::Param(offset) => {
+                format!("offset {offset} of the parameters ({} bytes)", self.launch.params.len())
+            }
+            Place::Const(offset) => format!("offset {offset} of the constant bank"),
+            Place::Nowhere => format!("address {address:#x} ({bytes} bytes), which is in no buffer"),
+        }
+    }
+
+    /// Checks alignment and bounds of `bytes` bytes in each lane of `mask`; the windows come by lane if they differ.
+    pub(super) fn check(
+        &mut self,
+        warp: usize,
+        line: u32,
+        space: MemSpace,
+        at: &Lanes64,
+        mask: u32,
+        bytes: u32,
+        what: &str,
+    ) -> Result<Windows, Stop> {
+        let (mut low, mut high, mut any) = (u64::MAX, 0, 0);
+        for lane in lanes_of(mask) {
+            low = low.min(at[lane]);
+            high = high.max(at[lane]);
+            any |= at[lane];
+        }
+        if any & u64::from(bytes.next_power_of_two() - 1) != 0 {
+            for lane in lanes_of(mask) {
+                if !at[lane].is_multiple_of(u64::from(bytes)) {
+                    self.report(FindingKind::Misaligned, line, None, || {
+                        format!("warp {warp} lane {lane}: {what} of {bytes} bytes at address {:#x}, no multiple of {bytes}", at[lane])
+                    });
+                    return Err(Stop);
+                }
+            }
+        }
+        let (first, last) =
+            (self.check_one(space, low, bytes.into()), self.check_one(space, high, bytes.into()));
+        if let (Some(first), Some(last)) = (first, last)
+            && first == last
+        {
+            return Ok(Windows::One(first));
+        }
+        let mut targets = [None; 32];
+        for lane in lanes_of(mask) {
+            targets[lane] = self.check_one(space, at[lane], bytes.into());
+            if targets[lane].is_none() {
+                let where_ = self.describe(space, at[lane], bytes.into());
+                self.report(FindingKind::OutOfBounds, line, None, || {
+                    format!("warp {warp} lane {lane}: {what} of {bytes} bytes at {where_}")
+                });
+                return Err(Stop);
+            }
+        }
+        Ok(Windows::Each(Box::new(targets)))
+    }
+
+    #[inline]
+    fn read_lane(
+        &self,
+        target: Target,
+        warp: usize,
+        lane: usize,
+        address: u64,
+        bytes: usize,
+        words: &mut [u32; 4],
+    ) {
+        match target {
+            Target::Global(window, base) => self.launch.memory.read(window, address - base, bytes, words),
+            Target::Shared(base) => read_slice(&self.shared, (address - base) as usize, bytes, words),
+            Target::Local(base) => read_slice(
+                &self.local,
+                self.local_offset(warp, lane) + (address - base) as usize,
+                bytes,
+                words,
+            ),
+            Target::Param(base) => read_slice(self.launch.params, (address - base) as usize, bytes, words),
+            Target::Const(base) => {
+                read_slice(&self.launch.kernel.program.constants, (address - base) as usize, bytes, words)
+            }
+        }
+    }
+
+    /// Returns false for windows that cannot be written.
+    #[inline]
+    fn write_lane(
+        &mut self,
+        target: Target,
+        warp: usize,
+        lane: usize,
+        address: u64,
+        bytes: usize,
+        words: &[u32; 4],
+    ) -> bool {
+        match target {
+            Target::Global(window, base) => self.launch.memory.write(window, address - base, bytes, words),
+            Target::Shared(base) => write_slice(&mut self.shared, (address - base) as usize, bytes, words),
+            Target::Local(base) => {
+                let offset = self.local_offset(warp, lane) + (address - base) as usize;
+                write_slice(&mut self.local, offset, bytes, words);
+            }
+            Target::Param(_) | Target::Const(_) => return false,
+        }
+        true
+    }
+
+    fn local_offset(&self, warp: usize, lane: usize) -> usize {
+        self.launch.kernel.program.local_bytes as usize * (warp * 32 + lane)
+    }
+
+    /// Tells the shadow about an access to shared memory by one lane.
+    pub(super) fn touch(
+        &mut self,
+        warp: usize,
+        lane: usize,
+        line: u32,
+        touch: Touch,
+        offset: u64,
+        bytes: u32,
+        what: &str,
+    ) {
+        if let Some(shadow) = &mut self.shadow {
+            let fault = shadow.touch(Agent { warp, lane: lane as u32, line }, touch, offset as u32, bytes);
+            self.report_fault(fault, warp, lane, line, what);
+        }
+    }
+
+    fn count(&mut self, number: usize, windows: &Windows, at: &Lanes64, mask: u32, bytes: u32, writes: bool) {
+        if !self.counters.on() {
+            return;
+        }
+        match windows {
+            Windows::One(Target::Shared(base)) => {
+                let offsets = std::array::from_fn(|lane| at[lane].wrapping_sub(*base));
+                self.counters.shared(number, &offsets, mask, bytes);
+            }
+            Windows::One(Target::Global(..)) => self.counters.global(number, at, mask, |_| bytes, writes),
+            _ => {}
+        }
+    }
+
+    pub(super) fn load(
+        &mut self,
+        warp: &mut Warp,
+        line: u32,
+        number: usize,
+        access: &MemAccess,
+        mask: u32,
+    ) -> Result<(), Stop> {
+        let at = addresses(&warp.frame, access.addr);
+        let width = usize::from(access.bytes);
+        let bytes = (width * access.regs.len()) as u32;
+        let windows = self.check(warp.index, line, access.space, &at, mask, bytes, "load")?;
+        let mut data: LaneWords = [[0; 4]; 32];
+        for lane in lanes_of(mask) {
+            let target = windows.of(lane);
+            self.read_lane(target, warp.index, lane, at[lane], bytes as usize, &mut data[lane]);
+            if let Target::Shared(base) = target {
+                self.touch(warp.index, lane, line, Touch::Read, at[lane] - base, bytes, "read");
+            }
+        }
+        self.count(number, &windows, &at, mask, bytes, false);
+        for (i, reg) in access.regs.iter().enumerate() {
+            let raw = |lane: usize| -> u64 {
+                let words = &data[lane];
+                match width {
+                    8 => u64::from(words[2 * i]) | u64::from(words[2 * i + 1]) << 32,
+                    4 => u64::from(words[i]),
+                    2 => u64::from(words[i / 2] >> (16 * (i % 2)) & 0xffff),
+                    _ => u64::from(words[i / 4] >> (8 * (i % 4)) & 0xff),
+                }
+            };
+            let shift = 64 - 8 * width as u32;
+            let extended = |lane: usize| -> u64 {
+                let value = raw(lane);
+                match access.extend {
+                    Extend::Zero => value,
+                    Extend::Sign => ((value << shift) as i64 >> shift) as u64,
+                    Extend::Sign16 => ((value << shift) as i64 >> shift) as u64 & 0xffff,
+                }
+            };
+            match *reg {
+                MemReg::R32(d) => {
+                    let value = std::array::from_fn(|lane| extended(lane) as u32);
+                    blend32(warp.frame.r32_mut(d), &value, mask);
+                }
+                MemReg::R64(d) => {
+                    let value = std::array::from_fn(extended);
+                    blend64(warp.frame.r64_mut(d), &value, mask);
+                }
+                MemReg::None => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn store(
+        &mut self,
+        warp: &mut Warp,
+        line: u32,
+        number: usize,
+        access: &MemAccess,
+        mask: u32,
+    ) -> Result<(), Stop> {
+        let at = addresses(&warp.frame, access.addr);
+        let width = usize::from(access.bytes);
+        let bytes = (width * access.regs.len()) as u32;
+        let windows = self.check(warp.index, line, access.space, &at, mask, bytes, "store")?;
+        let mut data: LaneWords = [[0; 4]; 32];
+        for (i, reg) in access.regs.iter().enumerate() {
+            for lane in lanes_of(mask) {
+                let value = match *reg {
+                    MemReg::R32(r) => u64::from(warp.frame.r32(r)[lane]),
+                    MemReg::R64(r) => warp.frame.r64(r)[lane],
+                    MemReg::None => 0,
+                };
+                let words = &mut data[lane];
+                match width {
+                    8 => {
+                        words[2 * i] = value as u32;
+                        words[2 * i + 1] = (value >> 32) as u32;
+                    }
+                    4 => words[i] = value as u32,
+                    2 => words[i / 2] |= (value as u32 & 0xffff) << (16 * (i % 2)),
+                    _ => words[i / 4] |= (value as u32 & 0xff) << (8 * (i % 4)),
+                }
+            }
+        }
+        for lane in lanes_of(mask) {
+            let target = windows.of(lane);
+            if let Target::Shared(base) = target {
+                self.touch(warp.index, lane, line, Touch::Write, at[lane] - base, bytes, "write");
+            }
+            if !self.write_lane(target, warp.index, lane, at[lane], bytes as usize, &data[lane]) {
+                self.report(FindingKind::OutOfBounds, line, None, || {
+                    format!(
+                        "warp {} lane {lane}: store into read-only memory at address {:#x}",
+                        warp.index, at[lane]
+                    )
+                });
+                return Err(Stop);
+            }
+        }
+        self.count(number, &windows, &at, mask, bytes, true);
+        Ok(())
+    }
+
+    /// The row addresses of a matrix access as offsets in shared memory; rows of matrix `j` come from lanes `8j..8j+8`.
+    fn matrix_rows(
+        &mut self,
+        warp: &Warp,
+        line: u32,
+        access: &MatrixAccess,
+        what: &str,
+    ) -> Result<[usize; 32], Stop> {
+        let at = addresses(&warp.frame, access.addr);
+        let lanes = 8 * access.regs.len();
+        let mask = if lanes >= 32 { u32::MAX } else { (1 << lanes) - 1 };
+        // A generic address of shared memory is legal here; it is no offset.
+        let generic = lanes_of(mask).all(|lane| matches!(place_generic(at[lane]), Place::Shared(_)));
+        let space = if generic { MemSpace::Generic } else { MemSpace::Shared };
+        let windows = self.check(warp.index, line, space, &at, mask, 16, what)?;
+        let Windows::One(Target::Shared(base)) = windows else {
+            self.report(FindingKind::OutOfBounds, line, None, || {
+                format!("warp {}: {what} outside of shared memory", warp.index)
+            });
+            return Err(Stop);
+        };
+        Ok(std::array::from_fn(|lane| at[lane].wrapping_sub(base) as usize))
+    }
+
+    pub(super) fn ldmatrix(
+        &mut self,
+        warp: &mut Warp,
+        line: u32,
+        number: usize,
+        access: &MatrixAccess,
+        mask: u32,
+    ) -> Result<(), Stop> {
+        let rows = self.matrix_rows(warp, line, access, "ldmatrix")?;
+        for (j, &d) in access.regs.iter().enumerate() {
+            let mut tile = [[0u32; 4]; 8];
+            for (r, row) in tile.iter_mut().enumerate() {
+                let (lane, offset) = (8 * j + r, rows[8 * j + r]);
+                read_slice(&self.shared, offset, 16, row);
+                self.touch(warp.index, lane, line, Touch::Read, offset as u64, 16, "ldmatrix read");
+            }
+            let half = |r: usize, c: usize| tile[r][c / 2] >> (16 * (c % 2)) & 0xffff;
+            let value = std::array::from_fn(|lane| {
+                let (r, c) = (lane / 4, 2 * (lane % 4));
+                if access.transposed { half(c, r) | half(c + 1, r) << 16 } else { tile[r][c / 2] }
+            });
+            blend32(warp.frame.r32_mut(d), &value, mask);
+        }
+        self.count_matrix(number, &rows, access.regs.len());
+        Ok(())
+    }
+
+    pub(super) fn stmatrix(
+        &mut self,
+        warp: &mut Warp,
+        line: u32,
+        number: usize,
+        access: &MatrixAccess,
+        _mask: u32,
+    ) -> Result<(), Stop> {
+        let rows = self.matrix_rows(warp, line, access, "stmatrix")?;
+        for (j, &s) in access.regs.iter().enumerate() {
+            let source = warp.frame.r32(s);
+            let mut tile = [[0u16; 8]; 8];
+            for lane in 0..32 {
+                for e in 0..2 {
+                    let value = (source[lane] >> (16 * e)) as u16;
+                    let (r, c) = (lane / 4, 2 * (lane % 4) + e);
+                    if access.transposed { tile[c][r] = value } else { tile[r][c] = value }
+                }
+            }
+            for (r, row) in tile.iter().enumerate() {
+                let (lane, offset) = (8 * j + r, rows[8 * j + r]);
+                let words: [u32; 4] =
+                    std::array::from_fn(|w| u32::from(row[2 * w]) | u32::from(row[2 * w + 1]) << 16);
+                self.touch(warp.index, lane, line, Touch::Write, offset as u64, 16, "stmatrix write");
+                write_slice(&mut self.shared, offset, 16, &words);
+            }
+        }
+        self.count_matrix(number, &rows, access.regs.len());
+        Ok(())
+    }
+
+    fn count_matrix(&mut self, number: usize, rows: &[usize; 32], matrices: usize) {
+        if self.counters.on() {
+            let offsets = std::array::from_fn(|lane| rows[lane] as u64);
+            let mask = if matrices >= 4 { u32::MAX } else { (1 << (8 * matrices)) - 1 };
+            self.counters.shared(number, &offsets, mask, 16);
+        }
+    }
+
+    pub(super) fn cp_async(
+        &mut self,
+        warp: &mut Warp,
+        line: u32,
+        number: usize,
+        copy: &CpAsync,
+        mask: u32,
+    ) -> Result<(), Stop> {
+        let to = addresses(&warp.frame, copy.dst);
+        let from = addresses(&warp.frame, copy.src);
+        let ignored = valp(&warp.frame, copy.ignore);
+        let size = u32::from(copy.bytes);
+        let mut src_bytes = [copy.bytes; 32];
+        let mut reads = 0u32;
+        for lane in lanes_of(mask) {
+            if let Some(given) = copy.src_size {
+                src_bytes[lane] = val32(&warp.frame, given, lane).min(size) as u8;
+            }
+            if ignored >> lane & 1 != 0 {
+                src_bytes[lane] = 0;
+            }
+            if src_bytes[lane] != 0 {
+                reads |= 1 << lane;
+            }
+        }
+        let generic = lanes_of(mask).all(|lane| matches!(place_generic(to[lane]), Place::Shared(_)));
+        let space = if generic { MemSpace::Generic } else { MemSpace::Shared };
+        let windows = self.check(warp.index, line, space, &to, mask, size, "cp.async destination")?;
+        let Windows::One(Target::Shared(base)) = windows else {
+            self.report(FindingKind::OutOfBounds, line, None, || {
+                "cp.async to memory that is not shared".into()
+            });
+            return Err(Stop);
+        };
+        self.check_sources(warp.index, line, &from, reads, &src_bytes, size)?;
+        if self.counters.on() {
+            let offsets = std::array::from_fn(|lane| to[lane].wrapping_sub(base));
+            self.counters.shared(number, &offsets, mask, size);
+            self.counters.global(number, &from, reads, |lane| u32::from(src_bytes[lane]), false);
+        }
+        let pending = PendingCopy {
+            line,
+            mask,
+            group: warp.copies.open_groups(),
+            dst: std::array::from_fn(|lane| to[lane].wrapping_sub(base) as u32),
+            src: from,
+            bytes: copy.bytes,
+            src_bytes,
+        };
+        if !self.lazy {
+            self.perform(&pending);
+            return Ok(());
+        }
+        if let Some(shadow) = &mut self.shadow {
+            let mut faults = Vec::new();
+            for lane in lanes_of(mask) {
+                let agent = Agent { warp: warp.index, lane: lane as u32, line };
+                faults.extend(shadow.issue(agent, pending.dst[lane], size).map(|fault| (lane, fault)));
+            }
+            for (lane, fault) in faults {
+                self.report_fault(Some(fault), warp.index, lane, line, "cp.async into");
+            }
+        }
+        warp.copies.push(pending);
+        Ok(())
+    }
+
+    /// Sources of `cp.async` are aligned to the full size, and as many bytes as are read must be there.
+    fn check_sources(
+        &mut self,
+        warp: usize,
+        line: u32,
+        from: &Lanes64,
+        reads: u32,
+        src_bytes: &[u8; 32],
+        size: u32,
+    ) -> Result<(), Stop> {
+        if reads == 0 {
+            return Ok(());
+        }
+        for lane in lanes_of(reads) {
+            let bytes = u64::from(src_bytes[lane]);
+            let inside =
+                matches!(self.check_one(MemSpace::Global, from[lane], bytes), Some(Target::Global(..)));
+            if !from[lane].is_multiple_of(u64::from(size)) {
+                self.report(FindingKind::Misaligned, line, None, || {
+                    format!("warp {warp} lane {lane}: cp.async of {size} bytes from address {:#x}, no multiple of {size}", from[lane])
+                });
+                return Err(Stop);
+            }
+            if !inside {
+                let where_ = self.describe(MemSpace::Global, from[lane], bytes);
+                self.report(FindingKind::OutOfBounds, line, None, || {
+                    format!("warp {warp} lane {lane}: cp.async reads {bytes} bytes at {where_}")
+                });
+                return Err(Stop);
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the bytes of a copy; everything was checked at issue.
+    fn perform(&mut self, copy: &PendingCopy) {
+        for lane in lanes_of(copy.mask) {
+            let mut words = [0; 4];
+            let bytes = usize::from(copy.src_bytes[lane]);
+            if bytes > 0
+                && let Place::Global { window, offset } = place_global(copy.src[lane])
+            {
+                self.launch.memory.read(window, offset, bytes, &mut words);
+                for byte in bytes..usize::from(copy.bytes) {
+                    words[byte / 4] &= !(0xff << (8 * (byte % 4)));
+                }
+            }
+            write_slice(&mut self.shared, copy.dst[lane] as usize, usize::from(copy.bytes), &words);
+        }
+    }
+
+    /// `cp.async.wait_group` and `wait_all`: what is due happens now.
+    pub(super) fn cp_async_wait(
+        &mut self,
+        warp: &mut Warp,
+        newest: Option<u32>,
+        mask: u32,
+    ) -> Result<(), Stop> {
+        if warp.copies.is_empty() {
+            return Ok(());
+        }
+        for copy in warp.copies.retire(mask, newest) {
+            self.perform(&copy);
+            let mut faults = Vec::new();
+            if let Some(shadow) = &mut self.shadow {
+                for lane in lanes_of(copy.mask) {
+                    let agent = Agent { warp: warp.index, lane: lane as u32, line: copy.line };
+                    faults.extend(
+                        shadow.complete(agent, copy.dst[lane], copy.bytes.into()).map(|fault| (lane, fault)),
+                    );
+                }
+            }
+            for (lane, fault) in faults {
+                self.report_fault(Some(fault), warp.index, lane, copy.line, "cp.async write");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The windows of a warp's access.
+pub(super) enum Windows {
+    One(Target),
+    Each(Box<[Option<Target>; 32]>),
+}
+
+impl Windows {
+    /// The window of an active lane.
+    #[inline]
+    pub(super) fn of(&self, lane: usize) -> Target {
+        match self {
+            Windows::One(target) => *target,
+            // `check` fills in every active lane or fails; inactive lanes are never asked for.
+            Windows::Each(targets) => targets[lane].unwrap_or(Target::Param(0)),
+        }
+    }
+}

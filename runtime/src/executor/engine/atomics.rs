@@ -1,0 +1,159 @@
+//! `atom` and `red`: read-modify-writes, lane by lane in lane order.
+
+use super::super::finding::FindingKind;
+use super::super::frame::{Lanes64, blend32, blend64};
+use super::super::memory::{read_slice, write_slice};
+use super::super::program::{Atomic, AtomicOp, MemReg};
+use super::super::shadow::Touch;
+use super::access::{Target, addresses, lanes_of};
+use super::block::{Env, Stop};
+use super::warp::Warp;
+
+/// The new value of `op` on `bytes`-wide values.
+fn combine(op: AtomicOp, bytes: u8, old: u64, b: u64, c: u64) -> u64 {
+    let shift = 64 - 8 * u32::from(bytes);
+    let signed = |v: u64| (v << shift) as i64;
+    let f32s =
+        |f: fn(f32, f32) -> f32| u64::from(f(f32::from_bits(old as u32), f32::from_bits(b as u32)).to_bits());
+    let halves = |f: fn(u16, u16) -> u16| {
+        u64::from(f(old as u16, b as u16)) | u64::from(f((old >> 16) as u16, (b >> 16) as u16)) << 16
+    };
+    let f16_add = |x: u16, y: u16| (half::f16::from_bits(x) + half::f16::from_bits(y)).to_bits();
+    let bf16_add = |x: u16, y: u16| (half::bf16::from_bits(x) + half::bf16::from_bits(y)).to_bits();
+    match op {
+        AtomicOp::And => old & b,
+        AtomicOp::Or => old | b,
+        AtomicOp::Xor => old ^ b,
+        AtomicOp::Exch => b,
+        AtomicOp::Cas => {
+            if old == b {
+                c
+            } else {
+                old
+            }
+        }
+        AtomicOp::Add => old.wrapping_add(b),
+        AtomicOp::Inc => {
+            if old >= b {
+                0
+            } else {
+                old + 1
+            }
+        }
+        AtomicOp::Dec => {
+            if old == 0 || old > b {
+                b
+            } else {
+                old - 1
+            }
+        }
+        AtomicOp::MinS => {
+            if signed(b) < signed(old) {
+                b
+            } else {
+                old
+            }
+        }
+        AtomicOp::MaxS => {
+            if signed(b) > signed(old) {
+                b
+            } else {
+                old
+            }
+        }
+        AtomicOp::MinU => old.min(b),
+        AtomicOp::MaxU => old.max(b),
+        AtomicOp::AddF32 => f32s(|x, y| x + y),
+        AtomicOp::AddF64 => (f64::from_bits(old) + f64::from_bits(b)).to_bits(),
+        AtomicOp::AddF16 => u64::from(f16_add(old as u16, b as u16)),
+        AtomicOp::AddBf16 => u64::from(bf16_add(old as u16, b as u16)),
+        AtomicOp::AddF16x2 => halves(f16_add),
+        AtomicOp::AddBf16x2 => halves(bf16_add),
+    }
+}
+
+impl Env<'_> {
+    pub(super) fn atomic(
+        &mut self,
+        warp: &mut Warp,
+        line: u32,
+        number: usize,
+        atomic: &Atomic,
+        mask: u32,
+    ) -> Result<(), Stop> {
+        let at = addresses(&warp.frame, atomic.addr);
+        let bytes = u32::from(atomic.bytes);
+        let windows = self.check(warp.index, line, atomic.space, &at, mask, bytes, "atomic")?;
+        let operand = |reg: MemReg, lane: usize| match reg {
+            MemReg::R32(r) => u64::from(warp.frame.r32(r)[lane]),
+            MemReg::R64(r) => warp.frame.r64(r)[lane],
+            MemReg::None => 0,
+        };
+        let width = match atomic.bytes {
+            8 => u64::MAX,
+            n => (1 << (8 * n)) - 1,
+        };
+        let mut old: Lanes64 = [0; 32];
+        for lane in lanes_of(mask) {
+            let (b, c) = (operand(atomic.b, lane) & width, operand(atomic.c, lane) & width);
+            let update = |old: u64| combine(atomic.op, atomic.bytes, old, b, c) & width;
+            match windows.of(lane) {
+                Target::Global(window, base) => {
+                    old[lane] = self.launch.memory.update(window, at[lane] - base, bytes as usize, update);
+                }
+                Target::Shared(base) => {
+                    let offset = at[lane] - base;
+                    self.touch(warp.index, lane, line, Touch::Atomic, offset, bytes, "atomic update");
+                    let mut words = [0; 4];
+                    read_slice(&self.shared, offset as usize, bytes as usize, &mut words);
+                    old[lane] = u64::from(words[0]) | u64::from(words[1]) << 32;
+                    let new = update(old[lane]);
+                    write_slice(
+                        &mut self.shared,
+                        offset as usize,
+                        bytes as usize,
+                        &[new as u32, (new >> 32) as u32, 0, 0],
+                    );
+                }
+                _ => {
+                    self.report(FindingKind::OutOfBounds, line, None, || {
+                        format!(
+                            "warp {} lane {lane}: atomic on memory that is neither global nor shared",
+                            warp.index
+                        )
+                    });
+                    return Err(Stop);
+                }
+            }
+        }
+        if self.counters.on() && matches!(windows.of(mask.trailing_zeros() as usize), Target::Global(..)) {
+            self.counters.global(number, &at, mask, |_| bytes, true);
+        }
+        match atomic.d {
+            MemReg::R32(d) => {
+                blend32(warp.frame.r32_mut(d), &std::array::from_fn(|lane| old[lane] as u32), mask)
+            }
+            MemReg::R64(d) => blend64(warp.frame.r64_mut(d), &old, mask),
+            MemReg::None => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_follow_the_isa() {
+        let op = |op, old, b| combine(op, 4, old, b, 0) & 0xffff_ffff;
+        assert_eq!(op(AtomicOp::Inc, 3, 3), 0);
+        assert_eq!(op(AtomicOp::Inc, 2, 3), 3);
+        assert_eq!(op(AtomicOp::Dec, 0, 7), 7);
+        assert_eq!(op(AtomicOp::Dec, 9, 7), 7);
+        assert_eq!(op(AtomicOp::MinS, 1, 0xffff_fffe), 0xffff_fffe);
+        assert_eq!(op(AtomicOp::MinU, 1, 0xffff_fffe), 1);
+        assert_eq!(combine(AtomicOp::Cas, 4, 5, 5, 9), 9);
+        assert_eq!(combine(AtomicOp::AddF16x2, 4, 0x3c00_3c00, 0x4000_3c00, 0), 0x4200_4000);
+    }
+}

@@ -1,0 +1,131 @@
+//! Instructions that read other lanes' registers: `shfl`, `vote`, `match`, `redux`, and matrix multiplication.
+
+use super::super::frame::{Frame, Lanes32, blend32};
+use super::super::frame::{PredId, R32};
+use super::super::program::{MemReg, Mma, ReduxOp, Shuffle, ShuffleMode, ValP, VoteDst, VoteMode};
+use super::run::valp;
+
+/// `shfl.sync` by the definition of the PTX ISA: `c` holds a clamp value (bits 0-4) and a segment mask (bits 8-12).
+pub fn shuffle(frame: &mut Frame, s: &Shuffle, mask: u32) {
+    let (a, b, c) = (*frame.r32(s.a), *frame.r32(s.b), *frame.r32(s.c));
+    let mut out: Lanes32 = [0; 32];
+    let mut in_range = 0u32;
+    for lane in 0..32u32 {
+        let (b, c) = (b[lane as usize] & 31, c[lane as usize]);
+        let (clamp, segment) = (c & 31, c >> 8 & 31);
+        let max = (lane & segment) | (clamp & !segment);
+        let min = lane & segment;
+        let (source, ok) = match s.mode {
+            ShuffleMode::Up => {
+                let j = lane as i32 - b as i32;
+                (j, j >= max as i32)
+            }
+            ShuffleMode::Down => {
+                let j = (lane + b) as i32;
+                (j, j <= max as i32)
+            }
+            ShuffleMode::Bfly => {
+                let j = (lane ^ b) as i32;
+                (j, j <= max as i32)
+            }
+            ShuffleMode::Idx => {
+                let j = (min | (b & !segment)) as i32;
+                (j, j <= max as i32)
+            }
+        };
+        let source = if ok { source as u32 & 31 } else { lane };
+        out[lane as usize] = a[source as usize];
+        in_range |= u32::from(ok) << lane;
+    }
+    blend32(frame.r32_mut(s.d), &out, mask);
+    if let Some(p) = s.p {
+        let old = frame.pred(p);
+        frame.set_pred(p, (old & !mask) | (in_range & mask));
+    }
+}
+
+/// `vote.sync`.
+pub fn vote(frame: &mut Frame, mode: VoteMode, dst: VoteDst, src: ValP, mask: u32) {
+    let votes = valp(frame, src) & mask;
+    let answer = match mode {
+        VoteMode::All => votes == mask,
+        VoteMode::Any => votes != 0,
+        VoteMode::Uni => votes == 0 || votes == mask,
+        VoteMode::Ballot => votes != 0,
+    };
+    match dst {
+        VoteDst::Reg(d) => blend32(frame.r32_mut(d), &[votes; 32], mask),
+        VoteDst::Pred(p) => {
+            let old = frame.pred(p);
+            frame.set_pred(p, (old & !mask) | if answer { mask } else { 0 });
+        }
+    }
+}
+
+/// `match.any.sync` and `match.all.sync`.
+pub fn match_sync(frame: &mut Frame, all: bool, d: R32, p: Option<PredId>, a: MemReg, mask: u32) {
+    let value = |lane: usize| match a {
+        MemReg::R32(r) => u64::from(frame.r32(r)[lane]),
+        MemReg::R64(r) => frame.r64(r)[lane],
+        MemReg::None => 0,
+    };
+    let equal = |lane: usize| {
+        (0..32).filter(|&l| mask >> l & 1 != 0 && value(l) == value(lane)).fold(0u32, |m, l| m | 1 << l)
+    };
+    let mut out: Lanes32 = std::array::from_fn(equal);
+    let agree = (0..32).filter(|l| mask >> l & 1 != 0).all(|l| out[l] == mask);
+    if all {
+        out = [if agree { mask } else { 0 }; 32];
+    }
+    blend32(frame.r32_mut(d), &out, mask);
+    if let Some(p) = p {
+        let old = frame.pred(p);
+        frame.set_pred(p, (old & !mask) | if agree { mask } else { 0 });
+    }
+}
+
+/// `redux.sync`.
+pub fn redux(frame: &mut Frame, op: ReduxOp, d: R32, a: R32, mask: u32) {
+    let values = frame.r32(a);
+    let active = (0..32).filter(|l| mask >> l & 1 != 0).map(|l| values[l]);
+    let result = active.reduce(|x, y| match op {
+        ReduxOp::Add => x.wrapping_add(y),
+        ReduxOp::MinS => (x as i32).min(y as i32) as u32,
+        ReduxOp::MaxS => (x as i32).max(y as i32) as u32,
+        ReduxOp::MinU => x.min(y),
+        ReduxOp::MaxU => x.max(y),
+        ReduxOp::And => x & y,
+        ReduxOp::Or => x | y,
+        ReduxOp::Xor => x ^ y,
+    });
+    blend32(frame.r32_mut(d), &[result.unwrap_or(0); 32], mask);
+}
+
+/// Most registers that one fragment of an `mma` has.
+const MAX_FRAGMENT: usize = 8;
+
+/// A matrix multiplication on fragments in the frame.
+pub fn mma(frame: &mut Frame, mma: &Mma, mask: u32) {
+    let mut d = [[0u32; 32]; MAX_FRAGMENT];
+    let d = &mut d[..mma.d.len().min(MAX_FRAGMENT)];
+    {
+        let none: &Lanes32 = &[0; 32];
+        let gather = |registers: &[R32]| {
+            let mut out = [none; MAX_FRAGMENT];
+            for (slot, &r) in out.iter_mut().zip(registers) {
+                *slot = frame.r32(r);
+            }
+            out
+        };
+        let (a, b, c) = (gather(&mma.a), gather(&mma.b), gather(&mma.c));
+        (mma.f)(
+            d,
+            &a[..mma.a.len().min(MAX_FRAGMENT)],
+            &b[..mma.b.len().min(MAX_FRAGMENT)],
+            &c[..mma.c.len().min(MAX_FRAGMENT)],
+        );
+    }
+    for (&register, value) in mma.d.iter().zip(d.iter()) {
+        blend32(frame.r32_mut(register), value, mask);
+    }
+}

@@ -1,0 +1,302 @@
+//! A launch: parameters, frames and blocks over worker threads.
+//!
+//! Blocks are started in order of their index. A worker runs a block for a slice of rounds; a block that is not done by
+//! then goes to the back of the queue, so that blocks which wait for each other through global memory make progress as long as
+//! no more of them are needed at once than a GPU would hold.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::super::finding::Findings;
+use super::super::frame::{Frame, R32, R64};
+use super::super::launch::{Arg, ExecError, Options, Outcome};
+use super::super::memory::{GlobalMemory, buffer_address};
+use super::super::program::{CellInit, Program};
+use super::Kernel;
+use super::block::{Block, LaunchState, Progress};
+use super::counters::Counters;
+
+/// Blocks alive at once: what a large GPU holds.
+const RESIDENT: usize = 264;
+/// Rounds over a block's warps in one slice.
+const SLICE: usize = 4096;
+/// Most shared memory any GPU gives a block.
+const MAX_SHARED: u32 = 227 * 1024;
+
+fn bad(message: String) -> ExecError {
+    ExecError::BadLaunch(message)
+}
+
+/// The bytes of the parameter block.
+fn parameters(program: &Program, args: &[Arg], buffers: &[Vec<u8>]) -> Result<Vec<u8>, ExecError> {
+    if args.len() != program.params.len() {
+        let (name, wants, has) = (&program.name, program.params.len(), args.len());
+        return Err(bad(format!("kernel `{name}` has {wants} parameters, the launch gives {has}")));
+    }
+    let mut block = vec![0u8; program.param_bytes as usize];
+    for (number, (arg, &(offset, bytes))) in args.iter().zip(&program.params).enumerate() {
+        let value = match arg {
+            Arg::Buffer { buffer, offset } => {
+                if *buffer >= buffers.len() {
+                    return Err(bad(format!(
+                        "argument {number} names buffer {buffer}, but there are {}",
+                        buffers.len()
+                    )));
+                }
+                buffer_address(*buffer, *offset).to_le_bytes().to_vec()
+            }
+            Arg::Scalar(bytes) => bytes.clone(),
+        };
+        if value.len() != bytes as usize {
+            return Err(bad(format!(
+                "argument {number} has {} bytes, parameter {number} of `{}` has {bytes}",
+                value.len(),
+                program.name
+            )));
+        }
+        block[offset as usize..(offset + bytes) as usize].copy_from_slice(&value);
+    }
+    Ok(block)
+}
+
+fn check_shape(program: &Program, grid: [u32; 3], block: [u32; 3], shared: u64) -> Result<(), ExecError> {
+    let threads = block.iter().fold(1u64, |p, &n| p.saturating_mul(n.into()));
+    if threads == 0 || threads > 1024 || block[2] > 64 {
+        return Err(bad(format!(
+            "a block of {block:?} threads: a block has 1 to 1024 threads, at most 64 in z"
+        )));
+    }
+    if grid.iter().fold(1u64, |p, &n| p.saturating_mul(n.into())) > 1 << 40 {
+        return Err(bad(format!("a grid of {grid:?} blocks is beyond anything that can be run")));
+    }
+    if let Some(required) = program.reqntid
+        && required != block
+    {
+        return Err(bad(format!(
+            "kernel `{}` requires blocks of {required:?} threads, the launch has {block:?}",
+            program.name
+        )));
+    }
+    if let Some(max) = program.maxntid
+        && threads > u64::from(max)
+    {
+        return Err(bad(format!(
+            "kernel `{}` allows blocks of at most {max} threads, the launch has {threads}",
+            program.name
+        )));
+    }
+    if shared > u64::from(MAX_SHARED) {
+        return Err(bad(format!(
+            "a block needs {shared} bytes of shared memory; no GPU has more than {MAX_SHARED}"
+        )));
+    }
+    Ok(())
+}
+
+/// Fills the cells of constants and of special registers that are equal in all warps of a launch.
+fn template(program: &Program, grid: [u32; 3], block: [u32; 3], dynamic: u32, total: u32) -> Frame {
+    let mut frame = Frame::new(program.cells as usize, program.predicates as usize);
+    let warps = block.iter().product::<u32>().div_ceil(32);
+    for &(cell, init) in &program.inits {
+        let uniform = match init {
+            CellInit::Const32(value) => value,
+            CellInit::Const64(value) => {
+                *frame.r64_mut(R64(cell)) = [value; 32];
+                continue;
+            }
+            CellInit::Ntid(axis) => block[axis],
+            CellInit::Nctaid(axis) => grid[axis],
+            CellInit::NumWarps => warps,
+            CellInit::DynamicShared => dynamic,
+            CellInit::TotalShared => total,
+            CellInit::LaneId => {
+                *frame.r32_mut(R32(cell)) = std::array::from_fn(|lane| lane as u32);
+                continue;
+            }
+            CellInit::LanemaskEq => {
+                *frame.r32_mut(R32(cell)) = std::array::from_fn(|lane| 1 << lane);
+                continue;
+            }
+            CellInit::LanemaskLt => {
+                *frame.r32_mut(R32(cell)) = std::array::from_fn(|lane| (1 << lane) - 1);
+                continue;
+            }
+            CellInit::LanemaskLe => {
+                *frame.r32_mut(R32(cell)) = std::array::from_fn(|lane| ((2u64 << lane) - 1) as u32);
+                continue;
+            }
+            CellInit::LanemaskGe => {
+                *frame.r32_mut(R32(cell)) = std::array::from_fn(|lane| !((1u32 << lane) - 1));
+                continue;
+            }
+            CellInit::LanemaskGt => {
+                *frame.r32_mut(R32(cell)) = std::array::from_fn(|lane| !(((2u64 << lane) - 1) as u32));
+                continue;
+            }
+            CellInit::Tid(_) | CellInit::Ctaid(_) | CellInit::WarpId => continue,
+        };
+        *frame.r32_mut(R32(cell)) = [uniform; 32];
+    }
+    frame
+}
+
+/// Fills what differs between warps and blocks.
+pub(super) fn fill_frame(
+    frame: &mut Frame,
+    program: &Program,
+    launch: &LaunchState<'_>,
+    ctaid: [u32; 3],
+    warp: usize,
+) {
+    let [nx, ny, _] = launch.block;
+    for &(cell, init) in &program.inits {
+        let value = match init {
+            CellInit::Ctaid(axis) => [ctaid[axis]; 32],
+            CellInit::WarpId => [warp as u32; 32],
+            CellInit::Tid(axis) => std::array::from_fn(|lane| {
+                let linear = warp as u32 * 32 + lane as u32;
+                match axis {
+                    0 => linear % nx,
+                    1 => linear / nx % ny,
+                    _ => linear / nx / ny,
+                }
+            }),
+            _ => continue,
+        };
+        *frame.r32_mut(R32(cell)) = value;
+    }
+}
+
+/// Order in which blocks start: their index, or a permutation by seed (an affine one, so that nothing is stored).
+fn block_number(index: u64, blocks: u64, seed: u64) -> u64 {
+    if seed == 0 || blocks < 2 {
+        return index;
+    }
+    let gcd = |mut a: u64, mut b: u64| {
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    let mut factor = (seed | 1) % blocks;
+    while gcd(factor, blocks) != 1 {
+        factor = (factor + 1) % blocks;
+    }
+    ((u128::from(index) * u128::from(factor) + u128::from(seed)) % u128::from(blocks)) as u64
+}
+
+struct Queue<'l> {
+    next: u64,
+    paused: VecDeque<Block<'l>>,
+    running: usize,
+    findings: Findings,
+    counters: Counters,
+}
+
+/// Runs `kernel`. `compile_time` of the outcome is left zero.
+///
+/// # Errors
+/// [`ExecError::BadLaunch`] if the launch does not fit the kernel.
+pub fn launch(
+    kernel: &Kernel,
+    grid: [u32; 3],
+    block: [u32; 3],
+    shared_bytes: u32,
+    args: &[Arg],
+    buffers: &mut [Vec<u8>],
+    options: &Options,
+) -> Result<Outcome, ExecError> {
+    let started = Instant::now();
+    let program = &kernel.program;
+    let shared = u64::from(program.shared_dynamic_at.max(program.shared_static)) + u64::from(shared_bytes);
+    check_shape(program, grid, block, shared)?;
+    let params = parameters(program, args, buffers)?;
+    let own: Vec<_> = program.globals.iter().map(|data| (data.name.clone(), data.bytes.clone())).collect();
+    if program.globals_base != buffers.len() && !own.is_empty() {
+        return Err(ExecError::Internal("module variables were placed for another number of buffers".into()));
+    }
+    let memory = GlobalMemory::new(buffers, &own);
+    let frame = template(program, grid, block, shared_bytes, shared as u32);
+    let stop = AtomicBool::new(false);
+    let state = LaunchState {
+        kernel,
+        memory: &memory,
+        grid,
+        block,
+        params: &params,
+        shared_bytes: shared as usize,
+        frame: &frame,
+        options,
+        deadline: options.timeout.map(|t| started + t),
+        stop: &stop,
+    };
+    let blocks = grid.iter().map(|&n| u64::from(n)).product::<u64>();
+    let queue = Mutex::new(Queue {
+        next: 0,
+        paused: VecDeque::new(),
+        running: 0,
+        findings: Findings::default(),
+        counters: Counters::new(program.steps.len(), options.stats),
+    });
+    let threads =
+        options.threads.unwrap_or_else(rayon::current_num_threads).clamp(1, blocks.clamp(1, 1024) as usize);
+    if threads == 1 {
+        work(&state, &queue, blocks);
+    } else {
+        rayon::scope(|scope| (0..threads).for_each(|_| scope.spawn(|_| work(&state, &queue, blocks))));
+    }
+    let Queue { findings, counters, .. } =
+        queue.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    memory.finish();
+    Ok(Outcome {
+        findings: findings.into_vec(),
+        stats: counters.report(program),
+        compile_time: std::time::Duration::ZERO,
+        run_time: started.elapsed(),
+    })
+}
+
+/// One worker: takes blocks until none is left.
+fn work<'l>(state: &'l LaunchState<'l>, queue: &Mutex<Queue<'l>>, blocks: u64) {
+    let lock = || queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    loop {
+        let mut block = {
+            let mut queue = lock();
+            if state.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            let fresh = queue.next < blocks && queue.running + queue.paused.len() < RESIDENT;
+            let block = if fresh {
+                let number = block_number(queue.next, blocks, state.options.seed);
+                queue.next += 1;
+                let [gx, gy, _] = state.grid.map(u64::from);
+                let ctaid = [(number % gx) as u32, (number / gx % gy) as u32, (number / gx / gy) as u32];
+                Some(Block::new(state, ctaid))
+            } else {
+                queue.paused.pop_front()
+            };
+            match block {
+                Some(block) => {
+                    queue.running += 1;
+                    block
+                }
+                None => return,
+            }
+        };
+        let result = block.run(SLICE);
+        let mut queue = lock();
+        queue.running -= 1;
+        match result {
+            Ok(Progress::Paused) => queue.paused.push_back(block),
+            Ok(Progress::Done) | Err(_) => {
+                queue.counters.merge(&block.env.counters);
+                queue.findings.merge(std::mem::take(&mut block.env.findings));
+                if result.is_err() {
+                    state.stop.store(true, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+}

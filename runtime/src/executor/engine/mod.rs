@@ -1,0 +1,46 @@
+//! The engine: runs decoded and compiled kernels.
+//!
+//! ```text
+//! Kernel::new (decode + compile)                      mod.rs
+//!   launch: blocks to worker threads                  grid.rs
+//!     Block: warps take turns until nobody can        block.rs   scheduling, barriers, deadlock
+//!       Warp: fragments, lowest step first            warp.rs, run.rs
+//!         memory · cross-lane · copies · matrix       access.rs, cross.rs, copies.rs, atomics.rs
+//! ```
+//!
+//! A warp leaves `run` only where it must wait (barrier, member mask) or when its quantum of backward jumps is spent; nothing but
+//! its frame and its fragments survives, so warps are resumed by calling `run` again, in any order and on any thread.
+
+mod access;
+mod atomics;
+mod block;
+mod copies;
+mod counters;
+mod cross;
+mod grid;
+mod run;
+mod warp;
+
+pub use grid::launch;
+
+use super::codegen::{self, MachineCode};
+use super::launch::ExecError;
+use super::program::Program;
+
+/// A kernel that can be launched any number of times.
+#[derive(Debug)]
+pub struct Kernel {
+    pub(super) program: Program,
+    pub(super) code: MachineCode,
+}
+
+impl Kernel {
+    /// Compiles a decoded program.
+    ///
+    /// # Errors
+    /// Only faults of the executor.
+    pub fn compile(program: Program) -> Result<Kernel, ExecError> {
+        let code = codegen::compile(&program.segments, program.cells as usize)?;
+        Ok(Kernel { program, code })
+    }
+}

@@ -1,0 +1,318 @@
+//! A warp's turn: executing steps until it must wait.
+
+use super::super::finding::FindingKind;
+use super::super::frame::{Frame, Lanes32, Lanes64, blend32, blend64};
+use super::super::program::{LaneCall, LiveOut, Step, StepKind, Val32, ValP};
+use super::block::{Env, Stop};
+use super::warp::{Fragment, Wait, Warp};
+
+/// Backward jumps before other warps get a turn: spinning on a value that another warp will write must not starve that warp.
+const QUANTUM: u32 = 20_000;
+
+/// Why a turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// No lane is left.
+    Done,
+    /// No fragment is ready.
+    Waiting,
+    /// The quantum is spent; the warp can go on.
+    Quantum,
+    /// This fragment executes a barrier.
+    Barrier { fragment: usize, arrive_only: bool },
+}
+
+/// The lanes where a predicate holds.
+#[inline]
+pub fn valp(frame: &Frame, p: ValP) -> u32 {
+    match p {
+        ValP::Const(true) => u32::MAX,
+        ValP::Const(false) => 0,
+        ValP::Reg(p) => frame.pred(p),
+        ValP::Not(p) => !frame.pred(p),
+    }
+}
+
+/// A 32-bit operand of one lane.
+#[inline]
+pub fn val32(frame: &Frame, v: Val32, lane: usize) -> u32 {
+    match v {
+        Val32::Imm(value) => value,
+        Val32::Reg(r) => frame.r32(r)[lane],
+    }
+}
+
+/// Whether an instruction needs the whole warp together.
+fn is_aligned(kind: &StepKind) -> bool {
+    matches!(kind, StepKind::LdMatrix(_) | StepKind::StMatrix(_) | StepKind::Mma(_))
+}
+
+/// The lanes that must meet at a step with a member mask.
+fn members(frame: &Frame, kind: &StepKind, lane: usize) -> Option<u32> {
+    Some(match kind {
+        StepKind::Shuffle(s) => frame.r32(s.members)[lane],
+        StepKind::Vote { members, .. }
+        | StepKind::Match { members, .. }
+        | StepKind::Redux { members, .. }
+        | StepKind::Elect { members, .. }
+        | StepKind::WarpSync(members) => val32(frame, *members, lane),
+        _ => return None,
+    })
+}
+
+/// Runs fragments of `warp` until it must wait.
+pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
+    let program = &env.launch.kernel.program;
+    let mut quantum = QUANTUM;
+    'fragment: loop {
+        let Some(mut current) = warp.next_ready() else {
+            return Ok(if warp.fragments.is_empty() { Turn::Done } else { Turn::Waiting });
+        };
+        let Fragment { mut mask, mut at, .. } = warp.fragments[current];
+        loop {
+            let Some(step) = program.steps.get(at as usize) else {
+                env.report(FindingKind::Trap, 0, None, || "the kernel ran past its last instruction".into());
+                return Err(Stop);
+            };
+            if warp.fragments.len() > 1 {
+                // Somebody else may be here already, or be behind and come first.
+                let parked_here = |f: &Fragment| f.at == at && matches!(f.wait, Wait::Members(_));
+                if step.block_start || warp.fragments.iter().any(parked_here) {
+                    warp.fragments[current].at = at;
+                    warp.fragments[current].mask = mask;
+                    current = warp.merge_into(current);
+                    warp.fragments[current].wait = Wait::Ready;
+                    mask = warp.fragments[current].mask;
+                    if step.block_start && warp.next_ready() != Some(current) {
+                        continue 'fragment;
+                    }
+                }
+            }
+            let active = mask & valp(&warp.frame, step.guard);
+            env.counters.warp_instructions += u64::from(step.count);
+            env.counters.executed(at as usize);
+            match &step.kind {
+                StepKind::Segment(number) => {
+                    segment(env, warp, *number, mask, &program.segments[*number as usize].live_out)
+                }
+                StepKind::Jump(target) => {
+                    if active == mask {
+                        if *target <= at {
+                            quantum -= 1;
+                            if quantum == 0 {
+                                warp.fragments[current].at = *target;
+                                return rotate(env, warp, current, step);
+                            }
+                        }
+                        at = *target;
+                        continue;
+                    }
+                    if active != 0 {
+                        mask &= !active;
+                        warp.fragments[current] = Fragment { mask, at: at + 1, wait: Wait::Ready };
+                        warp.fragments.push(Fragment { mask: active, at: *target, wait: Wait::Ready });
+                        if *target <= at {
+                            quantum = quantum.saturating_sub(1).max(1);
+                        }
+                        continue 'fragment;
+                    }
+                }
+                StepKind::JumpTable { index, targets } => {
+                    warp.fragments.swap_remove(current);
+                    let index = *warp.frame.r32(*index);
+                    let mut left = mask;
+                    while left != 0 {
+                        let which = index[left.trailing_zeros() as usize];
+                        let same = (0..32)
+                            .filter(|&l| left >> l & 1 != 0 && index[l] == which)
+                            .fold(0, |m, l| m | 1 << l);
+                        left &= !same;
+                        let Some(&target) = targets.get(which as usize) else {
+                            let count = targets.len();
+                            env.report(FindingKind::Trap, step.line, None, || {
+                                format!("brx.idx with index {which}, but there are {count} targets")
+                            });
+                            return Err(Stop);
+                        };
+                        warp.fragments.push(Fragment { mask: same, at: target, wait: Wait::Ready });
+                    }
+                    continue 'fragment;
+                }
+                StepKind::Exit => {
+                    warp.live &= !active;
+                    mask &= !active;
+                    if mask == 0 {
+                        warp.fragments.swap_remove(current);
+                        // Those who wait for lanes that are gone need not wait any more.
+                        wake_members(warp);
+                        continue 'fragment;
+                    }
+                    wake_members(warp);
+                }
+                StepKind::Trap if active != 0 => {
+                    env.report(FindingKind::Trap, step.line, None, || {
+                        format!("warp {} executed trap", warp.index)
+                    });
+                    return Err(Stop);
+                }
+                StepKind::Barrier(barrier) if active != 0 => {
+                    if active != mask {
+                        // A guard that splits the warp: the lanes that are off go on by themselves.
+                        warp.fragments.push(Fragment { mask: mask & !active, at: at + 1, wait: Wait::Ready });
+                    }
+                    warp.fragments[current] = Fragment { mask: active, at, wait: Wait::Ready };
+                    return Ok(Turn::Barrier { fragment: current, arrive_only: barrier.arrive_only });
+                }
+                kind if active == 0 => {
+                    let _ = kind;
+                }
+                kind => {
+                    if let Some(members) = members(&warp.frame, kind, active.trailing_zeros() as usize) {
+                        let missing = members & warp.live & !active;
+                        if missing & !mask != 0 {
+                            warp.fragments[current] = Fragment { mask, at, wait: Wait::Members(missing) };
+                            continue 'fragment;
+                        }
+                    }
+                    if is_aligned(kind) && active != warp.live {
+                        let (index, live) = (warp.index, warp.live);
+                        env.report(FindingKind::Divergence, step.line, None, || {
+                            format!(
+                                "warp {index}: lanes {active:#010x} execute an aligned instruction while lanes {:#010x} are elsewhere",
+                                live & !active
+                            )
+                        });
+                    }
+                    execute(env, warp, step, at as usize, active)?;
+                }
+            }
+            at += 1;
+        }
+    }
+}
+
+/// The quantum is over: look at the clock, and let another fragment go first if there is one.
+fn rotate(env: &mut Env<'_>, warp: &mut Warp, current: usize, step: &Step) -> Result<Turn, Stop> {
+    if env.launch.deadline.is_some_and(|d| std::time::Instant::now() > d) {
+        let index = warp.index;
+        env.report(FindingKind::Timeout, step.line, None, || {
+            format!("the time limit passed while warp {index} was in this loop")
+        });
+        return Err(Stop);
+    }
+    let _ = current;
+    Ok(Turn::Quantum)
+}
+
+fn wake_members(warp: &mut Warp) {
+    for f in &mut warp.fragments {
+        if matches!(f.wait, Wait::Members(_)) {
+            f.wait = Wait::Ready;
+        }
+    }
+}
+
+/// Lanes that are off compute too and get their old values back afterwards.
+fn segment(env: &mut Env<'_>, warp: &mut Warp, number: u32, mask: u32, live_out: &LiveOut) {
+    let code = &env.launch.kernel.code;
+    if mask == u32::MAX {
+        code.call(number, &mut warp.frame);
+        return;
+    }
+    let old32: Vec<Lanes32> = live_out.r32.iter().map(|&r| *warp.frame.r32(r)).collect();
+    let old64: Vec<Lanes64> = live_out.r64.iter().map(|&r| *warp.frame.r64(r)).collect();
+    let old_preds: Vec<u32> = live_out.preds.iter().map(|&p| warp.frame.pred(p)).collect();
+    code.call(number, &mut warp.frame);
+    for (&r, old) in live_out.r32.iter().zip(&old32) {
+        blend32(warp.frame.r32_mut(r), old, !mask);
+    }
+    for (&r, old) in live_out.r64.iter().zip(&old64) {
+        blend64(warp.frame.r64_mut(r), old, !mask);
+    }
+    for (&p, old) in live_out.preds.iter().zip(old_preds) {
+        let new = warp.frame.pred(p);
+        warp.frame.set_pred(p, (new & mask) | (old & !mask));
+    }
+}
+
+/// Executes a step that is neither a segment nor control flow, for the lanes of `mask` (not empty).
+fn execute(env: &mut Env<'_>, warp: &mut Warp, step: &Step, number: usize, mask: u32) -> Result<(), Stop> {
+    match &step.kind {
+        StepKind::Call(call) => lane_call(&mut warp.frame, call, mask),
+        StepKind::Load(access) => env.load(warp, step.line, number, access, mask)?,
+        StepKind::Store(access) => env.store(warp, step.line, number, access, mask)?,
+        StepKind::CpAsync(copy) => env.cp_async(warp, step.line, number, copy, mask)?,
+        StepKind::CpAsyncCommit => warp.copies.commit(mask),
+        StepKind::CpAsyncWait(newest) => env.cp_async_wait(warp, *newest, mask)?,
+        StepKind::LdMatrix(access) => env.ldmatrix(warp, step.line, number, access, mask)?,
+        StepKind::StMatrix(access) => env.stmatrix(warp, step.line, number, access, mask)?,
+        StepKind::Atomic(atomic) => env.atomic(warp, step.line, number, atomic, mask)?,
+        StepKind::Mma(mma) => {
+            env.counters.mma += 1;
+            super::cross::mma(&mut warp.frame, mma, mask);
+        }
+        StepKind::WarpSync(_) => {
+            if let Some(shadow) = &mut env.shadow {
+                shadow.advance(warp.index);
+            }
+        }
+        StepKind::Shuffle(shuffle) => super::cross::shuffle(&mut warp.frame, shuffle, mask),
+        StepKind::Vote { mode, dst, src, .. } => super::cross::vote(&mut warp.frame, *mode, *dst, *src, mask),
+        StepKind::Match { all, d, p, a, .. } => {
+            super::cross::match_sync(&mut warp.frame, *all, *d, *p, *a, mask)
+        }
+        StepKind::Redux { op, d, a, .. } => super::cross::redux(&mut warp.frame, *op, *d, *a, mask),
+        StepKind::ActiveMask(d) => blend32(warp.frame.r32_mut(*d), &[mask; 32], mask),
+        StepKind::Elect { d, p, .. } => {
+            let leader = mask.trailing_zeros();
+            if let Some(d) = d {
+                blend32(warp.frame.r32_mut(*d), &[leader; 32], mask);
+            }
+            let old = warp.frame.pred(*p);
+            warp.frame.set_pred(*p, (old & !mask) | 1 << leader);
+        }
+        StepKind::Segment(_)
+        | StepKind::Jump(_)
+        | StepKind::JumpTable { .. }
+        | StepKind::Barrier(_)
+        | StepKind::Exit
+        | StepKind::Trap
+        | StepKind::Nothing => {}
+    }
+    Ok(())
+}
+
+fn lane_call(frame: &mut Frame, call: &LaneCall, mask: u32) {
+    match *call {
+        LaneCall::C32 { f, d, a, b, c } => {
+            let mut out = [0; 32];
+            f(&mut out, frame.r32(a), frame.r32(b), frame.r32(c));
+            blend32(frame.r32_mut(d), &out, mask);
+        }
+        LaneCall::C64 { f, d, a, b, c } => {
+            let mut out = [0; 32];
+            f(&mut out, frame.r64(a), frame.r64(b), frame.r64(c));
+            blend64(frame.r64_mut(d), &out, mask);
+        }
+        LaneCall::Narrow { f, d, a } => {
+            let mut out = [0; 32];
+            f(&mut out, frame.r64(a));
+            blend32(frame.r32_mut(d), &out, mask);
+        }
+        LaneCall::Widen { f, d, a } => {
+            let mut out = [0; 32];
+            f(&mut out, frame.r32(a));
+            blend64(frame.r64_mut(d), &out, mask);
+        }
+        LaneCall::Mixed64 { f, d, a, b } => {
+            let mut out = [0; 32];
+            f(&mut out, frame.r64(a), frame.r32(b));
+            blend64(frame.r64_mut(d), &out, mask);
+        }
+        LaneCall::Test { f, d, a, b } => {
+            let value = f(frame.r32(a), frame.r32(b));
+            let old = frame.pred(d);
+            frame.set_pred(d, (old & !mask) | (value & mask));
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! A warp: registers, live lanes and the fragments they are in.
+//!
+//! Lanes that are at one place form a *fragment* (mask, step). A warp starts as one fragment; a divergent branch splits it. The
+//! fragment with the lowest step runs first, and fragments that meet at a step merge. Steps are in reverse post-order of the
+//! control-flow graph, so a join point has a higher number than everything that leads to it, and whoever arrives first waits
+//! there only by not being the lowest. No post-dominators are needed, so unstructured code and jump tables are nothing special.
+
+use super::super::frame::Frame;
+use super::copies::CopyQueue;
+
+/// What a fragment waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Nothing: it can run.
+    Ready,
+    /// At barrier number so and so.
+    Barrier(u32),
+    /// At an instruction with a member mask: for these lanes.
+    Members(u32),
+}
+
+/// Lanes at one step.
+#[derive(Clone, Copy, Debug)]
+pub struct Fragment {
+    pub mask: u32,
+    pub at: u32,
+    pub wait: Wait,
+}
+
+/// One warp of a block.
+#[derive(Debug)]
+pub struct Warp {
+    /// Its number in the block.
+    pub index: usize,
+    pub frame: Frame,
+    /// Lanes that exist and have not exited.
+    pub live: u32,
+    pub fragments: Vec<Fragment>,
+    /// `cp.async` operations on their way.
+    pub copies: CopyQueue,
+}
+
+impl Warp {
+    /// A warp at the entry of the kernel, whose lanes `live` exist.
+    pub fn new(index: usize, frame: Frame, live: u32) -> Warp {
+        Warp {
+            index,
+            frame,
+            live,
+            fragments: vec![Fragment { mask: live, at: 0, wait: Wait::Ready }],
+            copies: CopyQueue::default(),
+        }
+    }
+
+    /// The ready fragment with the lowest step.
+    pub fn next_ready(&self) -> Option<usize> {
+        (0..self.fragments.len())
+            .filter(|&i| self.fragments[i].wait == Wait::Ready)
+            .min_by_key(|&i| self.fragments[i].at)
+    }
+
+    /// Merges fragments that are at the same step into fragment `current`; returns its new index.
+    ///
+    /// A fragment that waits there for members absorbs the newcomers: whether they are complete is decided again.
+    pub fn merge_into(&mut self, current: usize) -> usize {
+        let mut current = current;
+        let mut other = 0;
+        while other < self.fragments.len() {
+            let (a, b) = (self.fragments[current], self.fragments[other]);
+            let meets = other != current && a.at == b.at && !matches!(b.wait, Wait::Barrier(_));
+            if meets {
+                self.fragments[current].mask |= b.mask;
+                self.fragments.swap_remove(other);
+                if current == self.fragments.len() {
+                    current = other;
+                    // The fragment that was swapped into `other` is `current` itself; go on behind it.
+                }
+            } else {
+                other += 1;
+            }
+        }
+        current
+    }
+}

@@ -1,0 +1,178 @@
+//! Global memory: the caller's buffers, shared by all blocks of a launch.
+//!
+//! Blocks run on several threads and a kernel may race with itself, so every access here is an atomic one (relaxed): a racing
+//! kernel then computes nonsense, as on a GPU, and not undefined behaviour of this process. This is one of the few modules with
+//! `unsafe`; the argument is in [`GlobalMemory::new`].
+
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+
+/// A buffer's storage, aligned for 64-bit atomics.
+struct Window {
+    base: *mut u8,
+    len: usize,
+    name: String,
+}
+
+/// All buffers of a launch.
+pub struct GlobalMemory<'a> {
+    windows: Vec<Window>,
+    /// Buffers whose storage was not aligned to 8 bytes: (window, copy); written back by [`GlobalMemory::finish`].
+    copies: Vec<(usize, Vec<u64>, &'a mut Vec<u8>)>,
+    /// Storage of the module's own variables.
+    _own: Vec<Vec<u64>>,
+    _buffers: PhantomData<&'a mut [u8]>,
+}
+
+// SAFETY: the windows are only accessed through atomics; see `new`.
+unsafe impl Send for GlobalMemory<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for GlobalMemory<'_> {}
+
+fn to_words(bytes: &[u8]) -> Vec<u64> {
+    bytes
+        .chunks(8)
+        .map(|chunk| {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            u64::from_le_bytes(word)
+        })
+        .collect()
+}
+
+impl<'a> GlobalMemory<'a> {
+    /// Lends `buffers` to a launch, followed by the module's variables `own` (name and initial bytes).
+    ///
+    /// Soundness: each window's pointer comes from a `&'a mut` borrow that nobody else can use before `self` is gone (or from
+    /// a vector that `self` owns and never touches otherwise), spans `len` initialised bytes, and is only used for atomic accesses
+    /// inside `0..len`, which every method checks.
+    pub fn new(buffers: &'a mut [Vec<u8>], own: &[(String, Vec<u8>)]) -> GlobalMemory<'a> {
+        let mut memory =
+            GlobalMemory { windows: Vec::new(), copies: Vec::new(), _own: Vec::new(), _buffers: PhantomData };
+        for (index, buffer) in buffers.iter_mut().enumerate() {
+            let (len, name) = (buffer.len(), format!("buffer {index}"));
+            if (buffer.as_ptr() as usize).is_multiple_of(8) || len == 0 {
+                memory.windows.push(Window { base: buffer.as_mut_ptr(), len, name });
+            } else {
+                let mut copy = to_words(buffer);
+                memory.windows.push(Window { base: copy.as_mut_ptr().cast(), len, name });
+                memory.copies.push((index, copy, buffer));
+            }
+        }
+        for (name, bytes) in own {
+            let mut copy = to_words(bytes);
+            memory.windows.push(Window {
+                base: copy.as_mut_ptr().cast(),
+                len: bytes.len(),
+                name: format!("variable {name}"),
+            });
+            memory._own.push(copy);
+        }
+        memory
+    }
+
+    /// Brings copied buffers back. Call it when all blocks are done.
+    pub fn finish(mut self) {
+        for (window, _storage, buffer) in std::mem::take(&mut self.copies) {
+            let window = &self.windows[window];
+            for (at, byte) in buffer.iter_mut().enumerate() {
+                // SAFETY: `at < len` (the copy has the buffer's length), see `new`; `_storage` is still alive.
+                *byte = unsafe { AtomicU8::from_ptr(window.base.add(at)) }.load(Relaxed);
+            }
+        }
+    }
+
+    /// Bytes of window `index`; `None` if there is no such window.
+    #[inline]
+    pub fn len(&self, index: usize) -> Option<u64> {
+        self.windows.get(index).map(|w| w.len as u64)
+    }
+
+    /// What to call window `index` in messages.
+    pub fn name(&self, index: usize) -> &str {
+        self.windows.get(index).map_or("no buffer", |w| &w.name)
+    }
+
+    /// Whether `bytes` at `offset` lie in window `index`.
+    #[inline]
+    pub fn contains(&self, index: usize, offset: u64, bytes: u64) -> bool {
+        self.len(index).is_some_and(|len| offset.checked_add(bytes).is_some_and(|end| end <= len))
+    }
+
+    #[inline]
+    fn pointer(&self, index: usize, offset: u64, bytes: u64) -> *mut u8 {
+        assert!(self.contains(index, offset, bytes), "unchecked global access");
+        // SAFETY: inside the window by the assertion.
+        unsafe { self.windows[index].base.add(offset as usize) }
+    }
+
+    /// Reads `bytes` (at most 16) at `offset` of window `index`.
+    ///
+    /// # Panics
+    /// If the range was not checked with [`GlobalMemory::contains`] (a bug of the executor).
+    #[inline]
+    pub fn read(&self, index: usize, offset: u64, bytes: usize, words: &mut [u32; 4]) {
+        let pointer = self.pointer(index, offset, bytes as u64);
+        if bytes.is_multiple_of(4) && (pointer as usize).is_multiple_of(4) {
+            for (i, word) in words.iter_mut().enumerate().take(bytes / 4) {
+                // SAFETY: inside the window (`pointer`), aligned to 4, atomic as everything here (`new`).
+                *word = unsafe { AtomicU32::from_ptr(pointer.add(4 * i).cast()) }.load(Relaxed);
+            }
+        } else {
+            *words = [0; 4];
+            for i in 0..bytes.min(16) {
+                // SAFETY: inside the window; bytes are always aligned.
+                let byte = unsafe { AtomicU8::from_ptr(pointer.add(i)) }.load(Relaxed);
+                words[i / 4] |= u32::from(byte) << (8 * (i % 4));
+            }
+        }
+    }
+
+    /// Writes `bytes` (at most 16) at `offset` of window `index`.
+    ///
+    /// # Panics
+    /// As [`GlobalMemory::read`].
+    #[inline]
+    pub fn write(&self, index: usize, offset: u64, bytes: usize, words: &[u32; 4]) {
+        let pointer = self.pointer(index, offset, bytes as u64);
+        if bytes.is_multiple_of(4) && (pointer as usize).is_multiple_of(4) {
+            for (i, word) in words.iter().enumerate().take(bytes / 4) {
+                // SAFETY: as in `read`.
+                unsafe { AtomicU32::from_ptr(pointer.add(4 * i).cast()) }.store(*word, Relaxed);
+            }
+        } else {
+            for i in 0..bytes.min(16) {
+                let byte = (words[i / 4] >> (8 * (i % 4))) as u8;
+                // SAFETY: as in `read`.
+                unsafe { AtomicU8::from_ptr(pointer.add(i)) }.store(byte, Relaxed);
+            }
+        }
+    }
+
+    /// Replaces the value of 2, 4 or 8 `bytes` at `offset` by `f(value)`, atomically; returns the old value.
+    ///
+    /// # Panics
+    /// As [`GlobalMemory::read`]; also if `offset` is not a multiple of `bytes`.
+    pub fn update(&self, index: usize, offset: u64, bytes: usize, mut f: impl FnMut(u64) -> u64) -> u64 {
+        let pointer = self.pointer(index, offset, bytes as u64);
+        assert!(offset.is_multiple_of(bytes as u64), "unaligned atomic");
+        if bytes == 8 {
+            // SAFETY: inside the window, and aligned to 8 because windows are.
+            let cell = unsafe { AtomicU64::from_ptr(pointer.cast()) };
+            return cell.fetch_update(SeqCst, SeqCst, |old| Some(f(old))).unwrap_or_else(|old| old);
+        }
+        if bytes == 4 {
+            // SAFETY: inside the window, and aligned to 4 because windows are aligned to 8.
+            let cell = unsafe { AtomicU32::from_ptr(pointer.cast()) };
+            let old = cell
+                .fetch_update(SeqCst, SeqCst, |old| Some(f(u64::from(old)) as u32))
+                .unwrap_or_else(|old| old);
+            return u64::from(old);
+        }
+        // SAFETY: inside the window; 2-byte values are aligned to 2.
+        let cell = unsafe { std::sync::atomic::AtomicU16::from_ptr(pointer.cast()) };
+        let old =
+            cell.fetch_update(SeqCst, SeqCst, |old| Some(f(u64::from(old)) as u16)).unwrap_or_else(|old| old);
+        u64::from(old)
+    }
+}

@@ -1,0 +1,715 @@
+//! A kernel after decoding: what the executor runs.
+//!
+//! A PTX entry becomes one flat list of [`Step`]s in reverse post-order of its blocks, so that "the lowest step first" is a
+//! good reconvergence rule. Runs of lane-local instructions are *segments*, compiled by Cranelift; everything that looks at other
+//! lanes, at memory, or that changes control is a step of its own, executed by Rust.
+//!
+//! ```text
+//!   mov.u32 %r5, %tid.x;  mad.lo.s32 %r1, ...;  setp.ge.s32 %p1, %r1, %r2;      0  Segment(0)   3 instructions
+//!   @%p1 bra DONE;                                                              1  Jump(5) guarded by %p1
+//!   mul.wide.s32 ...; add.s64 ...;                                              2  Segment(1)
+//!   ld.global.nc.f32 %f1, [%rd8];                                               3  Load
+//!   ...
+//! DONE: ret;                                                                    5  Exit
+//! ```
+//!
+//! The lane-local instructions form a tiny language of their own ([`LaneOp`]): 32- and 64-bit integers, f32, f64 and
+//! predicates, nothing else. PTX's many types are spelled in it by the decoder (`add.s16` is a 32-bit add and a mask), and
+//! what it cannot say (`ex2`, `div`, f16 arithmetic, per-lane shift amounts) is a [`LaneCall`] on whole registers.
+//!
+//! # Invariants
+//! - Jump targets are step numbers of block starts.
+//! - The upper half of a cell that holds a 16-bit register is zero.
+//! - Temporaries of the decoder are written before they are read in the same PTX instruction, so they are never live across one.
+
+use super::finding::SourceLoc;
+use super::frame::{Lanes32, Lanes64, PredId, R32, R64};
+
+/// A 32-bit source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Val32 {
+    Reg(R32),
+    Imm(u32),
+}
+
+/// A 64-bit source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Val64 {
+    Reg(R64),
+    Imm(u64),
+}
+
+/// A predicate source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ValP {
+    Reg(PredId),
+    Not(PredId),
+    Const(bool),
+}
+
+impl ValP {
+    pub const ALWAYS: ValP = ValP::Const(true);
+
+    /// The register behind it.
+    pub fn reg(self) -> Option<PredId> {
+        match self {
+            ValP::Reg(p) | ValP::Not(p) => Some(p),
+            ValP::Const(_) => None,
+        }
+    }
+
+    /// Its logical negation.
+    pub fn negated(self) -> ValP {
+        match self {
+            ValP::Reg(p) => ValP::Not(p),
+            ValP::Not(p) => ValP::Reg(p),
+            ValP::Const(value) => ValP::Const(!value),
+        }
+    }
+}
+
+/// Integer operations of 32 or 64 bits a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IntBin {
+    Add,
+    Sub,
+    Mul,
+    And,
+    Or,
+    Xor,
+    MinS,
+    MaxS,
+    MinU,
+    MaxU,
+}
+
+/// Shifts by a constant smaller than the width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shift {
+    Left,
+    RightU,
+    RightS,
+}
+
+/// Integer comparisons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IntCmp {
+    Eq,
+    Ne,
+    LtS,
+    LeS,
+    GtS,
+    GeS,
+    LtU,
+    LeU,
+    GtU,
+    GeU,
+}
+
+/// Floating-point comparisons; the `U` forms are true if an operand is NaN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FloatCmp {
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+    EqU,
+    NeU,
+    LtU,
+    LeU,
+    GtU,
+    GeU,
+    Num,
+    Nan,
+}
+
+/// Floating-point operations, rounded to nearest even.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FloatBin {
+    Add,
+    Sub,
+    Mul,
+    /// The number if one operand is NaN; -0 below +0.
+    Min,
+    Max,
+}
+
+/// Operations on predicates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PredBin {
+    And,
+    Or,
+    Xor,
+}
+
+/// One lane-local operation that Cranelift compiles.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum LaneOp {
+    Mov32 {
+        d: R32,
+        a: Val32,
+    },
+    Mov64 {
+        d: R64,
+        a: Val64,
+    },
+    Int32 {
+        op: IntBin,
+        d: R32,
+        a: Val32,
+        b: Val32,
+    },
+    Int64 {
+        op: IntBin,
+        d: R64,
+        a: Val64,
+        b: Val64,
+    },
+    Shift32 {
+        op: Shift,
+        d: R32,
+        a: Val32,
+        by: u8,
+    },
+    Shift64 {
+        op: Shift,
+        d: R64,
+        a: Val64,
+        by: u8,
+    },
+    /// 32 × 32 → 64 bits.
+    MulWide {
+        signed: bool,
+        d: R64,
+        a: Val32,
+        b: Val32,
+    },
+    /// 32 → 64 bits.
+    Widen {
+        signed: bool,
+        d: R64,
+        a: Val32,
+    },
+    /// The low 32 bits.
+    Low {
+        d: R32,
+        a: Val64,
+    },
+    /// The high 32 bits.
+    High {
+        d: R32,
+        a: Val64,
+    },
+    /// `hi:lo`.
+    Pack {
+        d: R64,
+        lo: Val32,
+        hi: Val32,
+    },
+    F32 {
+        op: FloatBin,
+        d: R32,
+        a: Val32,
+        b: Val32,
+    },
+    Fma32 {
+        d: R32,
+        a: Val32,
+        b: Val32,
+        c: Val32,
+    },
+    /// Subnormals become zeros of their sign.
+    Flush32 {
+        d: R32,
+        a: Val32,
+    },
+    F64 {
+        op: FloatBin,
+        d: R64,
+        a: Val64,
+        b: Val64,
+    },
+    Fma64 {
+        d: R64,
+        a: Val64,
+        b: Val64,
+        c: Val64,
+    },
+    Cmp32 {
+        cmp: IntCmp,
+        d: PredId,
+        a: Val32,
+        b: Val32,
+    },
+    Cmp64 {
+        cmp: IntCmp,
+        d: PredId,
+        a: Val64,
+        b: Val64,
+    },
+    CmpF32 {
+        cmp: FloatCmp,
+        d: PredId,
+        a: Val32,
+        b: Val32,
+    },
+    CmpF64 {
+        cmp: FloatCmp,
+        d: PredId,
+        a: Val64,
+        b: Val64,
+    },
+    PredMov {
+        d: PredId,
+        a: ValP,
+    },
+    Pred {
+        op: PredBin,
+        d: PredId,
+        a: ValP,
+        b: ValP,
+    },
+    Select32 {
+        d: R32,
+        p: ValP,
+        a: Val32,
+        b: Val32,
+    },
+    Select64 {
+        d: R64,
+        p: ValP,
+        a: Val64,
+        b: Val64,
+    },
+}
+
+/// A lane operation and the predicate under which it takes effect.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LaneInst {
+    pub guard: ValP,
+    pub op: LaneOp,
+}
+
+/// A function of up to three 32-bit registers.
+pub type Fn32 = fn(&mut Lanes32, &Lanes32, &Lanes32, &Lanes32);
+/// A function of up to three 64-bit registers.
+pub type Fn64 = fn(&mut Lanes64, &Lanes64, &Lanes64, &Lanes64);
+
+/// A function on whole registers; unused operands are an arbitrary register.
+#[derive(Clone, Copy, Debug)]
+pub enum LaneCall {
+    C32 {
+        f: Fn32,
+        d: R32,
+        a: R32,
+        b: R32,
+        c: R32,
+    },
+    C64 {
+        f: Fn64,
+        d: R64,
+        a: R64,
+        b: R64,
+        c: R64,
+    },
+    /// 64-bit source, 32-bit (or narrower) result.
+    Narrow {
+        f: fn(&mut Lanes32, &Lanes64),
+        d: R32,
+        a: R64,
+    },
+    /// 32-bit (or narrower) source, 64-bit result.
+    Widen {
+        f: fn(&mut Lanes64, &Lanes32),
+        d: R64,
+        a: R32,
+    },
+    /// A 64-bit value and a 32-bit one, such as a shift amount.
+    Mixed64 {
+        f: fn(&mut Lanes64, &Lanes64, &Lanes32),
+        d: R64,
+        a: R64,
+        b: R32,
+    },
+    /// A predicate from one register's bits (`testp`).
+    Test {
+        f: fn(&Lanes32, &Lanes32) -> u32,
+        d: PredId,
+        a: R32,
+        b: R32,
+    },
+}
+
+/// The windows of memory an instruction may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemSpace {
+    Generic,
+    Global,
+    Shared,
+    Local,
+    /// Parameters and constants: one read-only window per launch.
+    Param,
+    Const,
+}
+
+/// What an address is counted from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddrBase {
+    R32(R32),
+    R64(R64),
+    /// A constant address.
+    Abs,
+}
+
+/// Register (or nothing) plus bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addr {
+    pub base: AddrBase,
+    pub offset: i64,
+}
+
+/// One register of a load or store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemReg {
+    R32(R32),
+    R64(R64),
+    /// `_`: loaded and dropped.
+    None,
+}
+
+/// How a loaded element narrower than its register is extended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extend {
+    Zero,
+    /// Sign-extended to 16 bits, zero above (an `s8` in a 16-bit register).
+    Sign16,
+    /// Sign-extended to the register.
+    Sign,
+}
+
+/// `ld` and `st`, with vectors.
+#[derive(Clone, Debug)]
+pub struct MemAccess {
+    pub space: MemSpace,
+    pub addr: Addr,
+    /// Bytes of one element: 1, 2, 4 or 8.
+    pub bytes: u8,
+    pub extend: Extend,
+    pub regs: Box<[MemReg]>,
+}
+
+/// `cp.async.{ca,cg}.shared.global`.
+#[derive(Clone, Copy, Debug)]
+pub struct CpAsync {
+    pub dst: Addr,
+    pub src: Addr,
+    /// 4, 8 or 16.
+    pub bytes: u8,
+    /// Bytes to read; the rest is zero.
+    pub src_size: Option<Val32>,
+    /// `ignore-src`: read nothing where true.
+    pub ignore: ValP,
+}
+
+/// `shfl.sync` modes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShuffleMode {
+    Up,
+    Down,
+    Bfly,
+    Idx,
+}
+
+/// `shfl.sync`.
+#[derive(Clone, Copy, Debug)]
+pub struct Shuffle {
+    pub mode: ShuffleMode,
+    pub d: R32,
+    pub p: Option<PredId>,
+    pub a: R32,
+    pub b: R32,
+    pub c: R32,
+    pub members: R32,
+}
+
+/// `vote.sync` modes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VoteMode {
+    All,
+    Any,
+    Uni,
+    Ballot,
+}
+
+/// Cross-lane reductions of `redux.sync`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReduxOp {
+    Add,
+    MinS,
+    MaxS,
+    MinU,
+    MaxU,
+    And,
+    Or,
+    Xor,
+}
+
+/// Where a vote goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VoteDst {
+    Pred(PredId),
+    Reg(R32),
+}
+
+/// `ldmatrix` and `stmatrix`, m8n8 with 16-bit elements.
+#[derive(Clone, Debug)]
+pub struct MatrixAccess {
+    pub addr: Addr,
+    pub transposed: bool,
+    /// 1, 2 or 4 registers.
+    pub regs: Box<[R32]>,
+}
+
+/// A matrix multiplication: fragments in PTX's order.
+#[derive(Clone, Debug)]
+pub struct Mma {
+    pub f: super::matrix::MmaFn,
+    pub d: Box<[R32]>,
+    pub a: Box<[R32]>,
+    pub b: Box<[R32]>,
+    pub c: Box<[R32]>,
+}
+
+/// Read-modify-writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtomicOp {
+    And,
+    Or,
+    Xor,
+    Exch,
+    Cas,
+    Add,
+    Inc,
+    Dec,
+    MinS,
+    MaxS,
+    MinU,
+    MaxU,
+    AddF16x2,
+    AddBf16x2,
+    AddF16,
+    AddBf16,
+    AddF32,
+    AddF64,
+}
+
+/// `atom` and `red`.
+#[derive(Clone, Copy, Debug)]
+pub struct Atomic {
+    pub op: AtomicOp,
+    pub space: MemSpace,
+    pub addr: Addr,
+    /// 2, 4 or 8.
+    pub bytes: u8,
+    pub d: MemReg,
+    pub b: MemReg,
+    pub c: MemReg,
+}
+
+/// `bar` and `barrier`.
+#[derive(Clone, Copy, Debug)]
+pub struct Barrier {
+    pub id: Val32,
+    /// Threads; `None`: all of the block.
+    pub count: Option<Val32>,
+    /// `arrive` does not wait.
+    pub arrive_only: bool,
+    /// Every thread of the warp executes it together.
+    pub aligned: bool,
+    pub reduce: Option<BarrierReduce>,
+}
+
+/// `bar.red`.
+#[derive(Clone, Copy, Debug)]
+pub struct BarrierReduce {
+    pub op: BarrierReduceOp,
+    pub src: ValP,
+    pub dst: VoteDst,
+}
+
+/// What `bar.red` computes over all participating threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BarrierReduceOp {
+    Popc,
+    And,
+    Or,
+}
+
+/// What a step does.
+#[derive(Clone, Debug)]
+pub enum StepKind {
+    /// Run compiled segment number so and so.
+    Segment(u32),
+    Call(LaneCall),
+    Load(MemAccess),
+    Store(MemAccess),
+    CpAsync(CpAsync),
+    CpAsyncCommit,
+    /// Wait until at most so many groups are pending; `None`: for everything, committed or not.
+    CpAsyncWait(Option<u32>),
+    Barrier(Barrier),
+    WarpSync(Val32),
+    Shuffle(Shuffle),
+    Vote {
+        mode: VoteMode,
+        dst: VoteDst,
+        src: ValP,
+        members: Val32,
+    },
+    Match {
+        all: bool,
+        d: R32,
+        p: Option<PredId>,
+        a: MemReg,
+        members: Val32,
+    },
+    Redux {
+        op: ReduxOp,
+        d: R32,
+        a: R32,
+        members: Val32,
+    },
+    ActiveMask(R32),
+    Elect {
+        d: Option<R32>,
+        p: PredId,
+        members: Val32,
+    },
+    LdMatrix(MatrixAccess),
+    StMatrix(MatrixAccess),
+    Mma(Box<Mma>),
+    Atomic(Atomic),
+    /// To a step number; with a guard, a conditional branch.
+    Jump(u32),
+    /// To `targets[index]`.
+    JumpTable {
+        index: R32,
+        targets: Box<[u32]>,
+    },
+    Exit,
+    Trap,
+    /// A memory fence, a hint, a prefetch: no effect on this machine.
+    Nothing,
+}
+
+/// One step.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Lanes where it takes effect; segments carry guards inside.
+    pub guard: ValP,
+    /// PTX line.
+    pub line: u32,
+    /// PTX instructions that it stands for.
+    pub count: u32,
+    pub kind: StepKind,
+    /// Whether fragments of a warp may meet here.
+    pub block_start: bool,
+}
+
+/// A special register or constant that lies in a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CellInit {
+    Const32(u32),
+    Const64(u64),
+    Tid(usize),
+    Ctaid(usize),
+    Ntid(usize),
+    Nctaid(usize),
+    LaneId,
+    WarpId,
+    NumWarps,
+    LanemaskEq,
+    LanemaskLe,
+    LanemaskLt,
+    LanemaskGe,
+    LanemaskGt,
+    DynamicShared,
+    TotalShared,
+}
+
+/// A variable of the module in `.global` or `.const`: its bytes and its address in the launch's memory.
+#[derive(Clone, Debug)]
+pub struct ModuleData {
+    pub name: String,
+    pub bytes: Vec<u8>,
+}
+
+/// A decoded kernel, ready to be compiled.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    pub name: String,
+    pub steps: Vec<Step>,
+    /// Lane-local instructions of each segment, with the registers that somebody reads afterwards.
+    pub segments: Vec<Segment>,
+    /// Register cells of a frame.
+    pub cells: u32,
+    pub predicates: u32,
+    pub inits: Vec<(u32, CellInit)>,
+    /// Statically declared shared memory.
+    pub shared_static: u32,
+    /// Start of dynamic shared memory (`shared_static` rounded up to its alignment).
+    pub shared_dynamic_at: u32,
+    /// Local memory of one thread.
+    pub local_bytes: u32,
+    /// Parameters: (offset, bytes), and the size of the block.
+    pub params: Vec<(u32, u32)>,
+    pub param_bytes: u32,
+    /// Constant bank.
+    pub constants: Vec<u8>,
+    /// Module variables in global memory.
+    pub globals: Vec<ModuleData>,
+    /// Window number of the first of `globals`: the number of buffers of the launch.
+    pub globals_base: usize,
+    /// Source of PTX lines that have one, by line.
+    pub locs: Vec<(u32, SourceLoc)>,
+    /// Threads per block the entry insists on.
+    pub reqntid: Option<[u32; 3]>,
+    pub maxntid: Option<u32>,
+    /// Opcode of each PTX line, for statistics: (line, mnemonic).
+    pub mnemonics: Vec<(u32, String)>,
+}
+
+/// A maximal run of lane-local instructions.
+#[derive(Clone, Debug, Default)]
+pub struct Segment {
+    pub code: Vec<LaneInst>,
+    /// PTX lines of the instructions, for statistics.
+    pub lines: Vec<u32>,
+    pub live_out: LiveOut,
+}
+
+/// The registers that a segment writes and somebody reads later.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LiveOut {
+    pub r32: Vec<R32>,
+    pub r64: Vec<R64>,
+    pub preds: Vec<PredId>,
+}
+
+impl Program {
+    /// PTX lines of the instructions that step `number` stands for.
+    pub fn lines_of(&self, number: usize) -> Vec<u32> {
+        match &self.steps[number].kind {
+            StepKind::Segment(segment) => self.segments[*segment as usize].lines.clone(),
+            _ => vec![self.steps[number].line],
+        }
+    }
+
+    /// Where PTX line `line` comes from.
+    pub fn source_of(&self, line: u32) -> Option<SourceLoc> {
+        let at = self.locs.partition_point(|(l, _)| *l <= line);
+        at.checked_sub(1).map(|i| self.locs[i].1.clone())
+    }
+}
