@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::channel::Misuse;
 use super::model::{OpId, Program};
 use super::table::Reach;
 
@@ -43,6 +44,8 @@ pub enum Missing {
     Completion,
     /// It is complete in its thread, but threads this far away do not know.
     Handover(Reach),
+    /// A role misuses an entry of a channel.
+    Channel(Misuse),
     /// Its generic writes are not ordered with asynchronous accesses.
     Fence,
 }
@@ -60,6 +63,7 @@ impl fmt::Display for Missing {
             Missing::Completion => "it may still be in flight",
             Missing::Handover(Reach::Warp) => "other lanes may not have done it yet",
             Missing::Handover(_) => "other warps may not have done it yet",
+            Missing::Channel(misuse) => return misuse.fmt(f),
             Missing::Fence => "no proxy fence follows it",
         })
     }

@@ -24,10 +24,12 @@ pub(super) fn irredundant(table: &Table, obligations: &[Obligation], mut placed:
         let rest = placed.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(p, _)| p);
         let unordered = Prover::new(table, rest).unordered();
         kept[i] = !unordered.is_empty();
-        placed[i].obligations = ids(obligations, &unordered);
+        if !is_hand_over(placed[i].op) {
+            placed[i].obligations = ids(obligations, &unordered);
+        }
         if !kept[i] {
             // Those before it were tried in its presence: they may have more to do now.
-            for &j in &order[..nth] {
+            for &j in order[..nth].iter().filter(|j| !is_hand_over(placed[**j].op)).collect::<Vec<_>>() {
                 placed[j].obligations.clear();
             }
         }
@@ -50,13 +52,25 @@ pub(super) fn irredundant(table: &Table, obligations: &[Obligation], mut placed:
     }
 
     for i in 0..placed.len() {
-        if weakened || placed[i].obligations.is_empty() {
+        if (weakened || placed[i].obligations.is_empty()) && !is_hand_over(placed[i].op) {
             let rest = placed.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, p)| p);
             let unordered = Prover::new(table, rest).unordered();
             placed[i].obligations = ids(obligations, &unordered);
         }
     }
     placed
+}
+
+/// Operations on memory barriers name their obligations by their channel.
+fn is_hand_over(op: SyncOp) -> bool {
+    matches!(
+        op,
+        SyncOp::WaitFull { .. }
+            | SyncOp::WaitEmpty { .. }
+            | SyncOp::ExpectTx { .. }
+            | SyncOp::ArriveFull { .. }
+            | SyncOp::ArriveEmpty { .. }
+    )
 }
 
 fn ids(obligations: &[Obligation], pairs: &[(usize, usize)]) -> Vec<ObligationId> {

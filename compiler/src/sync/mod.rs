@@ -9,6 +9,7 @@
 //! | `table` | accesses, numbered gaps, conflicting pairs: what derivation and proof share |
 //! | `requirement` | what each kind of conflict needs, as data |
 //! | `obligation` | which pairs need ordering, where synchronisation may stand, FIFO counts |
+//! | `channel` | hand-overs between roles by memory barriers |
 //! | `placement`, `stab` | the fewest places that serve all |
 //! | `proof` | an independent check, by abstract interpretation |
 //! | `irredundant` | drops what the proof can do without, and says what each remaining one is for |
@@ -33,6 +34,7 @@
 //! Invariants of a result: the proof accepts it; it refuses it as soon as any one synchronisation is taken out (unless that is marked
 //! order-only) or any wait is weakened; every synchronisation names the obligations that fail without it.
 
+mod channel;
 mod error;
 mod insert;
 mod irredundant;
@@ -48,6 +50,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use channel::Misuse;
 pub use error::{Missing, SyncError, Violation};
 pub use model::Program;
 pub use obligation::Obligation;
@@ -61,7 +64,8 @@ use table::Table;
 /// Derives, proves and thins out the synchronisation of a program that has none.
 pub fn derive(program: &Program) -> Result<Synced, SyncError> {
     let table = Table::new(program)?;
-    let obligations = obligation::obligations(&table);
+    let mut obligations = obligation::obligations(&table);
+    channel::obligations(&table, &mut obligations)?;
     let placed = placement::place(&table, &obligations)?;
     Prover::new(&table, placed.iter()).prove().map_err(SyncError::Unproved)?;
     let placed = irredundant::irredundant(&table, &obligations, placed);

@@ -118,16 +118,44 @@ pub enum ResourceKind {
     Cta,
 }
 
-/// A hand-over of ring entries between two roles: the writer fills entry n, the reader empties it for n + slots.
+/// A hand-over of ring entries between two roles: the writer fills entry n, the reader empties it for n + slots. Each role counts
+/// for itself; the n-th acquire pairs with the n-th wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Channel {
     pub name: String,
-    /// The resources handed over together; all have this channel's counter and slot count.
+    /// The resources handed over together; all have one counter and one slot count.
     pub resources: Vec<ResourceId>,
     pub from: RoleId,
     pub to: RoleId,
     /// Bytes of one entry, for transfers that count them.
     pub bytes: u32,
+    /// The proxy by which the reader touches entries: asynchronous readers (`wgmma`, bulk stores) need the writer's fence.
+    pub reader: Proxy,
+}
+
+/// Where in a role's code a ring entry changes hands. Between two roles these places come from the schedule; what stands there
+/// is derived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hand {
+    pub channel: ChannelId,
+    pub end: HandEnd,
+    /// The ring number is the channel's counter plus this.
+    pub ring: i32,
+    /// What the hand-over demands of the operations before it, in the form of an operation that conflicts with them.
+    pub op: Op,
+}
+
+/// The four ends of a hand-over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum HandEnd {
+    /// The writer takes an empty entry.
+    Acquire,
+    /// The writer gives the filled entry to the reader.
+    Commit,
+    /// The reader takes a filled entry.
+    Wait,
+    /// The reader gives the entry back.
+    Release,
 }
 
 /// One step of a role's code.
@@ -144,6 +172,8 @@ pub enum Node {
     Loop(Loop),
     /// One of the arms runs; all threads of the role instance take the same one.
     Branch(Vec<Vec<Node>>),
+    /// A ring entry changes hands between two roles.
+    Hand(Hand),
     /// Forbids synchronisation in the gap where it stands (inside a macro-operation, inside a turn).
     NoGap,
     /// Placed by `derive`; an index into its placements. Not allowed in its input.
@@ -278,6 +308,26 @@ impl Program {
     ) -> ResourceId {
         self.resources.push(Resource { name: name.into(), kind, slots, counter, per_instance: false });
         ResourceId(self.resources.len() as u32 - 1)
+    }
+
+    /// One end of a hand-over, as a node of the role at that end.
+    pub fn hand(&self, id: u32, channel: ChannelId, end: HandEnd, ring: i32) -> Node {
+        let c = &self.channels[channel.index()];
+        let op = match end {
+            HandEnd::Acquire => Op::new(id, "acquire"),
+            HandEnd::Wait => Op::new(id, "wait"),
+            // Every thread says that its own writes are there, ...
+            HandEnd::Commit => {
+                let op = Op { proxy: c.reader, ..Op::new(id, "commit") };
+                c.resources.iter().fold(op, |op, r| op.reads(*r, ring))
+            }
+            // ... one thread that all reads are done.
+            HandEnd::Release => {
+                let op = Op { threads: Threads::Elect, ..Op::new(id, "release") };
+                c.resources.iter().fold(op, |op, r| op.writes(*r, ring))
+            }
+        };
+        Node::Hand(Hand { channel, end, ring, op })
     }
 
     /// Adds a role of one instance.

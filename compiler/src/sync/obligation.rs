@@ -12,7 +12,7 @@
 //! barrier; the one right before the load has seen this step's commit and the next step's, hence `wait_group 1`; the one at the top of
 //! the step has seen one, hence only `wait_group 0` would do there.
 
-use super::model::{Class, Completion, CounterId, OpId};
+use super::model::{Class, Completion, CounterId, HandEnd, OpId};
 use super::placed::ObligationId;
 use super::requirement::{Row, Step, requirement};
 use super::table::{Block, Item, Reach, Site, Table};
@@ -142,14 +142,10 @@ pub(super) fn obligations(table: &Table) -> Vec<Obligation> {
         let mut walk = Walk { table, source, exact, found: Vec::new() };
         walk.start(&table.roles[site.role.index()]);
         for found in walk.found {
-            let access = |s: usize| {
-                let first = table.sites[..s].iter().rposition(|t| !std::ptr::eq(t.op, table.sites[s].op));
-                (table.sites[s].op.id, s - first.map_or(0, |f| f + 1))
-            };
             all.push(Obligation {
                 id: ObligationId(all.len() as u32),
-                source: access(source),
-                dest: access(found.dest),
+                source: table.access(source),
+                dest: table.access(found.dest),
                 reach: found.reach,
                 advances: found.advances,
                 sites: (source, found.dest),
@@ -221,6 +217,21 @@ impl Walk<'_, '_> {
             Item::Op { first, count, .. } => {
                 for dest in *first..first + count {
                     self.meet_access(dest, &facts);
+                }
+            }
+            Item::Hand { hand, first } => {
+                for dest in *first..*first + hand.op.accesses.len() {
+                    self.meet_access(dest, &facts);
+                }
+                // The other role has had the entry since, so what was pending on it when it was given away is complete.
+                if hand.end == HandEnd::Acquire || hand.end == HandEnd::Wait {
+                    let site = self.site();
+                    let channel = &self.table.program.channels[hand.channel.index()];
+                    if channel.resources.contains(&site.access.resource) {
+                        let apart = hand.ring - site.ring();
+                        let slots = site.slots as i32;
+                        facts.retain(|fact| (fact.advances as i32 + apart).rem_euclid(slots) != 0);
+                    }
                 }
             }
             Item::Commit(class) => {

@@ -5,6 +5,7 @@
 //! within a thread rides on the waits that are there. Waits and fences stand right before the hand-over that they prepare. So a wait
 //! is as late as its hand-over, and of equally good gaps those win whose waits may leave more groups pending, then those right before what waits, then the later.
 
+use super::channel;
 use super::error::SyncError;
 use super::model::{Class, GapId, RoleId};
 use super::obligation::Obligation;
@@ -36,6 +37,7 @@ pub(super) fn place(table: &Table, obligations: &[Obligation]) -> Result<Vec<Pla
                 .iter()
                 .filter(move |o| {
                     table.sites[o.sites.0].role.index() == role
+                        && o.reach != Reach::Block
                         && (o.needs(Step::Handover) && o.reach != Reach::Thread) == handover
                         && (!handover || o.reach == reach)
                 })
@@ -50,7 +52,7 @@ pub(super) fn place(table: &Table, obligations: &[Obligation]) -> Result<Vec<Pla
         serve(table, &mut bundles, &wgmma, |_| (), |_| true)?;
         serve(table, &mut bundles, &proxy, |_| (), |_| true)?;
     }
-    Ok(emit(table, &bundles))
+    emit(table, &bundles, obligations)
 }
 
 /// Whether what stands in the gap already does everything that the obligation needs.
@@ -120,7 +122,7 @@ fn serve(
     Ok(())
 }
 
-fn emit(table: &Table, bundles: &[Bundle]) -> Vec<Placed> {
+fn emit(table: &Table, bundles: &[Bundle], obligations: &[Obligation]) -> Result<Vec<Placed>, SyncError> {
     let mut placed = Vec::new();
     for (index, bundle) in bundles.iter().enumerate() {
         let role: RoleId = table.gaps[index].role;
@@ -143,6 +145,7 @@ fn emit(table: &Table, bundles: &[Bundle]) -> Vec<Placed> {
             obligations: Vec::new(),
             order_only: false,
         }));
+        placed.extend(channel::mechanism(table, index, obligations)?);
     }
-    placed
+    Ok(placed)
 }

@@ -27,6 +27,7 @@ pub fn find_op(program: &Program, id: OpId) -> Option<&Op> {
     fn find(nodes: &[Node], id: OpId) -> Option<&Op> {
         nodes.iter().find_map(|node| match node {
             Node::Op(op) => (op.id == id).then_some(op),
+            Node::Hand(hand) => (hand.op.id == id).then_some(&hand.op),
             Node::Loop(l) => find(&l.body, id),
             Node::Branch(arms) => arms.iter().find_map(|arm| find(arm, id)),
             _ => None,
@@ -73,6 +74,7 @@ pub fn explain(program: &Program, o: &Obligation) -> String {
     let fence = if o.needs(Step::FenceProxyAsync) || o.needs(Step::WgmmaFence) { ", fenced" } else { "" };
     let seen = match (xa.mode, o.reach) {
         (_, Reach::Thread) => "must be complete in its thread".into(),
+        (_, Reach::Block) => "must be handed over by its channel".into(),
         (mode, reach) => {
             let by = if reach == Reach::Warp { "its warp" } else { "all warps" };
             match mode {
@@ -103,13 +105,16 @@ impl Class {
 }
 
 impl SyncOp {
-    /// As it is printed in dumps.
+    /// As it is printed in dumps, ring numbers relative to their counter.
     pub fn text(&self, program: &Program) -> String {
+        self.text_at(program, |counter, ring| offset(&program.counters[counter.index()], ring))
+    }
+
+    fn text_at(&self, program: &Program, number: impl Fn(CounterId, i32) -> String) -> String {
         let channel = |c: ChannelId, ring: i32| {
             let channel = &program.channels[c.index()];
             let counter = channel.resources.first().and_then(|r| program.resources[r.index()].counter);
-            let base = counter.map_or("", |c| &program.counters[c.index()]);
-            format!("{}[{}]", channel.name, offset(base, ring))
+            format!("{}[{}]", channel.name, counter.map_or(String::new(), |c| number(c, ring)))
         };
         match *self {
             SyncOp::WaitGroup { class, newest } => format!("wait_group {} {newest}", class.name()),
@@ -198,6 +203,13 @@ impl Printer<'_> {
                     }
                     arms.iter().for_each(|arm| self.forget(arm));
                 }
+                Node::Hand(hand) => {
+                    let channel = &self.program.channels[hand.channel.index()];
+                    let base =
+                        channel.resources.first().and_then(|r| self.program.resources[r.index()].counter);
+                    let ring = base.map_or(String::new(), |c| self.ring(c, hand.ring));
+                    self.line(depth, &format!("{} {}[{ring}]", hand.op.label, channel.name));
+                }
                 Node::NoGap => self.line(depth, "--"),
                 Node::Sync(index) => self.sync(*index, depth),
             }
@@ -216,11 +228,16 @@ impl Printer<'_> {
         }
     }
 
-    fn op(&self, op: &Op) -> String {
-        let ring = |counter: CounterId, ring: i32| match self.counters[counter.index()] {
+    /// A ring number, absolute where the counter is known.
+    fn ring(&self, counter: CounterId, ring: i32) -> String {
+        match self.counters[counter.index()] {
             Some(value) => (value + ring).to_string(),
             None => offset(&self.program.counters[counter.index()], ring),
-        };
+        }
+    }
+
+    fn op(&self, op: &Op) -> String {
+        let ring = |counter, ring| self.ring(counter, ring);
         let mut text = op.label.clone();
         for (index, access) in op.accesses.iter().enumerate() {
             let mode = if access.mode == Mode::Read { "reads" } else { "writes" };
@@ -255,6 +272,7 @@ impl Printer<'_> {
             }
         }
         let why = if placed.order_only { "order only".into() } else { why.join("; ") };
-        self.line(depth, &format!("{}  // {why}", placed.op.text(self.program)));
+        let text = placed.op.text_at(self.program, |counter, ring| self.ring(counter, ring));
+        self.line(depth, &format!("{text}  // {why}"));
     }
 }

@@ -19,6 +19,7 @@
 //! 1 was in group 2 before `wait_group 1` moved it to `warp` and `role`, from where the barrier removed it; so nothing at offsets
 //! ≡ 1 (mod 3) is left. Without the barrier, offset 1 stands in `role`: refused, with both operations named.
 
+use super::channel::{Misuse, Owned};
 use super::error::{Missing, Violation};
 use super::model::*;
 use super::placed::{Placed, SyncOp};
@@ -85,7 +86,17 @@ impl Danger {
     }
 }
 
-type State = Vec<Danger>;
+/// What is known at one point of one role.
+#[derive(Clone)]
+struct State {
+    /// Per site.
+    dangers: Vec<Danger>,
+    /// Per channel.
+    owned: Vec<Owned>,
+}
+
+/// A violation: two sites, what was missing, how many advances lie between.
+type Found = (usize, usize, Missing, i32);
 
 /// Runs the proof of one placement.
 pub(super) struct Prover<'t, 'p> {
@@ -93,7 +104,7 @@ pub(super) struct Prover<'t, 'p> {
     /// Per gap, what stands there.
     sync: Vec<Vec<SyncOp>>,
     /// Unordered pairs of sites, with what was missing and how many advances apart.
-    violations: Vec<(usize, usize, Missing, i32)>,
+    violations: Vec<Found>,
     /// Stop at the first.
     first_only: bool,
     passes: usize,
@@ -134,8 +145,12 @@ impl<'t, 'p> Prover<'t, 'p> {
 
     fn run(&mut self) {
         let table = self.table;
-        for block in &table.roles {
-            let mut state = vec![Danger::NONE; table.sites.len()];
+        for (index, block) in table.roles.iter().enumerate() {
+            let start = |c: &Channel| Owned::start(table.ring_of(c).1, c.from.index() == index);
+            let mut state = State {
+                dangers: vec![Danger::NONE; table.sites.len()],
+                owned: table.program.channels.iter().map(start).collect(),
+            };
             self.block(block, &mut state);
         }
     }
@@ -161,9 +176,10 @@ impl<'t, 'p> Prover<'t, 'p> {
             Item::Op { op, first, count } => {
                 for y in *first..first + count {
                     self.check(y, state);
+                    self.check_held(y, state);
                 }
                 for y in *first..first + count {
-                    let (site, danger) = (&sites[y], &mut state[y]);
+                    let (site, danger) = (&sites[y], &mut state.dangers[y]);
                     match op.completion {
                         Completion::Immediate => danger.complete(site.bit(), site),
                         Completion::Fifo(_) => danger.0[0] |= site.bit(),
@@ -171,6 +187,7 @@ impl<'t, 'p> Prover<'t, 'p> {
                     }
                 }
             }
+            Item::Hand { hand, first } => self.handed(hand, *first, state),
             Item::Commit(class) => {
                 for (_, danger) in of_class(sites, state, *class) {
                     danger.0[AGES - 1] |= danger.0[AGES - 2];
@@ -179,12 +196,18 @@ impl<'t, 'p> Prover<'t, 'p> {
                 }
             }
             Item::Advance(counter) => {
-                for (site, danger) in sites.iter().zip(state).filter(|(s, _)| s.counter == Some(*counter)) {
+                let moved = sites.iter().zip(&mut state.dangers).filter(|(s, _)| s.counter == Some(*counter));
+                for (site, danger) in moved {
                     danger.0.iter_mut().for_each(|mask| *mask = site.advanced(*mask));
+                }
+                for (channel, owned) in self.table.program.channels.iter().zip(&mut state.owned) {
+                    if self.table.ring_of(channel).0 == Some(*counter) {
+                        owned.advance();
+                    }
                 }
             }
             Item::End(counter) => {
-                for (site, danger) in sites.iter().zip(state) {
+                for (site, danger) in sites.iter().zip(&mut state.dangers) {
                     let absent = site.beyond_end(*counter);
                     danger.0.iter_mut().for_each(|mask| *mask &= !absent);
                 }
@@ -225,7 +248,8 @@ impl<'t, 'p> Prover<'t, 'p> {
 
     fn gap(&mut self, gap: GapId, state: &mut State) {
         let sites = &self.table.sites;
-        for &op in &self.sync[gap.index()] {
+        for nth in 0..self.sync[gap.index()].len() {
+            let op = self.sync[gap.index()][nth];
             match op {
                 SyncOp::WaitGroup { class, newest } => {
                     for (site, danger) in of_class(sites, state, class) {
@@ -237,28 +261,108 @@ impl<'t, 'p> Prover<'t, 'p> {
                     }
                 }
                 SyncOp::FenceProxyAsync | SyncOp::WgmmaFence => {
-                    for (site, danger) in sites.iter().zip(&mut *state) {
+                    for (site, danger) in sites.iter().zip(&mut state.dangers) {
                         if site.in_registers() == (op == SyncOp::WgmmaFence) {
                             danger.0[UNFENCED] = 0;
                         }
                     }
                 }
-                SyncOp::BarWarp => state.iter_mut().for_each(|danger| danger.hand_over(Reach::Warp)),
-                SyncOp::Bar { .. } => state.iter_mut().for_each(|danger| danger.hand_over(Reach::Role)),
-                // Between roles; see `channel`.
-                SyncOp::WaitFull { .. }
-                | SyncOp::WaitEmpty { .. }
-                | SyncOp::ExpectTx { .. }
-                | SyncOp::ArriveFull { .. }
-                | SyncOp::ArriveEmpty { .. } => {}
+                SyncOp::BarWarp => state.dangers.iter_mut().for_each(|danger| danger.hand_over(Reach::Warp)),
+                SyncOp::Bar { .. } => {
+                    state.dangers.iter_mut().for_each(|danger| danger.hand_over(Reach::Role))
+                }
+                SyncOp::WaitFull { channel, ring } | SyncOp::WaitEmpty { channel, ring } => {
+                    self.take(channel, ring, state);
+                }
+                SyncOp::ExpectTx { channel, ring, .. } => {
+                    let slots = self.table.ring_of(&self.table.program.channels[channel.index()]).1;
+                    state.owned[channel.index()].expect(slots, ring);
+                }
+                SyncOp::ArriveFull { channel, ring } | SyncOp::ArriveEmpty { channel, ring } => {
+                    self.give(gap, channel, ring, state);
+                }
             }
         }
+    }
+
+    /// A role takes an entry: the other role has had it since, so nothing that this role did to the slot before is pending.
+    fn take(&mut self, id: ChannelId, ring: i32, state: &mut State) {
+        let channel = &self.table.program.channels[id.index()];
+        let slots = self.table.ring_of(channel).1;
+        if let Err(misuse) = state.owned[id.index()].take(slots, ring) {
+            self.misused(channel, misuse);
+        }
+        for (site, danger) in self.table.sites.iter().zip(&mut state.dangers) {
+            if channel.resources.contains(&site.access.resource) {
+                let same = (0..64).filter(|bit| (bit - ring).rem_euclid(slots as i32) == 0);
+                let mask = same.fold(0u64, |mask, bit| mask | 1 << bit);
+                danger.0.iter_mut().for_each(|set| *set &= !mask);
+            }
+        }
+    }
+
+    /// A role gives an entry away, at the place of a hand-over, where all that it did to the entry must be complete.
+    fn give(&mut self, gap: GapId, id: ChannelId, ring: i32, state: &mut State) {
+        let channel = &self.table.program.channels[id.index()];
+        let slots = self.table.ring_of(channel).1;
+        let here = self.table.hands[gap.index()].filter(|(h, _)| h.channel == id && h.ring == ring);
+        let given = state.owned[id.index()].give(slots, ring);
+        match (here, given) {
+            (Some((hand, first)), Ok(())) => {
+                for y in first..first + hand.op.accesses.len() {
+                    self.check(y, state);
+                }
+            }
+            (_, given) => self.misused(channel, given.err().unwrap_or(Misuse::OutOfOrder)),
+        }
+    }
+
+    /// At a hand-over, after what stands before it.
+    fn handed(&mut self, hand: &Hand, first: usize, state: &mut State) {
+        let channel = &self.table.program.channels[hand.channel.index()];
+        let slots = self.table.ring_of(channel).1;
+        let owned = &mut state.owned[hand.channel.index()];
+        match hand.end {
+            HandEnd::Acquire | HandEnd::Wait => {
+                if let Err(misuse) = owned.taken(slots, hand.ring) {
+                    self.misused(channel, misuse);
+                }
+            }
+            // The transfers themselves arrive.
+            HandEnd::Commit if super::channel::by_bytes(self.table, hand.channel) => {
+                if let Err(misuse) = owned.give(slots, hand.ring) {
+                    self.misused(channel, misuse);
+                }
+            }
+            HandEnd::Commit | HandEnd::Release => {
+                if let Err(misuse) = owned.given(slots, hand.ring) {
+                    self.violations.push((first, first, Missing::Channel(misuse), 0));
+                }
+            }
+        }
+    }
+
+    /// Entries of a channel between roles may be touched only while held.
+    fn check_held(&mut self, y: usize, state: &State) {
+        let site = &self.table.sites[y];
+        let Some((id, _)) = self.table.channel_of(site.access.resource) else { return };
+        let transfer = site.op.completion == Completion::Mbar;
+        if let Err(misuse) = state.owned[id.index()].touch(site.slots, site.ring(), transfer) {
+            self.violations.push((y, y, Missing::Channel(misuse), 0));
+        }
+    }
+
+    /// A misuse at no particular access: reported at the first one of the channel.
+    fn misused(&mut self, channel: &Channel, misuse: Misuse) {
+        let touches = |s: &Site| channel.resources.contains(&s.access.resource);
+        let y = self.table.sites.iter().position(touches).unwrap_or(0);
+        self.violations.push((y, y, Missing::Channel(misuse), 0));
     }
 
     fn check(&mut self, y: usize, state: &State) {
         let table = self.table;
         for conflict in &table.conflicts[y] {
-            let (x, danger) = (conflict.with, &state[conflict.with]);
+            let (x, danger) = (conflict.with, &state.dangers[conflict.with]);
             let found = danger_to(&table.sites[x], &table.sites[y], conflict, danger);
             if let Some((missing, bits)) = found {
                 // The nearest instance, for the message.
@@ -271,9 +375,13 @@ impl<'t, 'p> Prover<'t, 'p> {
         }
     }
 
-    fn describe(&self, (x, y, missing, apart): (usize, usize, Missing, i32)) -> Violation {
+    fn describe(&self, (x, y, missing, apart): Found) -> Violation {
         let (source, dest) = (&self.table.sites[x], &self.table.sites[y]);
         let program = self.table.program;
+        if let Missing::Channel(misuse) = missing {
+            let text = format!("{}: {misuse}", print::access(program, dest.op, &dest.access));
+            return Violation { source: dest.op.id, dest: dest.op.id, missing, text };
+        }
         let when = match apart {
             0 => String::new(),
             1 => " (one step earlier)".into(),
@@ -318,12 +426,18 @@ fn of_class<'a, 'p>(
     state: &'a mut State,
     class: Class,
 ) -> impl Iterator<Item = (&'a Site<'p>, &'a mut Danger)> {
-    sites.iter().zip(state).filter(move |(site, _)| site.op.completion == Completion::Fifo(class))
+    sites
+        .iter()
+        .zip(&mut state.dangers)
+        .filter(move |(site, _)| site.op.completion == Completion::Fifo(class))
 }
 
 fn join(state: &mut State, other: &State) -> bool {
     let mut changed = false;
-    for (mine, theirs) in state.iter_mut().zip(other) {
+    for (mine, theirs) in state.dangers.iter_mut().zip(&other.dangers) {
+        changed |= mine.join(theirs);
+    }
+    for (mine, theirs) in state.owned.iter_mut().zip(&other.owned) {
         changed |= mine.join(theirs);
     }
     changed

@@ -20,6 +20,8 @@ pub(super) struct Table<'p> {
     pub roles: Vec<Block<'p>>,
     pub gaps: Vec<Gap>,
     pub sites: Vec<Site<'p>>,
+    /// Per gap: the hand-over that it stands before.
+    pub hands: Vec<Option<(&'p Hand, usize)>>,
     /// Per site y: the sites x of the same role that conflict with it, whatever their order.
     pub conflicts: Vec<Vec<Conflict>>,
 }
@@ -55,6 +57,11 @@ pub(super) enum Item<'p> {
         body: Block<'p>,
     },
     Branch(Vec<Block<'p>>),
+    /// A hand-over; its sites say what must be complete before it.
+    Hand {
+        hand: &'p Hand,
+        first: usize,
+    },
     /// A marker without effect.
     Nothing,
 }
@@ -66,6 +73,8 @@ pub(super) struct Site<'p> {
     /// The gap right before the operation.
     pub gap: GapId,
     pub op: &'p Op,
+    /// If this stands for a hand-over.
+    pub hand: Option<HandEnd>,
     pub access: Access,
     pub kind: ResourceKind,
     pub slots: u32,
@@ -89,6 +98,8 @@ pub enum Reach {
     Warp,
     /// Any two threads of the role instance.
     Role,
+    /// Threads of different role instances.
+    Block,
 }
 
 impl Site<'_> {
@@ -133,8 +144,14 @@ impl Site<'_> {
 impl<'p> Table<'p> {
     pub fn new(program: &'p Program) -> Result<Table<'p>, SyncError> {
         check(program)?;
-        let mut table =
-            Table { program, roles: Vec::new(), gaps: Vec::new(), sites: Vec::new(), conflicts: Vec::new() };
+        let mut table = Table {
+            program,
+            roles: Vec::new(),
+            gaps: Vec::new(),
+            sites: Vec::new(),
+            hands: Vec::new(),
+            conflicts: Vec::new(),
+        };
         for (index, role) in program.roles.iter().enumerate() {
             let block = table.block(RoleId(index as u32), &role.code, 0)?;
             table.roles.push(block);
@@ -147,6 +164,7 @@ impl<'p> Table<'p> {
 
     fn gap(&mut self, role: RoleId, depth: u32, allowed: bool) -> GapId {
         self.gaps.push(Gap { role, depth, allowed });
+        self.hands.push(None);
         GapId(self.gaps.len() as u32 - 1)
     }
 
@@ -166,21 +184,13 @@ impl<'p> Table<'p> {
     fn item(&mut self, role: RoleId, gap: GapId, node: &'p Node, depth: u32) -> Result<Item<'p>, SyncError> {
         Ok(match node {
             Node::Op(op) => {
-                let first = self.sites.len();
-                for &access in &op.accesses {
-                    let resource = self.program.resources.get(access.resource.index()).ok_or_else(|| {
-                        SyncError::Malformed(format!("{} touches a resource that does not exist", op.label))
-                    })?;
-                    if resource.counter.is_some() && access.ring.abs() > MAX_OFFSET {
-                        return Err(SyncError::Malformed(format!(
-                            "{}: ring offset {}",
-                            op.label, access.ring
-                        )));
-                    }
-                    let Resource { kind, slots, counter, .. } = *resource;
-                    self.sites.push(Site { role, gap, op, access, kind, slots, counter });
-                }
+                let first = self.sites_of(role, gap, op, None)?;
                 Item::Op { op, first, count: op.accesses.len() }
+            }
+            Node::Hand(hand) => {
+                let first = self.sites_of(role, gap, &hand.op, Some(hand.end))?;
+                self.hands[gap.index()] = Some((hand, first));
+                Item::Hand { hand, first }
             }
             Node::Commit(class) => Item::Commit(*class),
             Node::Advance(counter) => Item::Advance(*counter),
@@ -196,10 +206,34 @@ impl<'p> Table<'p> {
         })
     }
 
+    /// Appends the sites of an operation; returns the first.
+    fn sites_of(
+        &mut self,
+        role: RoleId,
+        gap: GapId,
+        op: &'p Op,
+        hand: Option<HandEnd>,
+    ) -> Result<usize, SyncError> {
+        let first = self.sites.len();
+        for &access in &op.accesses {
+            let resource = self.program.resources.get(access.resource.index()).ok_or_else(|| {
+                SyncError::Malformed(format!("{} touches a resource that does not exist", op.label))
+            })?;
+            if resource.counter.is_some() && access.ring.abs() > MAX_OFFSET {
+                return Err(SyncError::Malformed(format!("{}: ring offset {}", op.label, access.ring)));
+            }
+            let Resource { kind, slots, counter, .. } = *resource;
+            self.sites.push(Site { role, gap, op, hand, access, kind, slots, counter });
+        }
+        Ok(first)
+    }
+
     /// Whether an earlier access at `x` can conflict with a later one at `y`, both in one role instance.
     fn conflict(&self, x: usize, y: usize) -> Option<Conflict> {
         let (a, b) = (&self.sites[x], &self.sites[y]);
-        if a.role != b.role || !(a.writes() || b.writes()) {
+        // A hand-over waits for operations, nothing waits for it; and it does not wait for transfers that report to its barrier.
+        let reported = b.hand.is_some() && a.op.completion == Completion::Mbar;
+        if a.role != b.role || !(a.writes() || b.writes()) || a.hand.is_some() || reported {
             return None;
         }
         let mask = if a.access.resource == b.access.resource {
@@ -213,12 +247,29 @@ impl<'p> Table<'p> {
         Some(Conflict { with: x, mask, reach: self.reach(a, b) })
     }
 
+    /// The channel that hands this resource over.
+    pub fn channel_of(&self, resource: ResourceId) -> Option<(ChannelId, &'p Channel)> {
+        let at = self.program.channels.iter().position(|c| c.resources.contains(&resource))?;
+        Some((ChannelId(at as u32), &self.program.channels[at]))
+    }
+
+    /// The counter and slots of a channel.
+    pub fn ring_of(&self, channel: &Channel) -> (Option<CounterId>, u32) {
+        let first = channel.resources.first().map(|r| &self.program.resources[r.index()]);
+        first.map_or((None, 1), |r| (r.counter, r.slots))
+    }
+
     pub fn overlap(&self, a: ResourceId, b: ResourceId) -> bool {
         self.program.overlaps.iter().any(|&pair| pair == (a, b) || pair == (b, a))
     }
 
     fn reach(&self, a: &Site, b: &Site) -> Reach {
         if a.in_registers() || (a.op.threads == Threads::Elect && b.op.threads == Threads::Elect) {
+            return Reach::Thread;
+        }
+        // Every thread commits for itself; a `wgmma` is one operation of all threads, and complete for all when it is for one.
+        let wgmma = Completion::Fifo(Class::Wgmma);
+        if b.hand == Some(HandEnd::Commit) || (b.hand.is_some() && a.op.completion == wgmma) {
             return Reach::Thread;
         }
         // An operation of one elected thread does not touch every thread's piece, so the maps say nothing.
@@ -252,6 +303,13 @@ fn check(program: &Program) -> Result<(), SyncError> {
     for &(a, b) in &program.overlaps {
         if a.index().max(b.index()) >= program.resources.len() {
             return wrong("an overlap names a resource that does not exist".into());
+        }
+    }
+    for channel in &program.channels {
+        let ring = |r: &ResourceId| program.resources.get(r.index()).map(|r| (r.counter, r.slots));
+        let first = channel.resources.first().and_then(ring);
+        if first.is_none_or(|r| r.0.is_none()) || channel.resources.iter().any(|r| ring(r) != first) {
+            return wrong(format!("{}: its resources are not rings of one counter", channel.name));
         }
     }
     for role in &program.roles {

@@ -3,4 +3,5 @@
 mod kernels;
 mod oracle;
 mod random;
+mod roles;
 mod shapes;

@@ -10,11 +10,12 @@
 use super::super::model::*;
 use super::super::{SyncOp, Synced};
 
-/// One operation of the trace.
-enum Step<'a> {
+/// One operation of the trace, with its ring numbers.
+pub enum Step<'a> {
     Op(&'a Op, Vec<i64>),
     Commit(Class),
-    Sync(SyncOp),
+    /// And the number of the entry, if it belongs to a channel.
+    Sync(SyncOp, i64),
 }
 
 /// Trip counts and arms, enumerated like the digits of a number, then at random.
@@ -24,11 +25,16 @@ struct Choices {
     next: usize,
     /// The state of the generator, once choices are random.
     random: Option<u64>,
+    /// All loops take this many trips.
+    fixed: Option<u32>,
     last: u32,
 }
 
 impl Choices {
     fn choose(&mut self, low: u32, high: u32) -> u32 {
+        if let Some(trips) = self.fixed {
+            return trips.clamp(low, high);
+        }
         if let Some(state) = &mut self.random {
             *state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             let roll = (*state >> 33) as u32;
@@ -72,6 +78,19 @@ struct Tracer<'a> {
 }
 
 impl<'a> Tracer<'a> {
+    fn new(program: &'a Program, sync: &'a dyn Fn(u32) -> Option<SyncOp>, max_trips: u32) -> Tracer<'a> {
+        Tracer {
+            program,
+            sync,
+            max_trips,
+            depth: 0,
+            counters: vec![0; program.counters.len()],
+            steps: Vec::new(),
+            guards: Vec::new(),
+            skipped: Vec::new(),
+        }
+    }
+
     fn nodes(&mut self, nodes: &'a [Node], choices: &mut Choices) {
         for node in nodes {
             match node {
@@ -111,10 +130,44 @@ impl<'a> Tracer<'a> {
                     self.nodes(&arms[arm as usize], choices);
                 }
                 Node::NoGap => {}
-                Node::Sync(index) => self.steps.extend((self.sync)(*index).map(Step::Sync)),
+                Node::Hand(_) => {}
+                Node::Sync(index) => {
+                    if let Some(op) = (self.sync)(*index) {
+                        let number = self.entry(op);
+                        self.steps.push(Step::Sync(op, number));
+                    }
+                }
             }
         }
     }
+}
+
+impl Tracer<'_> {
+    fn entry(&self, op: SyncOp) -> i64 {
+        let (channel, ring) = match op {
+            SyncOp::WaitFull { channel, ring }
+            | SyncOp::WaitEmpty { channel, ring }
+            | SyncOp::ExpectTx { channel, ring, .. }
+            | SyncOp::ArriveFull { channel, ring }
+            | SyncOp::ArriveEmpty { channel, ring } => (channel, ring),
+            _ => return 0,
+        };
+        let resource = self.program.channels[channel.index()].resources[0];
+        let counter = self.program.resources[resource.index()].counter.unwrap();
+        self.counters[counter.index()] + i64::from(ring)
+    }
+}
+
+/// What a role runs if every loop takes `trips` trips.
+pub fn trace<'a>(
+    program: &'a Program,
+    role: &'a Role,
+    sync: &'a dyn Fn(u32) -> Option<SyncOp>,
+    trips: u32,
+) -> Vec<Step<'a>> {
+    let mut tracer = Tracer::new(program, sync, trips);
+    tracer.nodes(&role.code, &mut Choices { fixed: Some(trips), ..Choices::default() });
+    tracer.steps
 }
 
 const LANES: u32 = 2;
@@ -177,7 +230,7 @@ fn race(program: &Program, role: &Role, tracer: &Tracer) -> Option<String> {
     let steps = &tracer.steps;
     let threads = Threads { warps: role.warps.min(2) };
     let next = |from: usize, to: usize, wanted: &dyn Fn(SyncOp) -> bool| {
-        (from..to).find(|&i| matches!(&steps[i], Step::Sync(op) if wanted(*op)))
+        (from..to).find(|&i| matches!(&steps[i], Step::Sync(op, _) if wanted(*op)))
     };
     let skipped = |i: usize| tracer.skipped.contains(&i);
     for (j, step) in steps.iter().enumerate() {
@@ -201,7 +254,7 @@ fn race(program: &Program, role: &Role, tracer: &Tracer) -> Option<String> {
                             newer = Some(newer.map_or(0, |n: u32| n + 1));
                             false
                         }
-                        Step::Sync(SyncOp::WaitGroup { class: c, newest }) if *c == class => {
+                        Step::Sync(SyncOp::WaitGroup { class: c, newest }, _) if *c == class => {
                             newer.is_some_and(|n| n >= u32::from(*newest))
                         }
                         _ => false,
@@ -273,16 +326,7 @@ pub fn find_race(
             if trace == limit {
                 choices.random = Some(1);
             }
-            let mut tracer = Tracer {
-                program,
-                sync,
-                max_trips,
-                depth: 0,
-                counters: vec![0; program.counters.len()],
-                steps: Vec::new(),
-                guards: Vec::new(),
-                skipped: Vec::new(),
-            };
+            let mut tracer = Tracer::new(program, sync, max_trips);
             tracer.nodes(&role.code, &mut choices);
             if let Some(text) = race(program, role, &tracer) {
                 return Some(text);
