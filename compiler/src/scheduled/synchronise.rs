@@ -121,7 +121,9 @@ fn rebuild(code: &[event::Node], synced: &sync::Synced, ops: &mut [Option<Node>]
                 out.push(Node::Sync(SyncNode { op: placed.op, obligations }));
             }
             event::Node::Commit(_) | event::Node::Advance(_) | event::Node::End(_) | event::Node::NoGap => {}
-            event::Node::Branch(_) => unreachable!("the walk builds no branches"),
+            event::Node::Branch(_) | event::Node::Hand(_) => {
+                unreachable!("the walk builds no branches and no hand-overs")
+            }
         }
     }
     out
