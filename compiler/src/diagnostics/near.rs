@@ -21,7 +21,8 @@ pub fn near<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> 
             let d = distance(wanted, c);
             (d <= limit).then_some((d, c))
         })
-        .min_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.cmp(b.1)))
+        // Of equally near ones, the one that only goes on longer.
+        .min_by_key(|(d, c)| (*d, !c.starts_with(wanted), *c))
         .map(|(_, c)| c)
 }
 
@@ -70,6 +71,7 @@ mod tests {
     fn finds_what_was_meant() {
         assert_eq!(near("acd", ["acc", "b"]), Some("acc"));
         assert_eq!(near("sigmiod", ["sigmoid", "silu"]), Some("sigmoid"));
+        assert_eq!(near("sm_90", ["sm_80", "sm_90a"]), Some("sm_90a"));
         assert_eq!(near("bm", ["BM", "BN"]), Some("BM"));
         assert_eq!(near("x", ["y", "z"]), None, "a one-letter name is like every other");
         assert_eq!(near("epilogue", ["mask", "score"]), None);

@@ -420,7 +420,10 @@ impl<'r, 'a> Body<'r, 'a> {
                 Some(match near(setting.as_str(), settings.iter().copied()) {
                     Some(name) => d.replace(setting.span, name, format!("a similar one exists: `{name}`")),
                     None if settings.is_empty() => d,
-                    None => d.note(format!("{kind} has {}", settings.join(", "))),
+                    None => {
+                        let all: Vec<_> = settings.iter().map(|s| format!("`{s}`")).collect();
+                        d.note(format!("{kind} has {}", all.join(", ")))
+                    }
                 })
             }
             [_, _] => None,

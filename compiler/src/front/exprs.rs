@@ -200,6 +200,9 @@ impl<'a> Body<'_, 'a> {
                         self.r.resolutions[name.id.0 as usize] = res;
                         Some(res)
                     }
+                    _ if builtins::LATER.contains(&name.as_str()) && self.lookup(name.as_str()).is_none() => {
+                        return self.not_yet(name.span, &format!("`{name}`"));
+                    }
                     _ => self.name(name),
                 };
                 self.binds = binds;
@@ -208,7 +211,11 @@ impl<'a> Body<'_, 'a> {
             ExprKind::Field { base, field } => match self.module_item(base, field) {
                 Some(res) => (Some(res), field),
                 None => {
+                    let unknown = self.unknown.len();
                     self.expr(base);
+                    if self.unknown.len() > unknown {
+                        return self.args(args);
+                    }
                     let d = Diagnostic::error(codes::NOT_A_VALUE, "values have no functions of their own")
                         .label(field.span, "called like a method");
                     self.error(d.help(format!("write `{field}(…)`, if there is such a function")));

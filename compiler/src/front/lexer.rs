@@ -222,8 +222,13 @@ pub fn lex(file: FileId, text: &str, diagnostics: &mut Diagnostics) -> Lexed {
     let mut out = Lexed::default();
     let mut doc: Option<(String, Span)> = None;
     let mut bad: Option<Span> = None;
+    // Tokens that start before this byte belong to something reported already.
+    let mut skip = 0;
     for (token, range) in Token::lexer(text).spanned() {
         let span = Span::new(file, range.start, range.end);
+        if range.start < skip {
+            continue;
+        }
         let Ok(kind) = token else {
             // Neighbouring bytes that are nothing make one report.
             bad = Some(match bad {
@@ -234,6 +239,16 @@ pub fn lex(file: FileId, text: &str, diagnostics: &mut Diagnostics) -> Lexed {
                 }
                 None => span,
             });
+            if text[range.start..].starts_with('#') {
+                skip = text[range.start..].find('\n').map_or(text.len(), |n| range.start + n);
+            }
+            if text[range.start..].starts_with('"') && text[..range.end].trim_end().ends_with(';') {
+                let end = text[..range.end].trim_end().len() as u32;
+                let string = Span { end: end - 1, ..span };
+                out.toks.extend(unknown(string, text, diagnostics));
+                out.toks.push(Tok { kind: Token::Semicolon, start: end - 1, end });
+                bad = None;
+            }
             continue;
         };
         if let Some(b) = bad.take() {
@@ -256,7 +271,7 @@ pub fn lex(file: FileId, text: &str, diagnostics: &mut Diagnostics) -> Lexed {
                 out.directives.extend(directives::read(slice, span, diagnostics));
                 continue;
             }
-            Token::Number => check_number(slice, span, text, diagnostics),
+            Token::Number => skip = check_number(slice, span, text, diagnostics),
             Token::Assign | Token::EqEq => {
                 // `max==x` is a comparison, `max= =` would be nothing.
                 if let Some(last) = out.toks.last_mut()
@@ -285,23 +300,26 @@ pub fn lex(file: FileId, text: &str, diagnostics: &mut Diagnostics) -> Lexed {
     out
 }
 
-/// Reports a number that the pattern of tokens lets through and the language does not have.
-fn check_number(slice: &str, span: Span, text: &str, diagnostics: &mut Diagnostics) {
+/// Reports a number that the pattern of tokens lets through and the language does not have; the byte at which to go on.
+fn check_number(slice: &str, span: Span, text: &str, diagnostics: &mut Diagnostics) -> usize {
+    let end = span.end as usize;
     if let Err(why) = number_value(slice) {
         diagnostics
             .push(Diagnostic::error(codes::BAD_NUMBER, format!("bad number `{slice}`")).label(span, why));
-        return;
+        return end;
     }
-    let rest = &text.as_bytes()[span.end as usize..];
+    let rest = &text.as_bytes()[end..];
     let points = rest.first() == Some(&b'.') && rest.get(1) != Some(&b'.');
-    if points && !rest.get(1).is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_') {
-        let whole = Span { end: span.end + 1, ..span };
-        diagnostics.push(
-            Diagnostic::error(codes::BAD_NUMBER, "a number has a digit on each side of its point")
-                .label(whole, "no digit after the point")
-                .replace(whole, format!("{slice}.0"), "write the zero"),
-        );
+    if !points || rest.get(1).is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_') {
+        return end;
     }
+    let whole = Span { end: span.end + 1, ..span };
+    diagnostics.push(
+        Diagnostic::error(codes::BAD_NUMBER, "a number has a digit on each side of its point")
+            .label(whole, "no digit after the point")
+            .replace(whole, format!("{slice}.0"), "write the zero"),
+    );
+    end + 1
 }
 
 /// The value of a number as spelled, or what is wrong with it.

@@ -44,7 +44,8 @@ pub struct Unit {
     pub own: Vec<(Ident, Res)>,
     /// What names mean in it, imports included.
     pub scope: HashMap<Symbol, Entry>,
-    imports: Vec<(Import, Option<usize>)>,
+    /// With the unit each one opens, if it could be read.
+    pub imports: Vec<(Import, Option<usize>)>,
     /// Broken items.
     pub errors: Vec<(Vec<Ident>, Option<ast::Block>)>,
     /// Names in text that did not parse: whoever misses one of these stays silent.
@@ -125,6 +126,12 @@ impl Loader<'_> {
     }
 
     fn import(&mut self, from: &str, import: &Import) -> Option<usize> {
+        if !self.sources.slice(import.path_span).ends_with('"')
+            || import.path_span.start + 1 == import.path_span.end
+        {
+            // An open string has been reported.
+            return None;
+        }
         let path = join(from, &import.path);
         if let Some(at) = self.trail.iter().position(|(p, _)| *p == path) {
             let chain: Vec<_> = self.trail[at..].iter().map(|(p, _)| format!("`{p}`")).collect();

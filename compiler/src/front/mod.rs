@@ -36,6 +36,7 @@ mod exprs;
 mod lexer;
 mod loader;
 mod parser;
+pub mod print;
 mod program;
 mod recursion;
 mod repair;

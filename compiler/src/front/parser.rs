@@ -23,6 +23,9 @@ lalrpop_mod!(
 /// How often a file is parsed again before the rest of it is given up.
 const MAX_ROUNDS: usize = 200;
 
+/// How often the list of expected tokens is worked out exactly; afterwards the parser's own, shorter one does.
+const EXACT_ROUNDS: usize = 20;
+
 /// What the grammar's actions work with.
 pub struct Cx<'s> {
     pub file: FileId,
@@ -49,8 +52,9 @@ impl<'s> Cx<'s> {
         }
     }
 
+    /// A token's text; empty for one that is only tried out behind the last.
     fn slice(&self, at: usize) -> &'s str {
-        let t = self.toks[at];
+        let Some(t) = self.toks.get(at) else { return "" };
         &self.text[t.start as usize..t.end as usize]
     }
 
@@ -78,12 +82,12 @@ impl<'s> Cx<'s> {
 
     /// The doc comment before the item that starts at token `at`.
     pub fn doc(&self, at: usize) -> Option<Symbol> {
-        self.docs.get(&self.toks[at].start).cloned()
+        self.docs.get(&self.toks.get(at)?.start).cloned()
     }
 
     /// The names in the text that the bad token at `at` stands for.
     pub fn names_in(&self, at: usize) -> Vec<Ident> {
-        let bad = self.toks[at];
+        let Some(bad) = self.toks.get(at) else { return vec![] };
         let from = self.original.partition_point(|t| t.start < bad.start);
         let inside = self.original[from..].iter().take_while(|t| t.end <= bad.end);
         inside
@@ -135,6 +139,29 @@ impl<'s> Cx<'s> {
     }
 }
 
+/// Parses the tokens `from..to`, and `last` behind them. An error is the token's number and what the generated parser says it expected.
+fn run(cx: &Cx, from: usize, to: usize, last: Option<Token>) -> Result<Vec<Item>, (usize, Vec<String>)> {
+    let stream = cx.toks[from..to].iter().map(|t| t.kind).chain(last).enumerate();
+    let stream = stream.map(|(n, kind)| Ok::<_, ()>((from + n, kind, from + n + 1)));
+    grammar::FileParser::new().parse(cx, stream).map_err(|e| match e {
+        ParseError::UnrecognizedToken { token: (at, ..), expected } => (at, expected),
+        ParseError::UnrecognizedEof { expected, .. } => (to + usize::from(last.is_some()), expected),
+        // The lexer hands over no errors, and the grammar takes every list of items to its end.
+        _ => (to, vec![]),
+    })
+}
+
+/// Every token that could stand at `at`. The generated parser's own list is taken after it has reduced what it could, and lacks, say, the operators after
+/// an expression; so each kind of token is tried there.
+fn expected_at(cx: &Cx, at: usize) -> Vec<String> {
+    let from = repair::item_start(cx.toks, at);
+    let fits = |kind: Token| match run(cx, from, at, Some(kind)) {
+        Ok(_) => true,
+        Err((failed, _)) => failed > at,
+    };
+    super::expected::SPELLINGS.iter().filter(|(kind, _)| fits(*kind)).map(|(_, s)| s.to_string()).collect()
+}
+
 /// Parses one file. Identifiers are numbered from `first_id` on; the next free number is returned.
 pub fn parse(file: FileId, text: &str, first_id: u32, diagnostics: &mut Diagnostics) -> (File, u32) {
     let Lexed { toks: original, docs, directives } = lex(file, text, diagnostics);
@@ -151,8 +178,7 @@ pub fn parse(file: FileId, text: &str, first_id: u32, diagnostics: &mut Diagnost
             next_id: Cell::new(first_id),
             reports: RefCell::default(),
         };
-        let stream = toks.iter().enumerate().map(|(n, t)| Ok::<_, ()>((n, t.kind, n + 1)));
-        let (at, expected) = match grammar::FileParser::new().parse(&cx, stream) {
+        let (at, claimed) = match run(&cx, 0, toks.len(), None) {
             Ok(items) => {
                 for report in cx.reports.into_inner() {
                     diagnostics.push(report);
@@ -160,11 +186,9 @@ pub fn parse(file: FileId, text: &str, first_id: u32, diagnostics: &mut Diagnost
                 repair::stray_docs(&items, &docs, diagnostics);
                 return (File { items, directives }, cx.next_id.get());
             }
-            Err(ParseError::UnrecognizedToken { token: (at, ..), expected }) => (at, expected),
-            Err(ParseError::UnrecognizedEof { expected, .. }) => (toks.len(), expected),
-            // The lexer hands over no errors, and the grammar takes every list of items to its end.
-            Err(_) => (toks.len(), vec![]),
+            Err(failure) => failure,
         };
+        let expected = if rounds < EXACT_ROUNDS { expected_at(&cx, at) } else { claimed };
         rounds += 1;
         if rounds > MAX_ROUNDS {
             return (File { items: vec![], directives }, first_id);

@@ -28,6 +28,8 @@ ids! {
 pub struct Program {
     /// The file that was asked for.
     pub root: FileId,
+    /// Of all files.
+    pub imports: Vec<ast::Import>,
     pub consts: Vec<ast::Const>,
     pub fns: Vec<ast::Function>,
     pub kernels: Vec<ast::Kernel>,

@@ -18,7 +18,7 @@ pub struct Failure<'a> {
     pub text: &'a str,
     /// The token that does not fit; the number of tokens where the text ends too early.
     pub at: usize,
-    /// What would fit, as the generated parser spells it.
+    /// What would fit, as the grammar spells it.
     pub expected: &'a [String],
 }
 
@@ -97,7 +97,9 @@ fn remedy(f: &Failure, toks: &mut Vec<Tok>) -> Option<Option<Diagnostic>> {
                 return Some(Some(d.label(place, "expected `;` here").replace(place, ";", "add it")));
             }
         }
-        if this.kind == Assign && f.takes("==") && !f.takes("=") && !is_place(toks, at) {
+        let ends_value = matches!(prev.kind, Name | Number | RParen | RBracket | Prime | True | False | Inf);
+        let over = f.takes("over") && f.expected.len() <= 2;
+        if this.kind == Assign && ends_value && !f.takes("=") && !over && in_expression(toks, at) {
             toks[at].kind = EqEq;
             let d = Diagnostic::error(codes::ASSIGN_FOR_EQUAL, "`=` does not compare");
             return Some(Some(d.label(f.span_of(this), "an assignment cannot stand here").replace(
@@ -185,24 +187,33 @@ fn remedy(f: &Failure, toks: &mut Vec<Tok>) -> Option<Option<Diagnostic>> {
     None
 }
 
-/// Whether the `=` at `at` follows what stands at the start of a statement, so that an assignment was meant.
-fn is_place(toks: &[Tok], at: usize) -> bool {
+/// Where the `=` at `at` stands: in the middle of an expression (a condition, arguments, a second `=`), where `==` was meant?
+fn in_expression(toks: &[Tok], at: usize) -> bool {
     use Token::*;
     let mut depth = 0usize;
     for tok in toks[..at].iter().rev() {
         match tok.kind {
             RParen | RBracket => depth += 1,
-            LParen | LBracket if depth == 0 => return false,
+            LParen | LBracket if depth == 0 => return true,
             LParen | LBracket => depth -= 1,
             _ if depth > 0 => {}
-            Semicolon | LBrace | RBrace | BadStmt => return true,
-            Let | If | For | When | Where | Over | Assign | Const | Fn | In | Comma | Schedule => {
-                return false;
-            }
+            If | When | Where | Over | Assign => return true,
+            Semicolon | LBrace | RBrace | BadStmt | BadItem | Let | For | Const | Fn | In | Comma
+            | Schedule => return false,
             _ => {}
         }
     }
     false
+}
+
+/// Whether what stands before `at` could have been meant as the left side of an assignment.
+fn is_place(toks: &[Tok], region: &Region, at: usize) -> bool {
+    let plain =
+        |k| !matches!(k, Token::Let | Token::Const | Token::Fn | Token::Temp | Token::Tune | Token::Assign);
+    !region.item
+        && region.from < at
+        && toks[region.from..at].iter().all(|t| plain(t.kind))
+        && !in_expression(toks, at)
 }
 
 /// The tokens that a failure spoils.
@@ -233,13 +244,17 @@ impl Region {
                     let goes_on = toks.get(n + 1).is_some_and(|t| t.kind == Else);
                     start = if goes_on { outer } else { n + 1 };
                 }
-                Semicolon => start = n + 1,
+                Semicolon | BadStmt | BadItem => start = n + 1,
                 _ => {}
             }
         }
         let item = blocks.is_empty();
         let in_schedule = blocks.last().is_some_and(|b| b.0);
-        let swallow = in_schedule || toks.get(start).is_some_and(|t| t.kind == Schedule);
+        // The braces of a value (`= if c { x }`) are no block; a broken schedule's would not parse as one.
+        let head = toks.get(start).map(|t| t.kind);
+        let value = matches!(head, Some(Let | Temp | Const | Fn | Name))
+            && toks[start..f.at.min(toks.len())].iter().any(|t| t.kind == Assign);
+        let swallow = in_schedule || value || head == Some(Schedule);
         let mut to = f.at.max(start);
         let mut depth = sets;
         while let Some(tok) = toks.get(to) {
@@ -250,7 +265,7 @@ impl Region {
                 RBrace if depth == 0 => break,
                 RParen | RBracket | RBrace => {
                     depth = depth.saturating_sub(1);
-                    if depth == 0 && tok.kind == RBrace && swallow && !in_schedule {
+                    if depth == 0 && tok.kind == RBrace && head == Some(Schedule) && !in_schedule {
                         to += 1;
                         break;
                     }
@@ -301,7 +316,7 @@ fn general(f: &Failure, toks: &[Tok], region: &Region) -> Diagnostic {
             .label(whole, "its value would be lost")
             .help("name it with `let`, or write it somewhere: `place = …;`");
     }
-    if kind == Some(Assign) && !f.takes("=") && is_place(toks, f.at) {
+    if kind == Some(Assign) && !f.takes("=") && is_place(toks, region, f.at) {
         let whole = f.span_of(toks[region.from]).to(prev.map_or(span, |p| f.span_of(p)));
         return Diagnostic::error(codes::BAD_PLACE, "cannot assign to this")
             .label(whole, "not a variable or an element")
@@ -386,4 +401,25 @@ pub fn stray_docs(items: &[Item], docs: &[(u32, String, Span)], diagnostics: &mu
         let why = if *at == u32::MAX { "the file ends behind it" } else { "no item follows" };
         diagnostics.push(d.label(*span, why).help("a comment that explains code starts with `//`"));
     }
+}
+
+/// The token at which the item that holds token `at` starts; brackets balance.
+pub fn item_start(toks: &[Tok], at: usize) -> usize {
+    let (mut depth, mut start) = (0usize, 0);
+    for (n, tok) in toks[..at.min(toks.len())].iter().enumerate() {
+        match tok.kind {
+            Token::LBrace => depth += 1,
+            Token::RBrace => {
+                depth = depth.saturating_sub(1);
+                // A set's braces (`in {…}`) stand inside other ones.
+                if depth == 0 {
+                    start = n + 1;
+                }
+            }
+            Token::Semicolon if depth == 0 => start = n + 1,
+            Token::BadItem => start = n,
+            _ => {}
+        }
+    }
+    start
 }

@@ -55,6 +55,7 @@ pub fn resolve(loaded: Loaded, diagnostics: &mut Diagnostics) -> Program {
     let Resolver { locals, resolutions, .. } = r;
     Program {
         root: units[0].file,
+        imports: units.iter().flat_map(|u| u.imports.iter().map(|(i, _)| i.clone())).collect(),
         consts: items.consts,
         fns: items.fns,
         kernels: items.kernels,

@@ -2,6 +2,7 @@
 
 mod never_panics;
 mod programs;
+mod round_trip;
 mod wrong;
 
 use super::{Memory, Program, load};

@@ -3,9 +3,9 @@
 use super::good;
 use crate::front::{LocalKind, Res, ast};
 
-const GEMM: &str = include_str!("../../../../dsl_examples/gemm.tw");
+pub const GEMM: &str = include_str!("../../../../dsl_examples/gemm.tw");
 
-const ATTENTION: &str = r#"
+pub const ATTENTION: &str = r#"
 fn causal(b, h, i, j) using S, L = j <= i + (L - S);
 fn document(b, h, i, j) using dq: i32[B, S], dk: i32[B, L] = dq[b, i] == dk[b, j];
 fn softcap(s, b, h, i, j) using cap: f32 = cap * tanh(s / cap);
@@ -88,9 +88,7 @@ fn attention() {
 }
 
 /// The lines of the reference's "Enough for" table, and other fragments of it, each in a kernel that has the names it needs.
-#[test]
-fn fragments() {
-    let kernels = [
+pub const FRAGMENTS: &[&str] = &[
         // split-K
         "kernel t<SPLIT: 1..=16 = 4>(a: f16[M, K], b: f16[N, K], out c: f16[M, N]) { tune BM in {64}, BN in {64}, BK in {32};
            grid i over M by BM, j over N by BN, s over SPLIT; let mut acc: f32[i, j] = 0;
@@ -156,9 +154,12 @@ fn fragments() {
            for j over N by BN { (m, l) = rescale(m, l, x[i, j], j); } y[i] = l;
            schedule sm_80 when M >= 1024 { BN = 128; warps = (2, 2); j.stages = 4; x.via = cpasync; m.promote = 4; } }",
     ];
-    for k in kernels {
+
+#[test]
+fn fragments() {
+    FRAGMENTS.iter().for_each(|k| {
         good(k);
-    }
+    });
 }
 
 #[test]
