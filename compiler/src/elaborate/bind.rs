@@ -6,7 +6,7 @@
 
 use super::value::{Binding, GenericFn, Static, Val};
 use super::{Elab, Target, Tuning};
-use crate::diagnostics::{Diagnostic, Span, codes, near_help};
+use crate::diagnostics::{Diagnostic, Span, codes, near};
 use crate::front::ast::{self, Atom, AtomKind, Generic, NumberValue, Set, SetKind, StmtKind, TuneChoices};
 use crate::front::{LocalId, Res};
 use crate::tile::*;
@@ -160,12 +160,15 @@ impl Elab<'_> {
         let (f, from, at) = if let Some(text) = self.setting(name.as_str()) {
             let Some(f) = self.function_named(&text) else {
                 let names: Vec<&str> = self.program.fns.iter().map(|f| f.name.as_str()).collect();
-                let d = Diagnostic::error(
+                let mut d = Diagnostic::error(
                     codes::BAD_SETTING,
                     format!("there is no function `{text}` for `{name}`"),
                 )
                 .label(span, "this parameter takes a function");
-                self.error(near_help(d, span, &text, names));
+                if let Some(n) = near(&text, names) {
+                    d = d.help(format!("did you mean `{n}`?"));
+                }
+                self.error(d);
                 return self.bind(name, Binding::Val(Val::Poison));
             };
             (f, ValueSource::Set, None)
@@ -205,6 +208,10 @@ impl Elab<'_> {
         if let Some((own, declared)) = params
             && own != arity
         {
+            // What the text itself names, the resolver has checked.
+            if from != ValueSource::Set {
+                return self.bind(name, Binding::Val(Val::Poison));
+            }
             self.error(
                 Diagnostic::error(
                     codes::ARITY,

@@ -111,15 +111,7 @@ impl Elab<'_> {
     fn inline(&mut self, id: FnId, args: Vec<(Val, Span)>, hint: Option<ElemType>, span: Span) -> Val {
         let f = self.program.function(id);
         if args.len() != f.params.len() {
-            // Direct calls are the resolver's to check; this is a function that a generic parameter brought.
-            self.error(
-                Diagnostic::error(
-                    codes::ARITY,
-                    format!("`{}` takes {} argument(s), not {}", f.name, f.params.len(), args.len()),
-                )
-                .label(span, format!("{} given", args.len()))
-                .secondary(f.name.span, "declared here"),
-            );
+            // The resolver has refused it, or the binding of a function parameter.
             return Val::Poison;
         }
         if self.calls.len() >= MAX_INLINE {

@@ -93,7 +93,10 @@ impl Elab<'_> {
                     ))
                     .help(format!("use one range `{name}` on both sides"))
             }
-            None => d.help(format!("reduce over {list} first: `sum(… over {list})`")),
+            None => {
+                let op = if self.k.ty(value).elem == ElemType::Bool { "any" } else { "sum" };
+                d.help(format!("reduce over {list} first: `{op}(… over {list})`"))
+            }
         };
         self.error(d);
         true

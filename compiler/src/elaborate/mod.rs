@@ -320,3 +320,6 @@ impl<'p> Elab<'p> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -163,7 +163,7 @@ impl Elab<'_> {
     /// Refuses `--set` and `--dim` of names that the kernel does not have.
     pub(super) fn check_settings(&mut self, kernel: &ast::Kernel) {
         let mut known = self.parameter_names(kernel);
-        let settings = KERNEL_ITEMS.iter().map(|s| s.to_string());
+        known.extend(KERNEL_ITEMS.iter().map(|s| s.to_string()));
         let names = path_names(self.program, kernel);
         let items: Vec<ScheduleItem> =
             self.schedule_items.iter().filter(|i| i.from == ValueSource::Set).cloned().collect();
@@ -182,7 +182,6 @@ impl Elab<'_> {
                 format!("`--set {text}` sets nothing that this kernel has"),
             )
             .label(kernel.name.span, "this kernel");
-            known.extend(settings.clone());
             let candidates: Vec<String> = match &item.path[..] {
                 [_, setting] if NAME_ITEMS.contains(&setting.as_str()) => {
                     names.iter().map(|n| format!("{n}.{setting}")).collect()
@@ -193,10 +192,7 @@ impl Elab<'_> {
             if let Some(n) = near(&text, candidates.iter().map(String::as_str)) {
                 d = d.help(format!("did you mean `{n}`?"));
             }
-            if !known.is_empty() {
-                d = d.note(format!("it has {}", known.join(", ")));
-            }
-            self.error(d);
+            self.error(d.note(format!("it has {}", known.join(", "))));
         }
         let dims = self.settings.dims.clone();
         for (name, value) in dims {

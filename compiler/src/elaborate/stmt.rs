@@ -87,7 +87,7 @@ impl Elab<'_> {
             Pattern::Name(n) => {
                 let ranges = matches!(value.kind, ExprKind::Range { .. } | ExprKind::By { .. });
                 if ranges && !mutable && ty.is_none() {
-                    let v = self.let_range(n.as_str(), value, n.span);
+                    let v = self.let_range(n.as_str(), value, n.span.to(value.span));
                     self.bind(n, Binding::Val(v));
                     return;
                 }
@@ -380,27 +380,8 @@ impl Elab<'_> {
         };
         match binding {
             Binding::Mut(m) => Some(m),
-            Binding::Unbound | Binding::Val(Val::Poison) => None,
-            Binding::Val(v) => {
-                let mut d = Diagnostic::error(codes::NOT_MUTABLE, format!("`{n}` cannot be assigned"))
-                    .label(n.span, "assigned here");
-                let local = match self.program.res(n) {
-                    Res::Local(l) => Some(self.program.local(l)),
-                    _ => None,
-                };
-                if let Some(l) = local {
-                    d = d.secondary(l.span, format!("it is {}", l.kind.describe()));
-                    d = match v {
-                        Val::Tensor(_) => d.help(format!("write its elements: `{n}[…] = …;`")),
-                        _ if l.kind == crate::front::LocalKind::Let => {
-                            d.help(format!("declare it `let mut {n}`"))
-                        }
-                        _ => d,
-                    };
-                }
-                self.error(d);
-                None
-            }
+            // What is no variable, the resolver has refused.
+            Binding::Unbound | Binding::Val(_) => None,
         }
     }
 
@@ -650,7 +631,7 @@ impl Elab<'_> {
                         lo: var,
                         hi: d.hi,
                         kind: AxisKind::Grid(id),
-                        span: v.name.span,
+                        span: v.span,
                     });
                     self.k.grid[id.0 as usize].axis = Some(axis);
                     Val::Range(axis)
@@ -733,7 +714,7 @@ impl Elab<'_> {
                             lo: at,
                             hi: d.hi,
                             kind: AxisKind::Loop(id),
-                            span: var.name.span,
+                            span: var.span,
                         });
                         e.k.loops[id.0 as usize].axis = Some(axis);
                         Val::Range(axis)

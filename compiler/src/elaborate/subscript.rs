@@ -24,7 +24,7 @@ impl Elab<'_> {
                 let Some(ix) = self.tensor_subscripts(t, base.span, subscripts, span) else {
                     return Val::Poison;
                 };
-                if !self.readable(t, base.span) {
+                if !self.readable(t) {
                     return Val::Poison;
                 }
                 self.packed_by_ranges(t, &ix, subscripts, span);
@@ -102,7 +102,9 @@ impl Elab<'_> {
             return None;
         }
         if given > rank || (rest == 0 && given != rank) {
-            let mut d = Diagnostic::error(codes::RANK, format!("{given} subscripts for {rank} dimensions"))
+            let plural = |n: usize| if n == 1 { "" } else { "s" };
+            let message = format!("{given} subscript{} for {rank} dimension{}", plural(given), plural(rank));
+            let mut d = Diagnostic::error(codes::RANK, message)
                 .label(span, format!("{given} given"))
                 .secondary(at, what);
             if given < rank {
@@ -186,19 +188,10 @@ impl Elab<'_> {
         None
     }
 
-    fn readable(&mut self, t: TensorId, at: Span) -> bool {
+    fn readable(&self, t: TensorId) -> bool {
         let tensor = self.k.tensor(t);
-        if tensor.kind.readable() {
-            return true;
-        }
-        let (name, span) = (tensor.name.clone(), tensor.span);
-        self.error(
-            Diagnostic::error(codes::NOT_READABLE, format!("`{name}` is `out`: it can only be written"))
-                .label(at, "read here")
-                .secondary(span, "declared here")
-                .help("declare it `inout` if its old contents are meant"),
-        );
-        false
+        // Reading an `out` parameter has been refused by the resolver.
+        tensor.kind.readable()
     }
 
     /// A `packed` tensor has no addresses to gather from.
@@ -256,17 +249,11 @@ impl Elab<'_> {
         };
         let ix = self.tensor_subscripts(t, base.span, subscripts, span);
         let tensor = self.k.tensor(t);
-        let (name, declared, writable) = (tensor.name.clone(), tensor.span, tensor.kind.writable());
-        if !writable {
-            self.error(
-                Diagnostic::error(codes::NOT_WRITABLE, format!("`{name}` is read only"))
-                    .label(span, "written here")
-                    .secondary(declared, "declared here")
-                    .help(format!("declare it `out {name}: …` or `inout {name}: …`")),
-            );
+        // So has writing one that is only read.
+        if !tensor.kind.writable() {
             return None;
         }
-        if read && !self.readable(t, base.span) {
+        if read && !self.readable(t) {
             return None;
         }
         let ix = ix?;

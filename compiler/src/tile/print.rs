@@ -165,7 +165,7 @@ impl Printer<'_> {
         for (n, a) in k.axes.iter().enumerate() {
             if matches!(a.kind, AxisKind::Dim | AxisKind::Let | AxisKind::Primed(_)) {
                 let how = match a.kind {
-                    AxisKind::Primed(of) => format!("{}'", self.a(of)),
+                    AxisKind::Primed(of) => format!("the coordinates of {}", self.a(of)),
                     _ => format!("{}..{}", self.v(a.lo), self.v(a.hi)),
                 };
                 let text = format!("axis {}[{}] = {how}", self.axes[n], a.extent);

@@ -1,0 +1,62 @@
+//! One file per diagnostic, and the rendered text as a snapshot. Front-end and elaboration errors together, as `check` shows them.
+//! A file may carry `//; set: T=f64`.
+
+use super::*;
+use crate::elaborate::check;
+use crate::front::DirectiveKind;
+use std::path::Path;
+
+/// All that is said about one file.
+fn report(text: &str) -> String {
+    let (sources, program, mut diagnostics) = program(text);
+    let sets: Vec<(String, String)> = program
+        .directives
+        .iter()
+        .filter_map(|d| match &d.kind {
+            DirectiveKind::Set(list) => Some(list.clone()),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    if sets.is_empty() {
+        diagnostics.append(check(&program));
+    } else {
+        diagnostics.append(elaborate(&program, "k", &Settings { sets, ..Settings::default() }).1);
+    }
+    diagnostics.render(&sources, false)
+}
+
+#[test]
+fn every_wrong_program_says_what_is_wrong() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/elaborate/tests/wrong");
+    let mut files: Vec<_> = std::fs::read_dir(&folder)
+        .expect("the folder is there")
+        .map(|e| e.expect("readable").path())
+        .collect();
+    files.sort();
+    assert!(files.len() > 40);
+    for file in files {
+        let text = std::fs::read_to_string(&file).expect("readable");
+        let report = report(&text);
+        assert!(report.contains("error["), "{} is accepted", file.display());
+        let name = file.file_stem().expect("a file").to_string_lossy().to_string();
+        insta::assert_snapshot!(name, report);
+    }
+}
+
+#[test]
+fn no_mistake_is_reported_twice() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/elaborate/tests/wrong");
+    for entry in std::fs::read_dir(&folder).expect("the folder is there") {
+        let file = entry.expect("readable").path();
+        let text = std::fs::read_to_string(&file).expect("readable");
+        let (_, program, mut diagnostics) = program(&text);
+        diagnostics.append(check(&program));
+        let mut spans = Vec::new();
+        for d in diagnostics.iter() {
+            let at = (d.primary_span(), d.message.clone());
+            assert!(!spans.contains(&at), "{}: twice: {}", file.display(), d.message);
+            spans.push(at);
+        }
+    }
+}
