@@ -75,8 +75,11 @@ fn run(file: &str, k: &Kernel, given: &[(String, u64)]) {
     let mut numbers = Numbers(7);
     for t in &k.tensors {
         if matches!(t.kind, TensorKind::In | TensorKind::InOut | TensorKind::Packed) {
-            let shape: Vec<i64> =
-                t.shape.iter().map(|e| e.extent.eval_int(&facts).expect("a shape is over dimensions")).collect();
+            let shape: Vec<i64> = t
+                .shape
+                .iter()
+                .map(|e| e.extent.eval_int(&facts).expect("a shape is over dimensions"))
+                .collect();
             builder = builder.tensor(&t.name, values(t, &shape, &facts, &mut numbers));
         }
     }
