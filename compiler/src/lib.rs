@@ -17,6 +17,7 @@
 //! [`diagnostics`] is how every error reaches a person.
 
 pub mod artifact;
+pub mod check;
 pub mod compile;
 pub mod diagnostics;
 pub mod elaborate;

@@ -36,11 +36,7 @@ fn check_file(ui: &Ui, path: &str) -> Result<(), Failure> {
     use front::SourceProvider;
     Files.read(path).map_err(|why| Failure::input(format!("cannot read {path}: {why}")))?;
     let mut sources = SourceMap::default();
-    let (program, mut diagnostics) = front::load(&mut sources, &Files, path);
-    // What is unresolved would be reported a second time by the elaborator.
-    if !diagnostics.has_errors() {
-        diagnostics.append(elaborate::check(&program));
-    }
+    let (program, diagnostics) = tilewright_compiler::check::check(&mut sources, &Files, path);
     if diagnostics.has_errors() {
         return Err(Failure::Program(Box::new((diagnostics, sources))));
     }

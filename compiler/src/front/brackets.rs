@@ -106,11 +106,7 @@ impl Balance<'_> {
         }
         match tok.kind {
             LParen | LBracket | LBrace => self.stack.push(Open { tok, suspect: None }),
-            RParen | RBracket | RBrace => {
-                if !self.closes(tok) {
-                    return;
-                }
-            }
+            RParen | RBracket | RBrace if !self.closes(tok) => return,
             _ => {}
         }
         self.out.push(tok);

@@ -1,0 +1,113 @@
+//! `check`: everything that the text alone decides, said at once.
+//!
+//! The front end reports what is wrong with words and names; the elaborator then goes through every kernel that is left, as far as it can be read, and
+//! reports types, axes and static values. What an error leaves behind is silent further down, and a place that has been complained about already is not
+//! complained about twice.
+
+use crate::diagnostics::{Diagnostics, SourceMap, Span};
+use crate::elaborate;
+use crate::front::{self, Program, SourceProvider};
+
+/// Loads `root` and checks all that it defines, in the order of the text.
+pub fn check(sources: &mut SourceMap, provider: &dyn SourceProvider, root: &str) -> (Program, Diagnostics) {
+    let (program, mut diagnostics) = front::load(sources, provider, root);
+    let taken: Vec<Span> =
+        diagnostics.iter().flat_map(|d| d.labels.iter().filter(|l| l.primary).map(|l| l.span)).collect();
+    let overlaps = |a: Span, b: Span| a.file == b.file && a.start <= b.end && b.start <= a.end;
+    for d in elaborate::check(&program).iter() {
+        let known = d.primary_span().is_some_and(|at| taken.iter().any(|t| overlaps(at, *t)));
+        if !known {
+            diagnostics.push(d.clone());
+        }
+    }
+    diagnostics.sort();
+    (program, diagnostics)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::front::Memory;
+    use proptest::prelude::*;
+
+    fn run(text: &str) -> String {
+        let mut sources = SourceMap::default();
+        let (_, diagnostics) = check(&mut sources, &Memory::from([("t.tw", text)]), "t.tw");
+        diagnostics.render(&sources, false)
+    }
+
+    /// Codes and lines, in order.
+    fn codes(text: &str) -> Vec<(String, usize)> {
+        let mut sources = SourceMap::default();
+        let (_, diagnostics) = check(&mut sources, &Memory::from([("t.tw", text)]), "t.tw");
+        diagnostics
+            .iter()
+            .map(|d| (d.code.to_string(), d.primary_span().map_or(0, |s| sources.location(s).line)))
+            .collect()
+    }
+
+    #[test]
+    fn names_and_axes_are_reported_together() {
+        let found = codes(
+            "kernel a(x: f32[M, K], out y: f32[M]) {
+                 grid i over M by 64;
+                 let k = 0..64;
+                 y[i] = x[i, k];
+             }
+             kernel b(x: f32[M], out y: f32[M]) {
+                 grid i over M by 64;
+                 let t = unknown + 1;
+                 let z = x[i] +;
+                 y[i] = t;
+                 y[i] = x[i] as f16;
+             }",
+        );
+        let expected = [("E0301", 4), ("E0101", 8), ("E0001", 9), ("E0201", 11)];
+        assert_eq!(found, expected.map(|(c, l)| (c.to_string(), l)));
+    }
+
+    #[test]
+    fn errors_of_words_and_names_bring_no_others() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/front/tests/wrong");
+        let mut memory = Memory::default();
+        let mut names = vec![];
+        for entry in std::fs::read_dir(folder).expect("the folder of cases").flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|e| e == "tw") {
+                let name = path.file_name().expect("a file").to_string_lossy().into_owned();
+                memory.add(name.clone(), std::fs::read_to_string(&path).expect("readable"));
+                names.push(name);
+            }
+        }
+        names.sort();
+        let mut settings = insta::Settings::clone_current();
+        settings.set_omit_expression(true);
+        let mut more = String::new();
+        for name in names {
+            let mut sources = SourceMap::default();
+            let (_, before) = front::load(&mut sources, &memory, &name);
+            let mut sources = SourceMap::default();
+            let (_, after) = check(&mut sources, &memory, &name);
+            let new = after.iter().filter(|d| !before.iter().any(|b| b == *d));
+            new.for_each(|d| more += &format!("{}\n\n", d.render(&sources, false)));
+        }
+        settings.bind(|| insta::assert_snapshot!(more));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// A right program with a piece cut out or moved: whatever is said, something is returned.
+        #[test]
+        fn never_panics(at in 0usize..2000, cut in 0usize..20, to in 0usize..2000) {
+            let text = include_str!("../../dsl_examples/gemm.tw");
+            let at_boundary = |mut n: usize| { while !text.is_char_boundary(n) { n -= 1; } n };
+            let (at, to) = (at_boundary(at % text.len()), at_boundary(to % text.len()));
+            let end = at_boundary((at + cut).min(text.len())).max(at);
+            let mut moved = text.to_string();
+            moved.insert_str(to, &text[at..end]);
+            run(&moved);
+            run(&format!("{}{}", &text[..at], &text[end..]));
+        }
+    }
+}
