@@ -7,4 +7,5 @@ mod grids;
 mod kit;
 mod lanes;
 mod programs;
+mod serving;
 mod source;
