@@ -1,2 +1,79 @@
 //! `cargo xtask ...`: everything a developer runs.
-fn main() {}
+//!
+//! | command | does |
+//! | --- | --- |
+//! | `test` | formatting, lints, unit, property, snapshot, corpus and documentation tests, then the assembler checks |
+//! | `ptxas` | assembles the GEMM example for every target and a range of schedules: no spills, no warnings |
+//! | `sass` | counts the instructions of the GEMM's main loop |
+//! | `bless` | accepts every changed snapshot |
+
+mod assembler;
+mod kernels;
+mod sass;
+mod steps;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Everything a developer runs", disable_version_flag = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Everything that must be green: formatting, lints, tests, documentation tests, assembler checks
+    Test {
+        /// Leave the assembler checks out where its packages cannot be fetched
+        #[arg(long)]
+        allow_missing_ptxas: bool,
+    },
+    /// Assemble the GEMM example for every target and many schedules: no spills, no warnings
+    Ptxas,
+    /// Count the instructions of the GEMM's main loop: at most 1.9 per HMMA, no PRMT, no spills
+    Sass,
+    /// Accept every changed snapshot
+    Bless,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Test { allow_missing_ptxas } => test(allow_missing_ptxas),
+        Command::Ptxas => assembler::fetch().and_then(|bin| kernels::assemble_all(&bin)),
+        Command::Sass => assembler::fetch().and_then(|bin| sass::check(&bin)),
+        Command::Bless => steps::bless(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("\nxtask: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn test(allow_missing: bool) -> Result<()> {
+    let bin = match assembler::fetch() {
+        Ok(bin) => Some(bin),
+        Err(e) if allow_missing => {
+            eprintln!("xtask: SKIPPED: no assembler checks: {e:#}");
+            None
+        }
+        Err(e) => {
+            return Err(e.context("the assembler checks need ptxas; --allow-missing-ptxas leaves them out"));
+        }
+    };
+    let mut run = steps::Steps::new(bin.clone());
+    run.cargo("formatting", &["fmt", "--all", "--check"]);
+    run.cargo("lints", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]);
+    run.cargo("tests", &["test", "--workspace", "--all-targets", "--no-fail-fast"]);
+    run.cargo("documentation tests", &["test", "--workspace", "--doc"]);
+    if let Some(bin) = bin {
+        run.step("assembler: every target and schedule", || kernels::assemble_all(&bin));
+        run.step("assembler: main loop", || sass::check(&bin));
+    }
+    run.finish()
+}

@@ -193,6 +193,18 @@ impl Lower<'_> {
                 }
             }
         }
+        // The walk starts one iteration further at the next copy. Moving it with every copy, and not once per turn, keeps the assembler
+        // from computing all rows once per turn and holding them in registers.
+        if let Rows::Walk { start, .. } = &state.rows {
+            let bytes = i64::from(state.by * state.elem_bytes);
+            self.b.push(Op::Int {
+                op: IntOp::Add,
+                ty: IntTy::S64,
+                d: *start,
+                a: (*start).into(),
+                b: bytes.into(),
+            });
+        }
     }
 
     /// Where a unit comes from, and the predicate under which it counts as zeros. `walk` is the row that the walking pointer
@@ -205,9 +217,11 @@ impl Lower<'_> {
         walk: &mut Option<(usize, Reg)>,
     ) -> (Address, Reg) {
         let past = self.outside(state.k_left, u.k + along);
-        let offset = ((u.k + along) * state.elem_bytes) as i32;
         match &state.rows {
-            Rows::Pointers(p) => (Address { base: p[u.row], offset }, past),
+            Rows::Pointers(p) => {
+                let offset = ((u.k + along) * state.elem_bytes) as i32;
+                (Address { base: p[u.row], offset }, past)
+            }
             Rows::Walk { start, pitch, left, constants } => {
                 let mut at = walk.unwrap_or((0, *start));
                 while at.0 < u.row {
@@ -224,7 +238,7 @@ impl Lower<'_> {
                     b: row.into(),
                     or: past,
                 });
-                (Address { base: at.1, offset }, ignore)
+                (Address { base: at.1, offset: (u.k * state.elem_bytes) as i32 }, ignore)
             }
         }
     }
@@ -239,15 +253,13 @@ impl Lower<'_> {
         p
     }
 
-    /// Moves the pointers of a copy by `coordinates` of the contracted range.
+    /// Moves the row pointers of a copy by `coordinates` of the contracted range; a walking pointer has moved already.
     pub fn advance_copy(&mut self, state: &CopyState, coordinates: u32) {
         let bytes = i64::from(coordinates * state.elem_bytes);
-        let moved = match &state.rows {
-            Rows::Pointers(p) => p.clone(),
-            Rows::Walk { start, .. } => vec![*start],
-        };
-        for p in moved {
-            self.b.push(Op::Int { op: IntOp::Add, ty: IntTy::S64, d: p, a: p.into(), b: bytes.into() });
+        if let Rows::Pointers(pointers) = &state.rows {
+            for p in pointers.clone() {
+                self.b.push(Op::Int { op: IntOp::Add, ty: IntTy::S64, d: p, a: p.into(), b: bytes.into() });
+            }
         }
     }
 

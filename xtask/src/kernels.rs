@@ -1,0 +1,139 @@
+//! Assembling the GEMM example for every target and a range of schedules.
+
+use crate::assembler;
+use crate::steps::{root, target_dir};
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use tilewright_compiler::artifact::Compiled;
+use tilewright_compiler::compile::{Options, compile};
+use tilewright_compiler::diagnostics::SourceMap;
+use tilewright_compiler::front::Memory;
+use tilewright_compiler::target::Target;
+
+/// (BM, BN, BK), warps, stages; `None` leaves it to the compiler.
+type Schedule = (u32, u32, u32, Option<(u32, u32)>, Option<u32>);
+
+const SCHEDULES: [Schedule; 12] = [
+    (128, 128, 32, Some((2, 2)), Some(3)),
+    (128, 128, 32, None, Some(2)),
+    (128, 128, 32, None, None),
+    (128, 128, 64, None, None),
+    (64, 64, 32, None, Some(6)),
+    (64, 64, 64, None, Some(5)),
+    (64, 128, 32, None, None),
+    (128, 64, 64, None, Some(3)),
+    (64, 256, 32, None, None),
+    (128, 192, 32, None, None),
+    (128, 256, 32, None, None),
+    (256, 128, 32, None, Some(3)),
+];
+
+/// Compiles `dsl_examples/gemm.tw`.
+pub fn gemm(target: Target, sets: &[(String, String)]) -> Result<Compiled> {
+    let path = root().join("dsl_examples/gemm.tw");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let files = Memory::from([("gemm.tw", text.as_str())]);
+    let mut sources = SourceMap::default();
+    let mut options = Options::new(target);
+    options.verify = true;
+    options.settings.sets = sets.to_vec();
+    compile(&mut sources, &files, "gemm.tw", &options).map_err(|d| anyhow::anyhow!(d.render(&sources, false)))
+}
+
+fn sets(s: Schedule, dtype: &str) -> Vec<(String, String)> {
+    let (bm, bn, bk, warps, stages) = s;
+    let mut sets = vec![
+        ("T".to_string(), dtype.to_string()),
+        ("BM".into(), bm.to_string()),
+        ("BN".into(), bn.to_string()),
+        ("BK".into(), bk.to_string()),
+    ];
+    sets.extend(warps.map(|(m, n)| ("warps".to_string(), format!("({m},{n})"))));
+    sets.extend(stages.map(|s| ("k.stages".to_string(), s.to_string())));
+    sets
+}
+
+/// Where files for the assembler go.
+pub fn scratch() -> Result<PathBuf> {
+    let folder = target_dir().join("assembled");
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// Assembles all of it; an error lists what spills or draws a warning.
+pub fn assemble_all(bin: &Path) -> Result<()> {
+    let folder = scratch()?;
+    let mut jobs = Vec::new();
+    for (n, schedule) in SCHEDULES.into_iter().enumerate() {
+        for dtype in ["f16", "bf16"] {
+            for target in Target::ALL {
+                // bf16 differs from f16 in one modifier, sm_86 and sm_89 from sm_80 in the shared memory they have: the first schedule
+                // stands for those; the others are assembled for sm_80 and sm_90a.
+                let same_code = dtype == "bf16" || matches!(target, Target::Sm86 | Target::Sm89);
+                if same_code && n > 0 {
+                    continue;
+                }
+                jobs.push((schedule, dtype, target));
+            }
+        }
+    }
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let results = std::sync::Mutex::new(Vec::new());
+    let threads = std::thread::available_parallelism().map_or(2, |n| n.get());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let i = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    let Some(job) = jobs.get(i) else { break };
+                    let line = assemble_one(bin, &folder, *job);
+                    eprint!("\r   {} of {}", i + 1, jobs.len());
+                    if let Ok(mut results) = results.lock() {
+                        results.push((i, line));
+                    }
+                }
+            });
+        }
+    });
+    eprintln!();
+    let mut results = results.into_inner().unwrap_or_default();
+    results.sort_by_key(|(i, _)| *i);
+    let mut failed = 0;
+    for (_, (text, ok)) in &results {
+        eprintln!("   {text}");
+        failed += usize::from(!ok);
+    }
+    if failed > 0 || results.len() != jobs.len() {
+        bail!("{failed} of {} kernels do not assemble cleanly", jobs.len());
+    }
+    Ok(())
+}
+
+fn assemble_one(
+    bin: &Path,
+    folder: &Path,
+    (schedule, dtype, target): (Schedule, &str, Target),
+) -> (String, bool) {
+    let (bm, bn, bk, warps, stages) = schedule;
+    let name = format!("{target} {dtype} {bm}x{bn}x{bk} warps {warps:?} stages {stages:?}");
+    let compiled = match gemm(target, &sets(schedule, dtype)) {
+        Ok(c) => c,
+        // A schedule may be more than a target has; that must be said before PTX.
+        Err(e) if e.to_string().contains("E0703") => {
+            return (format!("{name}: refused, as it should be"), true);
+        }
+        Err(e) => return (format!("{name}: {e}"), false),
+    };
+    let file = folder.join(format!("{}.ptx", name.replace([' ', '(', ')', ','], "_")));
+    let assembled = std::fs::write(&file, &compiled.ptx)
+        .map_err(anyhow::Error::from)
+        .and_then(|()| assembler::ptxas(bin, &file, target.name(), &file.with_extension("cubin")));
+    match assembled {
+        Ok(a) => {
+            let ok = a.spills == 0 && a.complaints.is_empty();
+            let complaints = a.complaints.join("; ");
+            (format!("{name}: {} registers, {} B spilled {complaints}", a.registers, a.spills), ok)
+        }
+        Err(e) => (format!("{name}: {e:#}"), false),
+    }
+}

@@ -1,0 +1,121 @@
+//! Counting the instructions of a main loop in SASS: the innermost loop with the most matrix instructions, as the disassembler
+//! prints it.
+
+use crate::{assembler, kernels};
+use anyhow::{Context, Result, bail};
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::Command;
+use tilewright_compiler::target::Target;
+
+/// One SASS instruction: opcode and operands as text.
+type Instruction = (String, String);
+
+/// A loop's length, its matrix instructions, and the opcodes in it.
+#[derive(Debug)]
+pub struct LoopMix {
+    pub total: usize,
+    pub matrix: usize,
+    pub mix: HashMap<String, usize>,
+}
+
+/// The GEMM at 128×128×32 with four warps.
+pub fn check(bin: &Path) -> Result<()> {
+    let sets = [("BM", "128"), ("BN", "128"), ("BK", "32"), ("warps", "(2,2)")];
+    let sets: Vec<(String, String)> = sets.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
+    let compiled = kernels::gemm(Target::Sm80, &sets)?;
+    let file = kernels::scratch()?.join("main_loop.ptx");
+    std::fs::write(&file, &compiled.ptx)?;
+    let cubin = file.with_extension("cubin");
+    let assembled = assembler::ptxas(bin, &file, "sm_80", &cubin)?;
+    if !assembled.complaints.is_empty() {
+        bail!("{}", assembled.complaints.join("; "));
+    }
+    let mix = loop_mix(&disassemble(bin, &cubin)?, "HMMA").context("no loop with HMMA")?;
+    let ratio = mix.total as f64 / mix.matrix as f64;
+    let prmt = mix.mix.get("PRMT").copied().unwrap_or(0);
+    eprintln!(
+        "   gemm 128x128x32, 4 warps: {} instructions, {} HMMA, {ratio:.2} per HMMA, {prmt} PRMT, {} registers, {} B spilled",
+        mix.total, mix.matrix, assembled.registers, assembled.spills
+    );
+    if ratio > 1.9 || prmt > 0 || assembled.spills > 0 {
+        bail!("the main loop may have 1.9 instructions per HMMA, no PRMT and no spills");
+    }
+    Ok(())
+}
+
+fn disassemble(bin: &Path, cubin: &Path) -> Result<String> {
+    let output =
+        Command::new(bin.join("nvdisasm")).arg("-c").arg(cubin).output().context("cannot run nvdisasm")?;
+    if !output.status.success() {
+        bail!("nvdisasm: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The innermost loop with the most `matrix` instructions in disassembled text.
+pub fn loop_mix(text: &str, matrix: &str) -> Option<LoopMix> {
+    let mut code: Vec<Instruction> = Vec::new();
+    let mut labels: HashMap<String, usize> = HashMap::new();
+    for line in text.lines() {
+        let trimmed = line.trim();
+        if let Some(label) = trimmed.strip_suffix(':').and_then(|l| l.strip_prefix(".L")) {
+            labels.insert(label.to_string(), code.len());
+        } else if let Some(i) = instruction(trimmed) {
+            code.push(i);
+        }
+    }
+    let mut loops: Vec<(usize, usize, usize)> = Vec::new();
+    for (at, (op, operands)) in code.iter().enumerate().filter(|(_, (op, _))| op == "BRA") {
+        let _ = op;
+        let Some(label) = operands.split(".L").nth(1) else { continue };
+        let label: String = label.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        if let Some(&first) = labels.get(&label).filter(|f| **f <= at) {
+            let count = code[first..=at].iter().filter(|(op, _)| op == matrix).count();
+            if count > 0 {
+                loops.push((first, at, count));
+            }
+        }
+    }
+    let inner =
+        loops.iter().filter(|l| !loops.iter().any(|o| o != *l && o.0 >= l.0 && o.1 <= l.1 && o.2 * 4 >= l.2));
+    let &(first, last, count) = inner.max_by_key(|l| (l.2, std::cmp::Reverse(l.1 - l.0)))?;
+    let mut mix = HashMap::new();
+    for (op, _) in &code[first..=last] {
+        *mix.entry(op.clone()).or_insert(0) += 1;
+    }
+    Some(LoopMix { total: last - first + 1, matrix: count, mix })
+}
+
+/// `/*0010*/ @!P0 HMMA.16816.F32 R4, … ;` as ("HMMA", "R4, …").
+fn instruction(line: &str) -> Option<Instruction> {
+    let rest = line.strip_prefix("/*")?.split_once("*/")?.1.trim_start();
+    let rest = match rest.strip_prefix('@') {
+        Some(guarded) => guarded.split_once(char::is_whitespace)?.1.trim_start(),
+        None => rest,
+    };
+    let (name, operands) = rest.split_once(|c: char| c.is_whitespace() || c == ';').unwrap_or((rest, ""));
+    let op = name.split('.').next()?;
+    op.starts_with(|c: char| c.is_ascii_uppercase()).then(|| (op.to_string(), operands.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_inner_loop_is_counted() {
+        let text = "
+.L_x_0:
+        /*0000*/                   MOV R1, 0x1 ;
+.L_x_1:
+        /*0010*/                   HMMA.16816.F32 R4, R1, R2, R4 ;
+        /*0020*/              @!P0 IADD3 R1, R1, 0x1, RZ ;
+        /*0030*/               @P1 BRA `(.L_x_1) ;
+        /*0040*/                   BRA `(.L_x_0) ;
+";
+        let mix = loop_mix(text, "HMMA").expect("a loop");
+        assert_eq!((mix.total, mix.matrix), (3, 1));
+        assert_eq!(mix.mix["IADD3"], 1);
+    }
+}

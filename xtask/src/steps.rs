@@ -1,0 +1,84 @@
+//! Running steps one after the other, with a heading each and a summary at the end.
+
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// The workspace's root.
+pub fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}
+
+/// Where cargo puts what it builds.
+pub fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// What has run, how long it took, and whether it was fine.
+pub struct Steps {
+    cuda_bin: Option<PathBuf>,
+    done: Vec<(String, Duration, Result<()>)>,
+}
+
+impl Steps {
+    pub fn new(cuda_bin: Option<PathBuf>) -> Steps {
+        Steps { cuda_bin, done: Vec::new() }
+    }
+
+    /// Runs cargo; the tests find the assembler in `TILEWRIGHT_CUDA_BIN`.
+    pub fn cargo(&mut self, name: &str, args: &[&str]) {
+        let bin = self.cuda_bin.clone();
+        self.step(name, || {
+            let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+            command.args(args).current_dir(root());
+            if let Some(bin) = bin {
+                command.env("TILEWRIGHT_CUDA_BIN", bin);
+            }
+            let status = command.status().with_context(|| format!("cannot run cargo {}", args.join(" ")))?;
+            if !status.success() {
+                bail!("cargo {} failed", args.join(" "));
+            }
+            Ok(())
+        });
+    }
+
+    /// Runs one step, whatever came before.
+    pub fn step(&mut self, name: &str, run: impl FnOnce() -> Result<()>) {
+        eprintln!("\n== {name}");
+        let start = Instant::now();
+        let result = run();
+        if let Err(e) = &result {
+            eprintln!("== {name}: FAILED: {e:#}");
+        }
+        self.done.push((name.into(), start.elapsed(), result));
+    }
+
+    /// The summary; an error if any step failed.
+    pub fn finish(self) -> Result<()> {
+        eprintln!("\n== summary");
+        for (name, time, result) in &self.done {
+            let word = if result.is_ok() { "ok" } else { "FAILED" };
+            eprintln!("{word:>8}  {:>7.1} s  {name}", time.as_secs_f64());
+        }
+        let failed = self.done.iter().filter(|(_, _, r)| r.is_err()).count();
+        if failed > 0 {
+            bail!("{failed} of {} steps failed", self.done.len());
+        }
+        Ok(())
+    }
+}
+
+/// Runs the tests with every snapshot accepted.
+pub fn bless() -> Result<()> {
+    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["test", "--workspace"])
+        .env("INSTA_UPDATE", "always")
+        .current_dir(root())
+        .status()?;
+    if !status.success() {
+        bail!("some tests fail for other reasons than snapshots");
+    }
+    Ok(())
+}
