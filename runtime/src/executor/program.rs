@@ -482,6 +482,15 @@ pub struct Mma {
     pub c: Box<[R32]>,
 }
 
+/// A multiplication of f64 matrices: fragments of 64-bit registers.
+#[derive(Clone, Debug)]
+pub struct MmaF64 {
+    pub d: Box<[R64]>,
+    pub a: Box<[R64]>,
+    pub b: Box<[R64]>,
+    pub c: Box<[R64]>,
+}
+
 /// Read-modify-writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtomicOp {
@@ -590,6 +599,8 @@ pub enum StepKind {
     LdMatrix(MatrixAccess),
     StMatrix(MatrixAccess),
     Mma(Box<Mma>),
+    /// A matrix multiplication in f64.
+    MmaF64(Box<MmaF64>),
     Atomic(Atomic),
     /// To a step number; with a guard, a conditional branch.
     Jump(u32),

@@ -2,12 +2,12 @@
 
 use tilewright_compiler::ptx::{BoolOp, MatLayout, MatShape, Operand, RegId, Type, op};
 
-use super::super::frame::R32;
+use super::super::frame::{R32, R64};
 use super::super::launch::ExecError;
-use super::super::matrix::{self, MmaInput};
+use super::super::matrix::{self, MmaInput, MmaSum};
 use super::super::program::{
-    Barrier, BarrierReduce, BarrierReduceOp, MatrixAccess, MemReg, Mma, ReduxOp, Shuffle, ShuffleMode,
-    StepKind, Val64, VoteDst, VoteMode,
+    Barrier, BarrierReduce, BarrierReduceOp, MatrixAccess, MemReg, Mma, MmaF64, ReduxOp, Shuffle,
+    ShuffleMode, StepKind, Val64, VoteDst, VoteMode,
 };
 use super::emit::{Decoder, Home};
 
@@ -139,28 +139,45 @@ impl Decoder<'_> {
 
     pub(super) fn mma(&mut self, op: &op::Mma) -> Result {
         let (m, n, k) = op.shape.mnk();
-        if (m, n) != (16, 8)
-            || op.a_layout != MatLayout::Row
-            || op.b_layout != MatLayout::Col
-            || op.sparse.is_some()
-            || op.aty != op.bty
-            || op.dty != op.cty
-        {
+        let row_col = op.a_layout == MatLayout::Row && op.b_layout == MatLayout::Col;
+        if !row_col || n != 8 || op.sparse.is_some() || op.f8f6f4 || op.dty != op.cty {
             return self.unsupported("this shape or layout");
         }
-        let input = match op.aty {
-            Type::F16 => MmaInput::F16,
-            Type::Bf16 => MmaInput::Bf16,
-            Type::Tf32 => MmaInput::Tf32,
-            _ => return self.unsupported("these operand types"),
+        if op.aty == Type::F64 {
+            return self.mma_f64(op, m, k);
+        }
+        if m != 16 {
+            return self.unsupported("this shape or layout");
+        }
+        let input = |ty| {
+            Some(match ty {
+                Type::F16 => MmaInput::F16,
+                Type::Bf16 => MmaInput::Bf16,
+                Type::Tf32 => MmaInput::Tf32,
+                Type::E4m3 => MmaInput::E4m3,
+                Type::E5m2 => MmaInput::E5m2,
+                Type::S8 => MmaInput::S8,
+                Type::U8 => MmaInput::U8,
+                Type::S4 => MmaInput::S4,
+                Type::U4 => MmaInput::U4,
+                Type::B1 if op.bit_op == Some(BoolOp::Xor) => MmaInput::XorBits,
+                Type::B1 => MmaInput::AndBits,
+                _ => return None,
+            })
         };
-        let half = op.dty == Type::F16;
-        let Some(f) = matrix::mma_m16n8(k, input, half) else {
+        let sum = match op.dty {
+            Type::F16 => MmaSum::F16,
+            Type::F32 => MmaSum::F32,
+            Type::S32 if op.satfinite => MmaSum::S32Sat,
+            _ => MmaSum::S32,
+        };
+        let (Some(a), Some(b)) = (input(op.aty), input(op.bty)) else {
+            return self.unsupported("these operand types");
+        };
+        let Some(f) = matrix::select(k, a, b, sum) else {
             return self.unsupported("this combination of types and shape");
         };
-        let bits = op.aty.bits();
-        let wanted =
-            [if half { 2 } else { 4 }, (16 * k * bits / 1024) as usize, (8 * k * bits / 1024) as usize];
+        let wanted = matrix::registers(k, a, sum);
         if [op.d.len(), op.a.len(), op.b.len()] != wanted || op.c.len() != op.d.len() {
             return self.invalid("fragments of the wrong size");
         }
@@ -172,6 +189,19 @@ impl Decoder<'_> {
             c: self.fragment(&op.c)?,
         };
         self.step(StepKind::Mma(Box::new(mma)));
+        Ok(())
+    }
+
+    fn mma_f64(&mut self, op: &op::Mma, m: u32, k: u32) -> Result {
+        let (blocks, steps) = ((m / 8) as usize, (k / 4) as usize);
+        if [op.d.len(), op.a.len(), op.b.len(), op.c.len()] != [2 * blocks, blocks * steps, steps, 2 * blocks]
+        {
+            return self.invalid("fragments of the wrong size");
+        }
+        let fragment = |regs: &[RegId]| regs.iter().map(|&reg| self.d64(reg)).collect::<Result<Box<[R64]>>>();
+        let mma =
+            MmaF64 { d: fragment(&op.d)?, a: fragment(&op.a)?, b: fragment(&op.b)?, c: fragment(&op.c)? };
+        self.step(StepKind::MmaF64(Box::new(mma)));
         Ok(())
     }
 

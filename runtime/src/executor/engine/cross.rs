@@ -1,8 +1,7 @@
 //! Instructions that read other lanes' registers: `shfl`, `vote`, `match`, `redux`, and matrix multiplication.
 
-use super::super::frame::{Frame, Lanes32, blend32};
-use super::super::frame::{PredId, R32};
-use super::super::program::{MemReg, Mma, ReduxOp, Shuffle, ShuffleMode, ValP, VoteDst, VoteMode};
+use super::super::frame::{Frame, Lanes32, Lanes64, PredId, R32, R64, blend32, blend64};
+use super::super::program::{MemReg, Mma, MmaF64, ReduxOp, Shuffle, ShuffleMode, ValP, VoteDst, VoteMode};
 use super::run::valp;
 
 /// `shfl.sync` by the definition of the PTX ISA: `c` holds a clamp value (bits 0-4) and a segment mask (bits 8-12).
@@ -127,5 +126,16 @@ pub fn mma(frame: &mut Frame, mma: &Mma, mask: u32) {
     }
     for (&register, value) in mma.d.iter().zip(d.iter()) {
         blend32(frame.r32_mut(register), value, mask);
+    }
+}
+
+/// A multiplication of f64 matrices in the frame.
+pub fn mma_f64(frame: &mut Frame, mma: &MmaF64, mask: u32) {
+    let gather = |registers: &[R64]| -> Vec<Lanes64> { registers.iter().map(|&r| *frame.r64(r)).collect() };
+    let (a, b, c) = (gather(&mma.a), gather(&mma.b), gather(&mma.c));
+    let mut d = c.clone();
+    super::super::matrix::mma_f64(&mut d, &a, &b, &c);
+    for (&register, value) in mma.d.iter().zip(&d) {
+        blend64(frame.r64_mut(register), value, mask);
     }
 }

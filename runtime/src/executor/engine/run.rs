@@ -44,7 +44,7 @@ pub fn val32(frame: &Frame, v: Val32, lane: usize) -> u32 {
 
 /// Whether an instruction needs the whole warp together.
 fn is_aligned(kind: &StepKind) -> bool {
-    matches!(kind, StepKind::LdMatrix(_) | StepKind::StMatrix(_) | StepKind::Mma(_))
+    matches!(kind, StepKind::LdMatrix(_) | StepKind::StMatrix(_) | StepKind::Mma(_) | StepKind::MmaF64(_))
 }
 
 /// The lanes that must meet at a step with a member mask.
@@ -250,6 +250,10 @@ fn execute(env: &mut Env<'_>, warp: &mut Warp, step: &Step, number: usize, mask:
         StepKind::Mma(mma) => {
             env.counters.mma += 1;
             super::cross::mma(&mut warp.frame, mma, mask);
+        }
+        StepKind::MmaF64(mma) => {
+            env.counters.mma += 1;
+            super::cross::mma_f64(&mut warp.frame, mma, mask);
         }
         StepKind::WarpSync(_) => {
             if let Some(shadow) = &mut env.shadow {
