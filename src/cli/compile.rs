@@ -96,7 +96,7 @@ pub fn compile(ui: &Ui, args: Args) -> Result<(), Failure> {
     let loaded = timer.time(Pass::Load, || Loaded::read(ui, &args.file))?;
     let name = pipeline::kernel_name(&loaded, args.kernel.as_deref(), &args.file)?;
     let (text, timings) = match args.emit {
-        Emit::Ast => (syntax_tree(&loaded, &name), timer.finish()),
+        Emit::Ast => (tilewright_compiler::front::print::program(&loaded.program), timer.finish()),
         Emit::Tile => {
             let kernel =
                 timer.time(Pass::Elaborate, || pipeline::elaborate(&loaded, &name, &settings, target))?;
@@ -159,18 +159,6 @@ fn level(compiled: &Compiled, emit: Emit) -> String {
             serde_json::to_string_pretty(&meta).unwrap_or_default() + "\n"
         }
         _ => compiled.ptx.clone(),
-    }
-}
-
-/// A kernel's syntax tree, and what it is an instance of.
-fn syntax_tree(loaded: &Loaded, name: &str) -> String {
-    let program = &loaded.program;
-    if let Some(id) = program.kernel_named(name) {
-        format!("{:#?}\n", program.kernel(id))
-    } else if let Some(id) = program.instance_named(name) {
-        format!("{:#?}\n", program.instance(id))
-    } else {
-        String::new()
     }
 }
 
