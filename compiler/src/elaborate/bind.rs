@@ -208,10 +208,6 @@ impl Elab<'_> {
         if let Some((own, declared)) = params
             && own != arity
         {
-            // What the text itself names, the resolver has checked.
-            if from != ValueSource::Set {
-                return self.bind(name, Binding::Val(Val::Poison));
-            }
             self.error(
                 Diagnostic::error(
                     codes::ARITY,

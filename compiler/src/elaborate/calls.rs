@@ -111,7 +111,12 @@ impl Elab<'_> {
     fn inline(&mut self, id: FnId, args: Vec<(Val, Span)>, hint: Option<ElemType>, span: Span) -> Val {
         let f = self.program.function(id);
         if args.len() != f.params.len() {
-            // The resolver has refused it, or the binding of a function parameter.
+            let (takes, given) = (f.params.len(), args.len());
+            self.error(
+                Diagnostic::error(codes::ARITY, format!("`{}` takes {takes} arguments, not {given}", f.name))
+                    .label(span, format!("{given} given"))
+                    .secondary(f.name.span, "declared here"),
+            );
             return Val::Poison;
         }
         if self.calls.len() >= MAX_INLINE {

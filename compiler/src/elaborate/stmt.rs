@@ -380,8 +380,21 @@ impl Elab<'_> {
         };
         match binding {
             Binding::Mut(m) => Some(m),
-            // What is no variable, the resolver has refused.
-            Binding::Unbound | Binding::Val(_) => None,
+            Binding::Unbound | Binding::Val(Val::Poison) => None,
+            Binding::Val(v) => {
+                let mut d = Diagnostic::error(codes::NOT_MUTABLE, format!("`{n}` cannot be assigned"))
+                    .label(n.span, "assigned here");
+                if let Res::Local(l) = self.program.res(n) {
+                    let local = self.program.local(l);
+                    d = d.secondary(local.span, format!("it is {}", local.kind.describe()));
+                }
+                d = match v {
+                    Val::Tensor(_) => d.help(format!("write its elements: `{n}[…] = …;`")),
+                    _ => d.help(format!("declare it `let mut {n}`")),
+                };
+                self.error(d);
+                None
+            }
         }
     }
 

