@@ -7,6 +7,10 @@ use super::space::Dim;
 pub enum LayoutError {
     #[error("{what} needs {bits} bits; a layout has at most 64")]
     TooWide { what: &'static str, bits: u32 },
+    #[error("{label} would count to 2^{bits} or more, and coordinates have 32 bits")]
+    ExtentTooLarge { label: String, bits: u32 },
+    #[error("an odd factor of {radix} is too large: 65535 at most")]
+    OddTooLarge { radix: u32 },
     #[error("a layout with {inputs} input bits was given {columns} columns")]
     ColumnCount { inputs: u32, columns: usize },
     #[error("column {column} reaches beyond the {bits} output bits")]

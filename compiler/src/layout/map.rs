@@ -75,10 +75,10 @@ impl<I: Label, O: Label> LinearMap<I, O> {
         let outs = Space::new(outs.fields().iter().copied().chain(odd.iter().map(|d| (d.to, 0))));
         let map = LinearMap { ins, outs, cols, odd };
         for &(label, bits) in map.outs.fields() {
-            check_extent(bits as u32, map.odd_out(label))?;
+            check_extent(label, bits as u32, map.odd_out(label))?;
         }
         for &(label, bits) in map.ins.fields() {
-            check_extent(bits as u32, map.odd_in(label))?;
+            check_extent(label, bits as u32, map.odd_in(label))?;
         }
         Ok(map)
     }
@@ -269,16 +269,10 @@ impl<I: Label, O: Label> LinearMap<I, O> {
     }
 }
 
-fn check_extent(bits: u32, odd: u32) -> Result<(), LayoutError> {
-    // Sizes and coordinates are u32; wider fields exist only as pure bit spaces without odd digits.
-    if odd > 1 && (odd as u64) << bits.min(40) > u32::MAX as u64 {
-        return Err(LayoutError::TooWide {
-            what: "an extent with an odd factor",
-            bits: bits + odd.ilog2() + 1,
-        });
-    }
-    if bits > 31 {
-        return Err(LayoutError::TooWide { what: "one extent (31 bits at most)", bits });
+fn check_extent<L: Label>(label: L, bits: u32, odd: u32) -> Result<(), LayoutError> {
+    // Sizes and coordinates are u32.
+    if bits > 31 || (odd as u64) << bits > u32::MAX as u64 {
+        return Err(LayoutError::ExtentTooLarge { label: label.to_string(), bits: bits + odd.ilog2() });
     }
     Ok(())
 }
@@ -293,5 +287,5 @@ pub(super) fn odd_and_bits(extent: u32) -> Result<(u32, u32), LayoutError> {
 }
 
 pub(super) fn small_radix(odd: u32) -> Result<u16, LayoutError> {
-    u16::try_from(odd).map_err(|_| LayoutError::TooWide { what: "an odd factor", bits: odd.ilog2() + 1 })
+    u16::try_from(odd).map_err(|_| LayoutError::OddTooLarge { radix: odd })
 }

@@ -106,6 +106,7 @@ pub mod atoms;
 pub mod banks;
 mod build;
 pub mod convert;
+mod describe;
 mod error;
 pub mod f2;
 mod map;

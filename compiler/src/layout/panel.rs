@@ -18,12 +18,13 @@ use super::space::{Axis, Offset, Space};
 pub fn panels(shape: [(Axis, u32); 2], elem_bits: u32, width: u32) -> Result<SharedLayout, LayoutError> {
     let bytes = elem_bytes(elem_bits)?;
     let [(row, rows), (column, columns)] = shape;
-    if !matches!(width, 16 | 32 | 64 | 128) || columns * bytes % width != 0 || bytes > width {
+    let row_bytes = columns as u64 * bytes as u64;
+    if !matches!(width, 16 | 32 | 64 | 128) || !row_bytes.is_multiple_of(width as u64) || bytes > width {
         return Err(LayoutError::Shape {
             what: format!("{columns} elements of {bytes} bytes do not make panels of {width} bytes"),
         });
     }
-    let ((row_odd, row_bits), count) = (odd_and_bits(rows)?, columns * bytes / width);
+    let ((row_odd, row_bits), count) = (odd_and_bits(rows)?, row_bytes / width as u64);
     let (width_bits, elem_shift) = (width.trailing_zeros(), bytes.trailing_zeros());
     let inner_bits = width_bits - elem_shift;
     let panel = rows as u64 * width as u64;
@@ -31,7 +32,7 @@ pub fn panels(shape: [(Axis, u32); 2], elem_bits: u32, width: u32) -> Result<Sha
     let panels_linear = row_odd == 1 && count.is_power_of_two();
     let column_bits = if panels_linear { inner_bits + count.trailing_zeros() } else { inner_bits };
     let total = width_bits + row_bits + (column_bits - inner_bits);
-    if total > 31 || panel * count as u64 > u32::MAX as u64 {
+    if total > 31 || panel.saturating_mul(count) > u32::MAX as u64 {
         return Err(LayoutError::BufferTooLarge { bits: panel.max(1).ilog2() });
     }
     let ins = Space::new([(row, row_bits as u8), (column, column_bits as u8)]);
@@ -49,7 +50,7 @@ pub fn panels(shape: [(Axis, u32); 2], elem_bits: u32, width: u32) -> Result<Sha
         outer.push(OuterDigit { axis: row, extent: row_odd, stride: width << row_bits });
     }
     if !panels_linear && count > 1 {
-        outer.push(OuterDigit { axis: column, extent: count, stride: panel as u32 });
+        outer.push(OuterDigit { axis: column, extent: count as u32, stride: panel as u32 });
     }
     let plain = SharedLayout::new(map, outer, bytes)?;
     let swizzle_bits = width_bits - 4;

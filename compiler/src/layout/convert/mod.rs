@@ -99,6 +99,9 @@ pub fn plan(from: &Layout, to: &Layout, elem_bits: u32, means: Means) -> Result<
     exchange::plan(from, to, elem_bits, means)
 }
 
+/// More register bits than this are no layout for a thread (and plans list registers one by one).
+const MOST_REGISTERS: u32 = 12;
+
 /// `S = from⁺ ∘ to`, cut into blocks: for each destination bit, the source it reads.
 #[derive(Clone, Debug)]
 pub(super) struct Sources {
@@ -127,6 +130,12 @@ impl Sources {
         if from.odd() != to.odd() {
             return Err(LayoutError::Unsolvable {
                 reason: "the odd factors of the two layouts lie on different dimensions".into(),
+            });
+        }
+        if from.ins().bits(Dim::Reg).max(to.ins().bits(Dim::Reg)) > MOST_REGISTERS {
+            return Err(LayoutError::TooWide {
+                what: "one thread's part of the tile",
+                bits: MOST_REGISTERS + 1,
             });
         }
         for dim in [Dim::Lane, Dim::Warp] {

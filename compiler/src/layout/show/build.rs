@@ -384,7 +384,7 @@ fn flatten(extents: &Tuple, strides: &Tuple, into: &mut Vec<(u32, u32)>) -> Resu
 /// Outer digits may run into the linear part if somebody writes such strides; small layouts are checked one by one.
 fn check_overlap(memory: &SharedLayout) -> Result<(), String> {
     let shape = memory.shape();
-    let elements: u64 = shape.iter().map(|s| s.1 as u64).product();
+    let elements: u64 = shape.iter().fold(1, |p: u64, s| p.saturating_mul(s.1 as u64));
     if memory.outer().is_empty() || elements > super::cells::LIMIT {
         return Ok(());
     }

@@ -61,9 +61,9 @@ impl<T> Grid<T> {
 /// Who holds each element, all copies.
 pub(super) fn holders(layout: &Layout) -> Result<Grid<Vec<Holder>>, TooLarge> {
     let shape: Vec<(Axis, u32)> = layout.shape();
-    let elements: u64 = shape.iter().map(|s| s.1 as u64).product();
+    let elements: u64 = shape.iter().fold(1, |p: u64, s| p.saturating_mul(s.1 as u64));
     let dims: Vec<(Dim, u32)> = layout.ins().fields().iter().map(|f| (f.0, layout.size_in(f.0))).collect();
-    let places: u64 = dims.iter().map(|d| d.1 as u64).product();
+    let places: u64 = dims.iter().fold(1, |p: u64, d| p.saturating_mul(d.1 as u64));
     if elements > LIMIT || places > 16 * LIMIT {
         return Err(TooLarge { elements: elements.max(places), limit: LIMIT });
     }
@@ -95,7 +95,7 @@ pub(super) fn holders(layout: &Layout) -> Result<Grid<Vec<Holder>>, TooLarge> {
 /// Byte offsets. A wide tile is cut into runs of consecutive bytes (at most 16), one cell each.
 pub(super) fn offsets(memory: &SharedLayout) -> Result<(Grid<u32>, u32), TooLarge> {
     let shape = memory.shape();
-    let elements: u64 = shape.iter().map(|s| s.1 as u64).product();
+    let elements: u64 = shape.iter().fold(1, |p: u64, s| p.saturating_mul(s.1 as u64));
     if elements > LIMIT {
         return Err(TooLarge { elements, limit: LIMIT });
     }

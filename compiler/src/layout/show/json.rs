@@ -25,7 +25,7 @@ pub fn json(shown: &Shown) -> Value {
                 "inputs": inputs,
                 "columns": columns(layout),
                 "odd": odd,
-                "copies": 1u64 << (layout.ins().total() - layout.rank()),
+                "copies": 1u64.checked_shl(layout.ins().total() - layout.rank()).unwrap_or(u64::MAX),
             })
         }
         Shown::Memory(memory) => {

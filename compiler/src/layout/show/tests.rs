@@ -55,6 +55,9 @@ fn mistakes_show_where_and_what_instead() {
         "",
         "∘",
         "row_major(f16, 1048576, 1048576)",
+        "panels(f64, 8, 4294967295, 128)",
+        "local(65536, 65536)",
+        "local(4294967295)",
     ];
     let all: Vec<String> = mistakes
         .iter()
@@ -100,6 +103,18 @@ fn pictures_have_a_cell_for_every_element() {
     }
     assert!(svg(&shown("wgmma.C(m64n256)"), "").is_ok());
     assert!(table(&shown("local(256, 256)")).is_err());
+}
+
+#[test]
+fn the_largest_layouts_are_too_large_to_draw_but_no_more() {
+    for text in [
+        "local(536870912, 1) * spatial(1, 536870912) * warps(2, 2)",
+        "replicated(reg, 1073741824) * replicated(lane, 1073741824) * replicated(warp, 16)",
+    ] {
+        assert!(table(&shown(text)).is_err());
+        assert!(svg(&shown(text), text).is_err());
+        assert!(json(&shown(text)).is_object());
+    }
 }
 
 #[test]

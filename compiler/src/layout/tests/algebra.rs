@@ -187,7 +187,14 @@ fn odd_extents_count_in_order() {
 #[test]
 fn limits_are_errors() {
     let wide = local(&[1 << 20]).unwrap();
-    assert!(matches!(wide.product(&wide), Err(LayoutError::TooWide { .. })));
+    assert!(matches!(wide.product(&wide), Err(LayoutError::ExtentTooLarge { .. })));
+    let other = |axis| spread_over(Dim::Lane, &[(Axis(axis), 1 << 24)], Order::Row).unwrap();
+    let wider = wide.product(&other(1)).unwrap();
+    let fields = [0, 1, 2].map(|a| (Axis(a), 24));
+    let outs = Space::new(fields);
+    let none = LinearMap::new(Space::<Dim>::default(), outs, vec![], vec![]);
+    assert!(matches!(none, Err(LayoutError::TooWide { bits: 72, .. })));
+    assert_eq!(wider.outs().total(), 44);
     assert!(matches!(spatial(&[6]), Err(LayoutError::OddOnPowerOfTwoDim { dim: Dim::Lane, extent: 6 })));
     assert!(matches!(
         local(&[2]).unwrap().product(&local(&[3]).unwrap()),

@@ -183,8 +183,8 @@ fn the_solve_is_fast_enough_for_a_compile() {
         solve_shared(&[(ROW, 128), (K, 64)], 16, &accessors).unwrap();
     }
     let each = start.elapsed() / 10;
-    // Far above the real figure (some 50 µs), so that a busy machine does not fail it.
-    assert!(each.as_millis() < 20, "{each:?}");
+    // Far above the real figure (13 µs), so that a busy machine does not fail it.
+    assert!(each.as_micros() < 1000, "{each:?}");
 }
 
 #[test]
