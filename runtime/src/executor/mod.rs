@@ -23,7 +23,6 @@
 mod codegen;
 mod decode;
 mod engine;
-mod file;
 pub mod finding;
 mod frame;
 mod lanes;
@@ -41,7 +40,6 @@ use std::time::Instant;
 
 use tilewright_compiler::ptx;
 
-pub use file::{FileError, FileOptions, FileReport, launch_file};
 pub use finding::{Finding, FindingKind, Findings, SourceLoc};
 pub use launch::{Arg, ExecError, Launch, Options, Outcome};
 pub use stats::{MemoryCount, Stats};

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::{FileOptions, FileReport, launch_file};
+use super::super::{self as executor, Launch, Options, Outcome};
+use crate::launch::file::LaunchFile;
 use crate::tensor::{NpyArray, NpyKind};
 
 /// A folder beside the checkout, or `None` (said loudly) where there is none.
@@ -15,12 +16,27 @@ fn corpus(name: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-fn run(case: &Path, options: FileOptions) -> (FileReport, tempfile::TempDir) {
+fn run(case: &Path, options: Options) -> (Outcome, tempfile::TempDir) {
     let out = tempfile::tempdir().expect("a temporary directory");
-    let options = FileOptions { out_dir: Some(out.path().into()), ..options };
-    let report = launch_file(&case.join("launch.json"), &options)
-        .unwrap_or_else(|e| panic!("{}: {e}", case.display()));
-    (report, out)
+    let fail = |e: &dyn std::fmt::Display| -> ! { panic!("{}: {e}", case.display()) };
+    let file = LaunchFile::read(&case.join("launch.json")).unwrap_or_else(|e| fail(&e));
+    let mut loaded = file.load(case).unwrap_or_else(|e| fail(&e));
+    let (ptx, args) = (loaded.ptx.clone(), loaded.args.clone());
+    let outcome = loaded.with_buffers(|buffers| {
+        executor::run(Launch {
+            ptx: &ptx,
+            entry: &file.kernel,
+            grid: file.grid,
+            block: file.block,
+            shared_bytes: file.shared_bytes,
+            args,
+            buffers,
+            options,
+        })
+    });
+    let outcome = outcome.unwrap_or_else(|e| fail(&e));
+    loaded.store_outputs(out.path()).unwrap_or_else(|e| fail(&e));
+    (outcome, out)
 }
 
 fn values(array: &NpyArray) -> Vec<f64> {
@@ -58,8 +74,8 @@ fn check(name: &str) {
     let Some(folder) = corpus("foreign_ptx") else { return };
     let case = folder.join(name);
     for options in [
-        FileOptions { stats: true, ..FileOptions::default() },
-        FileOptions { sanitize: true, seed: 7, ..FileOptions::default() },
+        Options { stats: true, ..Options::default() },
+        Options { sanitize: true, seed: 7, ..Options::default() },
     ] {
         let (report, out) = run(&case, options);
         assert_eq!(report.findings, [], "{name}");
@@ -107,7 +123,7 @@ fn broken(name: &str) {
         verdict["accept"].as_array().into_iter().flatten().filter_map(|k| k.as_str().map(str::to_string)),
     );
     for seed in 0..4 {
-        let (report, _out) = run(&case, FileOptions { sanitize: true, seed, ..FileOptions::default() });
+        let (report, _out) = run(&case, Options { sanitize: true, seed, ..Options::default() });
         let kinds: Vec<&str> = report.findings.iter().map(|f| f.kind.name()).collect();
         assert!(
             kinds.iter().any(|k| wanted.iter().any(|w| w == k)),

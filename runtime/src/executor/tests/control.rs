@@ -1,0 +1,137 @@
+//! Divergence and reconvergence, loops, jump tables, barriers, deadlocks, and what is refused before the launch.
+
+use std::time::Duration;
+
+use super::super::{ExecError, FindingKind, Options};
+use super::Kernel;
+
+fn lanes(f: impl Fn(u32) -> u32) -> Vec<u32> {
+    (0..32).map(f).collect()
+}
+
+#[test]
+fn lanes_that_part_meet_again() {
+    let body = "and.b32 %r1, %t, 1;\nsetp.eq.u32 %p1, %r1, 0;\n@%p1 bra EVEN;\nadd.s32 %d, %t, 100;\nbra JOIN;\n\
+                EVEN: add.s32 %d, %t, 200;\nJOIN: activemask.b32 %r2;\nsetp.ne.s32 %p2, %r2, -1;\n@%p2 mov.b32 %d, 0;";
+    assert_eq!(Kernel::new(body).run(&[]), lanes(|l| l + if l % 2 == 0 { 200 } else { 100 }));
+}
+
+#[test]
+fn loops_with_a_trip_count_per_lane() {
+    let body = "mov.b32 %r1, 0;\nLOOP: setp.ge.u32 %p1, %r1, %t;\n@%p1 bra DONE;\nadd.s32 %r1, %r1, 1;\nadd.s32 %d, %d, %r1;\n\
+                bra LOOP;\nDONE: activemask.b32 %r2;\nsetp.ne.s32 %p2, %r2, -1;\n@%p2 mov.b32 %d, 777;";
+    assert_eq!(Kernel::new(body).run(&[]), lanes(|l| l * (l + 1) / 2));
+}
+
+#[test]
+fn jump_tables() {
+    let body = "and.b32 %r1, %t, 3;\nTABLE: .branchtargets B0, B1, B2, B3;\nbrx.idx %r1, TABLE;\nB0: mov.b32 %d, 10;\nbra JOIN;\n\
+                B1: mov.b32 %d, 11;\nbra JOIN;\nB2: mov.b32 %d, 12;\nbra JOIN;\nB3: mov.b32 %d, 13;\nJOIN:";
+    assert_eq!(Kernel::new(body).run(&[]), lanes(|l| 10 + l % 4));
+}
+
+#[test]
+fn segments_leave_lanes_alone_that_are_elsewhere() {
+    // Registers of both widths and a predicate, changed in one half of the warp only.
+    let body = "cvt.u64.u32 %rd5, %t;\nsetp.lt.u32 %p3, %t, 64;\nsetp.lt.u32 %p1, %t, 16;\n@%p1 bra SKIP;\n\
+                add.s64 %rd5, %rd5, 1000;\nadd.s32 %d, %d, 5;\nsetp.gt.u32 %p3, %t, 64;\n\
+                SKIP: cvt.u32.u64 %r1, %rd5;\nadd.s32 %d, %d, %r1;\n@%p3 add.s32 %d, %d, 7;";
+    assert_eq!(Kernel::new(body).run(&[]), lanes(|l| if l < 16 { l + 7 } else { l + 1005 }));
+}
+
+#[test]
+fn barriers_wait_for_all_that_are_left() {
+    // Warp 1 leaves at once; warps 0 and 2 still meet.
+    let body = "shr.u32 %r1, %t, 5;\nsetp.eq.u32 %p1, %r1, 1;\n@%p1 ret;\nmov.u32 %r2, cell;\nsetp.eq.u32 %p2, %t, 64;\n\
+                @%p2 st.shared.b32 [%r2], 42;\nbar.sync 0;\nld.shared.b32 %d, [%r2];";
+    let kernel = Kernel::new(body).module(".shared .align 4 .b8 cell[4];").block(96);
+    for seed in 0..4 {
+        let kernel = Kernel {
+            options: Options { seed, sanitize: true, ..kernel.options.clone() },
+            ..Kernel::new(body)
+        };
+        let kernel = kernel.module(".shared .align 4 .b8 cell[4];").block(96);
+        let out = kernel.run(&[]);
+        assert!(out[..32].iter().chain(&out[64..]).all(|&v| v == 42), "{out:?}");
+    }
+}
+
+#[test]
+fn named_barriers_between_a_producer_and_a_consumer() {
+    let body = "shr.u32 %r1, %t, 5;\nmov.u32 %r2, cell;\nsetp.eq.u32 %p1, %r1, 1;\n@%p1 bra CONSUMER;\nst.shared.b32 [%r2], 9;\n\
+                bar.arrive 3, 64;\nbra DONE;\nCONSUMER: bar.sync 3, 64;\nld.shared.b32 %d, [%r2];\nDONE:";
+    let kernel = Kernel::new(body).module(".shared .align 4 .b8 cell[4];").block(64).sanitized();
+    // All lanes of warp 0 store the same word: that is no race between warps.
+    assert_eq!(kernel.run(&[])[32..], [9; 32]);
+}
+
+#[test]
+fn barrier_reductions() {
+    let body = "setp.lt.u32 %p1, %t, 40;\nbar.red.popc.u32 %d, 0, %p1;";
+    assert_eq!(Kernel::new(body).block(64).run(&[]), vec![40; 64]);
+}
+
+#[test]
+fn a_deadlock_is_reported_with_everybody_who_waits() {
+    let body =
+        "setp.lt.u32 %p1, %t, 32;\n@%p1 bra ONE;\nbar.sync 1, 64;\nbra DONE;\nONE: bar.sync 2, 64;\nDONE:";
+    let kernel = Kernel::new(body).block(64);
+    let (_, outcome) = kernel.try_run(&[]).expect("it starts");
+    assert_eq!(outcome.findings.len(), 1);
+    let finding = &outcome.findings[0];
+    assert_eq!(finding.kind, FindingKind::Deadlock);
+    let (first, second) = (kernel.line("bar.sync 2"), kernel.line("bar.sync 1"));
+    assert!(finding.message.contains(&format!("barrier 2, PTX line {first}")), "{}", finding.message);
+    assert!(finding.message.contains(&format!("barrier 1, PTX line {second}")), "{}", finding.message);
+}
+
+#[test]
+fn misuse_of_barriers() {
+    let kernel = Kernel::new("bar.sync 16;");
+    assert_eq!(kernel.findings(), [(FindingKind::BarrierMisuse, kernel.line("bar.sync"), None)]);
+    let kernel = Kernel::new("bar.sync 1, 33;");
+    assert_eq!(kernel.findings()[0].0, FindingKind::BarrierMisuse);
+}
+
+#[test]
+fn aligned_instructions_want_the_whole_warp() {
+    let kernel = Kernel::new(
+        "setp.lt.u32 %p1, %t, 16;\n@%p1 bra SKIP;\nbar.sync 0;\nbra DONE;\nSKIP: bar.sync 0;\nDONE:",
+    );
+    assert_eq!(kernel.findings()[0].0, FindingKind::Divergence);
+}
+
+#[test]
+fn an_endless_loop_runs_into_the_time_limit() {
+    let mut kernel = Kernel::new("LOOP: add.s32 %d, %d, 1;\nbra LOOP;");
+    kernel.options.timeout = Some(Duration::from_millis(50));
+    assert_eq!(kernel.findings()[0].0, FindingKind::Timeout);
+}
+
+#[test]
+fn a_trap_is_a_finding() {
+    let kernel = Kernel::new("setp.eq.u32 %p1, %t, 3;\n@%p1 trap;");
+    assert_eq!(kernel.findings(), [(FindingKind::Trap, kernel.line("trap"), None)]);
+}
+
+#[test]
+fn warps_that_spin_let_others_run() {
+    let body = "shr.u32 %r1, %t, 5;\nmov.u32 %r2, flag;\nsetp.eq.u32 %p1, %r1, 1;\n@%p1 bra SETTER;\n\
+                SPIN: atom.shared.add.u32 %r3, [%r2], 0;\nsetp.ne.u32 %p2, %r3, 5;\n@%p2 bra SPIN;\nmov.b32 %d, %r3;\nbra DONE;\n\
+                SETTER: atom.shared.exch.b32 %r4, [%r2], 5;\nmov.b32 %d, 1;\nDONE:";
+    let out = Kernel::new(body).module(".shared .align 4 .b8 flag[4];").block(64).run(&[]);
+    assert_eq!(out[..32], [5; 32]);
+}
+
+#[test]
+fn what_cannot_be_run_is_refused_before_the_launch() {
+    let kernel = Kernel::new("add.s32 %d, %a, %b;\ncvt.rm.f16.f32 %h1, %f1;");
+    match kernel.try_run(&[]) {
+        Err(ExecError::Unsupported { line, instruction, .. }) => {
+            assert_eq!((line, instruction.as_str()), (kernel.line("cvt.rm"), "cvt.rm.f16.f32"));
+        }
+        other => panic!("{other:?}"),
+    }
+    let kernel = Kernel { block: 1056, ..Kernel::new("") };
+    assert!(matches!(kernel.try_run(&[]), Err(ExecError::BadLaunch(_))));
+}

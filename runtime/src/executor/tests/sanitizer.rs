@@ -1,0 +1,108 @@
+//! Races, copies in flight and unwritten memory: each fault is found, and its repaired twin is clean.
+
+use super::super::FindingKind;
+use super::Kernel;
+
+const BUF: &str = ".shared .align 16 .b8 buf[2048];";
+/// `%r1`: this thread's 4 bytes; `%r3`: those of the thread one warp further, around the block of 64.
+const ADDRESSES: &str = "mov.u32 %r0, buf;\nshl.b32 %r2, %t, 2;\nadd.s32 %r1, %r0, %r2;\nxor.b32 %r2, %r2, 128;\nadd.s32 %r3, %r0, %r2;\n";
+/// `%r1`: this thread's 16 bytes; `%r3`: those of the neighbouring lane; `%rd5`: a source.
+const COPY: &str = "mov.u32 %r0, buf;\nshl.b32 %r2, %t, 4;\nadd.s32 %r1, %r0, %r2;\nxor.b32 %r2, %r2, 16;\nadd.s32 %r3, %r0, %r2;\n\
+                    and.b32 %r4, %t, 7;\nmad.wide.u32 %rd5, %r4, 16, %rd1;\n";
+
+/// The kinds of findings; a race may be told from both of its ends.
+fn kinds(body: &str, block: u32) -> Vec<FindingKind> {
+    let mut kinds: Vec<_> =
+        Kernel::new(body).module(BUF).block(block).sanitized().findings().into_iter().map(|f| f.0).collect();
+    kinds.dedup();
+    kinds
+}
+
+#[test]
+fn exchange_between_warps_needs_a_barrier() {
+    let with = format!("{ADDRESSES}st.shared.b32 [%r1], %t;\nbar.sync 0;\nld.shared.b32 %d, [%r3];");
+    assert_eq!(Kernel::new(&with).module(BUF).block(64).sanitized().run(&[])[..2], [32, 33]);
+    let without = with.replace("bar.sync 0;\n", "");
+    let kernel = Kernel::new(&without).module(BUF).block(64).sanitized();
+    let findings = kernel.findings();
+    let (load, store) = (kernel.line("ld.shared"), kernel.line("st.shared"));
+    assert!(
+        findings.contains(&(FindingKind::Race, load, Some(store)))
+            || findings.contains(&(FindingKind::Race, store, Some(load))),
+        "{findings:?}"
+    );
+}
+
+#[test]
+fn overwriting_what_others_read_needs_a_barrier() {
+    let body = format!(
+        "{ADDRESSES}st.shared.b32 [%r1], %t;\nbar.sync 0;\nld.shared.b32 %d, [%r3];\nst.shared.b32 [%r1], %d;"
+    );
+    assert_eq!(kinds(&body, 64), [FindingKind::Race]);
+    let fixed = body.replace("%d, [%r3];\n", "%d, [%r3];\nbar.sync 0;\n");
+    assert_eq!(kinds(&fixed, 64), []);
+}
+
+#[test]
+fn unwritten_shared_memory_is_not_read() {
+    assert_eq!(kinds(&format!("{ADDRESSES}ld.shared.b32 %d, [%r1];"), 32), [FindingKind::Uninitialized]);
+}
+
+#[test]
+fn a_copy_needs_a_commit_a_wait_and_a_barrier() {
+    let copy = "cp.async.cg.shared.global [%r1], [%rd5], 16;\n";
+    let full = format!(
+        "{COPY}{copy}cp.async.commit_group;\ncp.async.wait_group 0;\nbar.sync 0;\nld.shared.b32 %d, [%r3];"
+    );
+    assert_eq!(kinds(&full, 32), []);
+    assert_eq!(kinds(&full.replace("cp.async.wait_group 0;\n", ""), 32), [FindingKind::AsyncInFlight]);
+    assert_eq!(kinds(&full.replace("cp.async.commit_group;\n", ""), 32), [FindingKind::AsyncInFlight]);
+    // Another lane's copy, without a barrier: complete, but promised to the copying thread alone.
+    assert_eq!(kinds(&full.replace("bar.sync 0;\n", ""), 32), [FindingKind::Race]);
+    // One's own copy needs no barrier.
+    assert_eq!(kinds(&full.replace("bar.sync 0;\n", "").replace("[%r3]", "[%r1]"), 32), []);
+    assert_eq!(
+        kinds(&full.replace("wait_group 0", "wait_all").replace("cp.async.commit_group;\n", ""), 32),
+        []
+    );
+}
+
+#[test]
+fn a_lazy_copy_reads_its_source_when_it_is_waited_for() {
+    // The source changes between issue and wait: legal for the copy to see the new value, and that is what lazy means.
+    let body = format!(
+        "{COPY}mov.b32 %r9, 1234;\ncp.async.ca.shared.global [%r1], [%rd5], 4;\ncp.async.commit_group;\nst.global.b32 [%rd5], %r9;\n\
+         cp.async.wait_group 0;\nld.shared.b32 %d, [%r1];"
+    );
+    let kernel = Kernel::new(&body).module(BUF);
+    assert_eq!(kernel.run(&[[7; 3]; 32]), [7; 32], "eager");
+    let mut kernel = Kernel::new(&body).module(BUF);
+    kernel.options.lazy = true;
+    assert_eq!(kernel.run(&[[7; 3]; 32]), [1234; 32], "lazy");
+}
+
+#[test]
+fn short_and_ignored_copies_fill_with_zeros_and_read_nothing() {
+    let body = format!(
+        "{COPY}setp.ge.u32 %p1, %t, 16;\nselp.b64 %rd6, 8, %rd5, %p1;\nand.b64 %rd6, %rd6, -16;\n\
+         cp.async.cg.shared.global [%r1], [%rd6], 16, %p1;\ncp.async.wait_all;\nld.shared.b32 %d, [%r1+8];"
+    );
+    let got = Kernel::new(&body).module(BUF).sanitized().run(&[[5; 3]; 32]);
+    assert_eq!(got, (0..32).map(|l| if l < 16 { 5 } else { 0 }).collect::<Vec<u32>>());
+    let body = format!(
+        "{COPY}cp.async.cg.shared.global [%r1], [%rd5], 16, 4;\ncp.async.wait_all;\nld.shared.v2.b32 {{%r5, %r6}}, [%r1];\nshl.b32 %r6, %r6, 16;\nor.b32 %d, %r5, %r6;"
+    );
+    assert_eq!(Kernel::new(&body).module(BUF).sanitized().run(&[[5; 3]; 32]), [5; 32]);
+}
+
+#[test]
+fn a_slot_is_refilled_only_after_its_readers_are_done() {
+    let copy = "cp.async.cg.shared.global [%r1], [%rd5], 16;\ncp.async.commit_group;\n";
+    let wait = "cp.async.wait_group 0;\nbar.sync 0;\n";
+    let body = format!(
+        "{COPY}xor.b32 %r2, %r2, 512;\nadd.s32 %r3, %r0, %r2;\n{copy}{wait}ld.shared.b32 %d, [%r3];\nbar.sync 0;\n{copy}{wait}"
+    );
+    assert_eq!(kinds(&body, 64), []);
+    let without = body.replacen("ld.shared.b32 %d, [%r3];\nbar.sync 0;\n", "ld.shared.b32 %d, [%r3];\n", 1);
+    assert_eq!(kinds(&without, 64), [FindingKind::Race]);
+}
