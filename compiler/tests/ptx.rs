@@ -6,6 +6,7 @@ use std::process::Command;
 use tilewright_compiler::ptx::{self, Module};
 
 const RARE: &str = include_str!("ptx/rare.ptx");
+const TYPES: &str = include_str!("ptx/types.ptx");
 
 fn shared() -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
@@ -18,7 +19,8 @@ fn shared() -> Option<PathBuf> {
 
 /// Every PTX file that is at hand: (name, text).
 fn corpus() -> Vec<(String, String)> {
-    let mut files = vec![("rare.ptx".to_string(), RARE.to_string())];
+    let mut files =
+        vec![("rare.ptx".to_string(), RARE.to_string()), ("types.ptx".to_string(), TYPES.to_string())];
     let Some(shared) = shared() else { return files };
     let mut folders =
         vec![shared.join("foreign_ptx"), shared.join("foreign_ptx_races"), shared.join("probes")];
@@ -66,9 +68,6 @@ fn computed_versions_do_not_exceed_what_their_makers_wrote() {
     for (name, text) in corpus() {
         let module = parse(&name, &text);
         let need = module.requires();
-        if name == "rare.ptx" {
-            continue;
-        }
         assert!(need.isa <= module.version, "{name}: computed {} but it says {}", need.isa, module.version);
         assert!(module.target.satisfies(&need), "{name}: computed {need:?} but it says {}", module.target);
     }
@@ -102,6 +101,66 @@ fn printed_files_assemble_at_the_computed_version() {
         module.lower_version();
         if let Err(errors) = assemble(&folder, &name, &module) {
             panic!("{name} (.version {}):\n{errors}", module.version);
+        }
+    }
+    let _ = std::fs::remove_dir_all(folder);
+}
+
+/// `requires` of every instruction in our own samples is enough: alone in a file with that version and target, it assembles.
+#[test]
+fn each_instruction_assembles_at_its_own_version_and_target() {
+    use ptx::{Entry, Op, RegClass, Stmt, Suffix, Target, Type};
+    if std::env::var_os("TILEWRIGHT_CUDA_BIN").is_none() {
+        eprintln!("skipped: TILEWRIGHT_CUDA_BIN is not set, so ptxas checks nothing");
+        return;
+    }
+    let folder = std::env::temp_dir().join(format!("tilewright-ptx-each-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("the temporary folder can be written");
+    // One file a pair of version and target, with all instructions that need just that.
+    let mut files: Vec<Module> = Vec::new();
+    for (name, text) in [("rare.ptx", RARE), ("types.ptx", TYPES)] {
+        let module = parse(name, text);
+        for inst in module.entries[0].insts() {
+            if matches!(inst.op, Op::Bra(_) | Op::BrxIdx(_)) {
+                continue;
+            }
+            let need = inst.op.requires();
+            let sm = [75, 80, 86, 89, 90].into_iter().find(|sm| *sm >= need.sm).unwrap_or(90);
+            let suffix = if need.arch_specific { Suffix::Arch } else { Suffix::None };
+            let target = Target { sm, suffix };
+            let version = need.isa.max(target.floor());
+            let place = files.iter().position(|file| {
+                file.target == target
+                    && file.version == version
+                    && file.entries[0].name == module.entries[0].name
+            });
+            let place = place.unwrap_or_else(|| {
+                let mut entry = Entry { body: Vec::new(), labels: Vec::new(), ..module.entries[0].clone() };
+                entry.launch = Default::default();
+                // 128-bit registers need a version of their own; who uses them needs it anyway.
+                let wide = |reg: &ptx::Reg| reg.ty.class() == RegClass::B128;
+                if version < ptx::Isa(8, 3) {
+                    entry.regs.iter_mut().filter(|reg| wide(reg)).for_each(|reg| reg.ty = Type::B64);
+                }
+                files.push(Module {
+                    target,
+                    version,
+                    files: Vec::new(),
+                    entries: vec![entry],
+                    ..module.clone()
+                });
+                files.len() - 1
+            });
+            let mut inst = inst.clone();
+            (inst.loc, inst.guard) = (None, None);
+            files[place].entries[0].body.push(Stmt::Inst(inst));
+        }
+    }
+    assert!(files.len() > 20, "only {} combinations", files.len());
+    for module in &files {
+        let name = format!("{}-{}-{}.ptx", module.entries[0].name, module.version, module.target);
+        if let Err(errors) = assemble(&folder, &name, module) {
+            panic!("{name}:\n{errors}");
         }
     }
     let _ = std::fs::remove_dir_all(folder);

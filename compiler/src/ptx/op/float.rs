@@ -212,6 +212,7 @@ impl Instruction for FloatUnary {
             FloatUnaryOp::Ex2 | FloatUnaryOp::Tanh if bf16 => Requires::new(7, 8, 90),
             FloatUnaryOp::Ex2 | FloatUnaryOp::Tanh if self.ty != Type::F32 => Requires::new(7, 0, 75),
             FloatUnaryOp::Tanh => Requires::new(7, 0, 75),
+            FloatUnaryOp::Abs if matches!(self.ty, Type::F16 | Type::F16x2) => Requires::new(6, 5, 75),
             _ => Requires::new(7, 0, 80).when(bf16),
         }
     }

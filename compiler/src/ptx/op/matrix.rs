@@ -329,6 +329,7 @@ impl Instruction for Wgmma {
     }
     fn requires(&self) -> Requires {
         Requires::arch(8, 0, 90)
+            .and(Requires::arch(8, 4, 90).when(self.aty != self.bty && self.dty == Type::S32))
     }
     fn kind(&self) -> OpKind {
         OpKind::Async

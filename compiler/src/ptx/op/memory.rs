@@ -184,6 +184,7 @@ impl Instruction for Ld {
     fn mnemonic(&self, m: &mut Mnemonic<'_>) {
         m.op("ld")
             .m(self.sem)
+            .flag(self.sem == Semantics::Mmio, ".relaxed")
             .opt(self.scope)
             .m(self.space)
             .m(self.cache)
@@ -223,7 +224,14 @@ impl Instruction for Ld {
 
 impl Instruction for St {
     fn mnemonic(&self, m: &mut Mnemonic<'_>) {
-        m.op("st").m(self.sem).opt(self.scope).m(self.space).m(self.cache).m(self.l1).m(self.l2);
+        m.op("st")
+            .m(self.sem)
+            .flag(self.sem == Semantics::Mmio, ".relaxed")
+            .opt(self.scope)
+            .m(self.space)
+            .m(self.cache)
+            .m(self.l1)
+            .m(self.l2);
         m.flag(self.policy.is_some(), ".L2::cache_hint");
         vector_suffix(m, self.src.len());
         m.m(self.ty);

@@ -275,7 +275,7 @@ impl Instruction for Fence {
         match self {
             Fence::Thread(sem, scope) => Requires::new(7, 8, 90)
                 .when(*scope == Scope::Cluster)
-                .and(Requires::new(8, 6, 75).when(matches!(sem, FenceSem::Acquire | FenceSem::Release))),
+                .and(Requires::new(8, 6, 90).when(matches!(sem, FenceSem::Acquire | FenceSem::Release))),
             Fence::Membar(_) => Requires::BASE,
             Fence::Proxy(FenceProxy::Alias) => Requires::new(7, 5, 75),
             Fence::Proxy(_) | Fence::MbarrierInit => Requires::new(8, 0, 90),
@@ -344,6 +344,11 @@ impl Instruction for MbarrierArrive {
         Requires::new(7, 0, 80)
             .and(Requires::new(7, 1, 80).when(self.state == Some(Dst::Sink)))
             .and(Requires::new(7, 8, 80).when(matches!(self.arrive, Arrive::Count(Some(_)))))
+            // A count without a token to give back: ptxas asks for sm_90.
+            .and(
+                Requires::new(7, 8, 90)
+                    .when(matches!((self.arrive, self.state), (Arrive::Count(Some(_)), Some(Dst::Sink)))),
+            )
             .and(Requires::new(8, 0, 90).when(
                 matches!(self.arrive, Arrive::ExpectTx(_))
                     || self.space == Space::SharedCluster

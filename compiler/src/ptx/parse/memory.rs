@@ -54,6 +54,10 @@ impl<'a> Parser<'a> {
     }
 
     fn scope_for(&self, m: &mut Mods<'a>, sem: Semantics) -> Parsed<Option<Scope>> {
+        // `.mmio` is always followed by `.relaxed`.
+        if sem == Semantics::Mmio {
+            m.expect("relaxed")?;
+        }
         match sem {
             Semantics::Relaxed | Semantics::Acquire | Semantics::Release | Semantics::Mmio => {
                 Ok(Some(m.need("scope")?))

@@ -41,6 +41,7 @@ impl<'a> Parser<'a> {
         }
     }
 
+    #[allow(clippy::boxed_local, reason = "failures travel boxed and end here")]
     pub(super) fn report(&mut self, (line, column): (u32, u32), kind: Failure) {
         if self.errors.len() < MAX_ERRORS {
             self.errors.push(ParseError { line, column, kind: *kind });
