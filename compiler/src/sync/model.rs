@@ -27,9 +27,17 @@
 //! two, after the last. [`Node::NoGap`] forbids the gap in which it stands. Gaps are numbered over the whole program in
 //! textual order ([`GapId`]).
 //!
+//! **Roles.** Each role runs its own code and counts for itself. What two roles share goes through a [`Channel`], and the schedule says where
+//! its entries change hands ([`Node::Hand`], made by [`Program::hand`]): the writer acquires, fills and commits, the reader waits, reads and
+//! releases. A channel inside one role needs no such nodes: there the accesses say it all.
+//!
+//! **Guards.** An operation that runs only for ring numbers in range says so ([`Guard`]), and the code says where the range ends
+//! ([`Node::End`]). This is understood for accesses to rings of the guard's own counter; elsewhere a guarded operation counts as one
+//! that runs, which is safe but may cost a wait.
+//!
 //! **Invariants** (checked by derivation): ids are unique and in range; a ring of more than one slot has a counter;
-//! every operation with FIFO completion is followed by a commit of its class on every path that leaves it pending (not
-//! checked here, but the proof treats an uncommitted operation as never complete); all threads of a role
+//! an operation with FIFO completion is followed by a commit of its class before anything depends on it (not
+//! checked as such, but an uncommitted operation never completes, so that nothing could order it); all threads of a role
 //! instance take every branch and every loop trip together.
 
 use crate::diagnostics::Span;

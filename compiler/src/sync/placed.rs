@@ -31,36 +31,36 @@ pub enum SyncOp {
     WaitEmpty { channel: ChannelId, ring: i32 },
     /// The elected producer announces the bytes of entry `counter + ring`: `mbarrier.arrive.expect_tx`.
     ExpectTx { channel: ChannelId, ring: i32, bytes: u32 },
-    /// This role has filled entry `counter + ring` by generic writes: `mbarrier.arrive` on full.
+    /// This role has filled entry `counter + ring` by generic writes or `cp.async`: every thread arrives on full.
     ArriveFull { channel: ChannelId, ring: i32 },
     /// This role has finished with entry `counter + ring`: one elected arrive per instance on empty.
     ArriveEmpty { channel: ChannelId, ring: i32 },
 }
 
+impl SyncOp {
+    /// In words; `entry` names a channel's ring entry.
+    pub(super) fn words(&self, entry: impl Fn(ChannelId, i32) -> String) -> String {
+        match *self {
+            SyncOp::WaitGroup { class, newest } => format!("wait_group {} {newest}", class.name()),
+            SyncOp::FenceProxyAsync => "fence.proxy.async".into(),
+            SyncOp::WgmmaFence => "wgmma.fence".into(),
+            SyncOp::BarWarp => "bar.warp".into(),
+            SyncOp::Bar { id, threads, .. } => format!("bar {id}, {threads}"),
+            SyncOp::WaitFull { channel, ring } => format!("wait full {}", entry(channel, ring)),
+            SyncOp::WaitEmpty { channel, ring } => format!("wait empty {}", entry(channel, ring)),
+            SyncOp::ExpectTx { channel, ring, bytes } => {
+                format!("expect_tx {}, {bytes}", entry(channel, ring))
+            }
+            SyncOp::ArriveFull { channel, ring } => format!("arrive full {}", entry(channel, ring)),
+            SyncOp::ArriveEmpty { channel, ring } => format!("arrive empty {}", entry(channel, ring)),
+        }
+    }
+}
+
+/// Without the program at hand: channels by number, ring entries relative to the counter.
 impl fmt::Display for SyncOp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SyncOp::WaitGroup { class, newest } => {
-                let class = match class {
-                    Class::CpAsync => "cp.async",
-                    Class::Wgmma => "wgmma",
-                    Class::BulkRead => "bulk.read",
-                    Class::BulkWrite => "bulk",
-                };
-                write!(f, "wait_group {class} {newest}")
-            }
-            SyncOp::FenceProxyAsync => f.write_str("fence.proxy.async"),
-            SyncOp::WgmmaFence => f.write_str("wgmma.fence"),
-            SyncOp::BarWarp => f.write_str("bar.warp"),
-            SyncOp::Bar { id, threads, .. } => write!(f, "bar {id}, {threads}"),
-            SyncOp::WaitFull { channel, ring } => write!(f, "wait full {} ring {ring}", channel.0),
-            SyncOp::WaitEmpty { channel, ring } => write!(f, "wait empty {} ring {ring}", channel.0),
-            SyncOp::ExpectTx { channel, ring, bytes } => {
-                write!(f, "expect {bytes} B on {} ring {ring}", channel.0)
-            }
-            SyncOp::ArriveFull { channel, ring } => write!(f, "arrive full {} ring {ring}", channel.0),
-            SyncOp::ArriveEmpty { channel, ring } => write!(f, "arrive empty {} ring {ring}", channel.0),
-        }
+        f.write_str(&self.words(|channel, ring| format!("channel {} ring {ring:+}", channel.0)))
     }
 }
 

@@ -111,25 +111,11 @@ impl SyncOp {
     }
 
     fn text_at(&self, program: &Program, number: impl Fn(CounterId, i32) -> String) -> String {
-        let channel = |c: ChannelId, ring: i32| {
-            let channel = &program.channels[c.index()];
+        self.words(|channel, ring| {
+            let channel = &program.channels[channel.index()];
             let counter = channel.resources.first().and_then(|r| program.resources[r.index()].counter);
             format!("{}[{}]", channel.name, counter.map_or(String::new(), |c| number(c, ring)))
-        };
-        match *self {
-            SyncOp::WaitGroup { class, newest } => format!("wait_group {} {newest}", class.name()),
-            SyncOp::FenceProxyAsync => "fence.proxy.async".into(),
-            SyncOp::WgmmaFence => "wgmma.fence".into(),
-            SyncOp::BarWarp => "bar.warp".into(),
-            SyncOp::Bar { id, threads, .. } => format!("bar {id}, {threads}"),
-            SyncOp::WaitFull { channel: c, ring } => format!("wait full {}", channel(c, ring)),
-            SyncOp::WaitEmpty { channel: c, ring } => format!("wait empty {}", channel(c, ring)),
-            SyncOp::ExpectTx { channel: c, ring, bytes } => {
-                format!("expect_tx {}, {bytes}", channel(c, ring))
-            }
-            SyncOp::ArriveFull { channel: c, ring } => format!("arrive full {}", channel(c, ring)),
-            SyncOp::ArriveEmpty { channel: c, ring } => format!("arrive empty {}", channel(c, ring)),
-        }
+        })
     }
 }
 
