@@ -3,7 +3,8 @@
 //! Obligations are served level by level, the costly hand-over first: what needs all warps of the role gets barriers at the fewest gaps;
 //! what a warp's lanes must tell each other rides on those barriers where it can and gets warp barriers else; what stays
 //! within a thread rides on the waits that are there. Waits and fences stand right before the hand-over that they prepare. So a wait
-//! is as late as its hand-over, and of equally good gaps those win whose waits may leave more groups pending, then those right before what waits, then the later.
+//! is as late as its hand-over, and of equally good gaps those win whose waits may leave more groups pending, then those right before what
+//! waits (not in the middle of a run of copies or loads), then the later.
 
 use super::channel;
 use super::error::SyncError;
@@ -87,10 +88,19 @@ fn serve(
     }
     let places: Vec<Place> = (0..bundles.len())
         .map(|gap| {
-            // Groups left in flight count most, then standing right before what is waited for.
+            // Groups left in flight count most. Then comes the start of a run of accesses that wait, those that read what was
+            // written before those that overwrite.
             let merit = |o: &&&Obligation| {
-                let pending = o.wait().and(o.fits(gap)).map_or(0, i64::from);
-                1000 * pending + i64::from(table.sites[o.sites.1].gap.index() == gap)
+                let Some(newest) = o.fits(gap) else { return 0 };
+                let pending = if o.wait().is_some() { i64::from(newest) } else { 0 };
+                let (source, dest) = (&table.sites[o.sites.0], &table.sites[o.sites.1]);
+                let here = table.gaps[gap].fresh && dest.gap.index() == gap;
+                let waits = match here {
+                    true if source.writes() && !dest.writes() => 1000,
+                    true => 1,
+                    false => 0,
+                };
+                1_000_000 * pending + waits
             };
             Place { weight: TRIPS.pow(table.gaps[gap].depth.min(8)), merit: open.iter().map(merit).sum() }
         })

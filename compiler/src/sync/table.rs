@@ -32,6 +32,8 @@ pub(super) struct Gap {
     /// Loops around it.
     pub depth: u32,
     pub allowed: bool,
+    /// It does not stand behind an operation that touches something: here a run of accesses begins, or nothing is near.
+    pub fresh: bool,
 }
 
 /// A node list with the gap before each node and the one after the last.
@@ -162,22 +164,23 @@ impl<'p> Table<'p> {
         Ok(table)
     }
 
-    fn gap(&mut self, role: RoleId, depth: u32, allowed: bool) -> GapId {
-        self.gaps.push(Gap { role, depth, allowed });
+    fn gap(&mut self, role: RoleId, depth: u32, allowed: bool, fresh: bool) -> GapId {
+        self.gaps.push(Gap { role, depth, allowed, fresh });
         self.hands.push(None);
         GapId(self.gaps.len() as u32 - 1)
     }
 
     fn block(&mut self, role: RoleId, nodes: &'p [Node], depth: u32) -> Result<Block<'p>, SyncError> {
         let mut items = Vec::with_capacity(nodes.len());
-        let mut allowed = true;
+        let (mut allowed, mut fresh) = (true, true);
         for node in nodes {
             allowed &= !matches!(node, Node::NoGap);
-            let gap = self.gap(role, depth, allowed);
+            let gap = self.gap(role, depth, allowed, fresh);
             allowed = !matches!(node, Node::NoGap);
+            fresh = !matches!(node, Node::Op(op) if !op.accesses.is_empty());
             items.push((gap, self.item(role, gap, node, depth)?));
         }
-        let last = self.gap(role, depth, allowed);
+        let last = self.gap(role, depth, allowed, fresh);
         Ok(Block { items, last })
     }
 

@@ -55,3 +55,34 @@ fn gemm_needs_one_pair_a_step_with_the_greatest_count() {
         }
     }
 }
+
+/// The variant for any alignment: stores from registers, nothing to wait for, so that the barrier could stand anywhere in the step.
+#[test]
+fn a_barrier_stands_between_macro_operations() {
+    let mut p = Program { name: "any".into(), ..Program::default() };
+    let k = p.add_counter("k");
+    let (a, b) = (p.add_ring("A", 4, k), p.add_ring("B", 4, k));
+    let pair = |id, label: &str, ring, write| {
+        let op = |id, r| {
+            let op = Op::new(id, label);
+            Node::Op(if write { op.writes(r, ring) } else { op.reads(r, ring) })
+        };
+        [op(id, a), op(id + 1, b)]
+    };
+    let mark = |id, label: &str| Node::Op(Op::new(id, label));
+    let mut code: Vec<Node> = Vec::new();
+    for n in 0..3 {
+        code.extend(pair(2 * n, "store", n as i32, true));
+    }
+    code.push(mark(10, "wait"));
+    code.extend(pair(11, "load first", 0, false));
+    let mut body: Vec<Node> = pair(13, "load rest", 0, false).into();
+    body.push(mark(15, "acquire"));
+    body.extend(pair(16, "store", 3, true));
+    body.extend([mark(18, "commit"), mark(19, "mma"), mark(20, "wait")]);
+    body.extend(pair(21, "load first", 1, false));
+    body.extend([mark(23, "mma"), Node::Advance(k)]);
+    code.push(Node::repeat("k", body));
+    p.add_role("math", 8, code);
+    insta::assert_snapshot!(print::synced(&derive(&p).unwrap()));
+}
