@@ -56,10 +56,10 @@ impl SharedLayout {
             last += (digit.extent as u64 - 1) * digit.stride as u64;
         }
         let bytes = u32::try_from(last).map_err(|_| LayoutError::BufferTooLarge { bits: last.ilog2() })?;
-        // The swizzle computed on absolute addresses must be the one computed on offsets: aligning the base to the XOR's
-        // highest source bit is enough, and 16 bytes are needed by vectors anyway.
-        let sources = map.cols().iter().filter(|c| c.count_ones() > 1).fold(0, |a, c| a | c);
-        let align = (1u32 << (64 - sources.leading_zeros())).clamp(16, 1024);
+        // Address bits that several coordinates move are XORed; adding the base must not carry into them. (Hardware that swizzles
+        // absolute addresses wants more: see `aligned_to`.)
+        let xored = map.cols().iter().fold((0, 0), |(once, twice), c| (once | c, twice | once & c)).1;
+        let align = (1u32 << (64 - xored.leading_zeros())).max(16);
         Ok(SharedLayout { map, outer, elem_bytes, bytes, align })
     }
 
@@ -299,15 +299,21 @@ impl Access {
         offset
     }
 
-    /// Every input bit that moves the address, and how. Terms with `add` are disjoint from all others.
+    /// Every input bit that moves the address, and how. A bit that moves free address bits and contested ones contributes two
+    /// terms. As long as `layout` moves each coordinate bit by one input, XORs concern bits below [`SharedLayout::align`] only, so
+    /// they may be applied to `base + added terms` too.
     pub fn terms(&self) -> Vec<AddressTerm> {
         let mut terms = Vec::new();
-        for (i, &c) in self.map.cols().iter().enumerate().filter(|c| *c.1 != 0) {
+        for (i, &c) in self.map.cols().iter().enumerate() {
             let Some((dim, bit)) = self.map.ins().locate(i as u32) else { continue };
             let others = self.map.cols().iter().enumerate().filter(|&(j, _)| j != i);
-            let shared = others.fold(0, |acc, (_, &o)| acc | o) & c;
+            let contested = others.fold(0, |acc, (_, &o)| acc | o) & c;
             let place = Place::Bit(bit);
-            terms.push(AddressTerm { dim, place, count: 2, bytes: c as u32, add: shared == 0 });
+            for (bytes, add) in [(c & !contested, true), (contested, false)] {
+                if bytes != 0 {
+                    terms.push(AddressTerm { dim, place, count: 2, bytes: bytes as u32, add });
+                }
+            }
         }
         terms.extend(self.digits.iter().map(|d| AddressTerm {
             dim: d.dim,
@@ -325,7 +331,6 @@ impl Access {
         let xors = self.terms().into_iter().filter(|t| !t.add && dims.contains(&t.dim));
         let mut constants = vec![0u32];
         for term in xors {
-            // Only the bits that collide need the XOR; a constant that differs in free bits is the same register.
             let more: Vec<u32> = constants.iter().map(|c| c ^ term.bytes).collect();
             constants.extend(more);
         }
