@@ -5,18 +5,11 @@
 //! first values first.
 
 use super::value::{Binding, GenericFn, Static, Val};
-use super::{Elab, Target, Tuning};
+use super::{Elab, Target};
 use crate::diagnostics::{Diagnostic, Span, codes, near};
-use crate::front::ast::{self, Atom, AtomKind, Generic, NumberValue, Set, SetKind, StmtKind, TuneChoices};
-use crate::front::{LocalId, Res};
+use crate::front::Res;
+use crate::front::ast::{self, Atom, AtomKind, Generic, NumberValue, Set, SetKind};
 use crate::tile::*;
-
-/// A tune parameter and its values.
-struct TuneParam {
-    name: ast::Ident,
-    local: Option<LocalId>,
-    values: Vec<BoundValue>,
-}
 
 /// A generic's chosen value.
 struct Chosen {
@@ -28,9 +21,6 @@ struct Chosen {
 
 /// More values in a set than this are not listed one by one.
 const MAX_VALUES: i64 = 4096;
-/// Combinations of tune parameters that are looked at before giving up.
-const MAX_COMBINATIONS: usize = 1 << 20;
-
 impl Elab<'_> {
     pub(super) fn bind_generics(&mut self, target: &Target) {
         let kernel = self.program.kernel(target.kernel);
@@ -232,15 +222,13 @@ impl Elab<'_> {
         });
     }
 
-    // ---------------------------------------------------------------------------------------------------------- values
-
     /// The last `--set` of that name.
-    fn setting(&self, name: &str) -> Option<String> {
+    pub(super) fn setting(&self, name: &str) -> Option<String> {
         self.settings.sets.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v.trim().to_string())
     }
 
     /// A value as written on the command line.
-    fn parse_value(&mut self, text: &str) -> Option<BoundValue> {
+    pub(super) fn parse_value(&mut self, text: &str) -> Option<BoundValue> {
         if let Some(t) = ElemType::from_name(text) {
             return Some(BoundValue::Type(t));
         }
@@ -312,7 +300,7 @@ impl Elab<'_> {
     }
 
     /// All values of alternatives, in order, as far as they can be listed.
-    fn set_values(&mut self, sets: &[Set]) -> Vec<BoundValue> {
+    pub(super) fn set_values(&mut self, sets: &[Set]) -> Vec<BoundValue> {
         let mut out = Vec::new();
         for s in sets {
             match &s.kind {
@@ -353,245 +341,12 @@ impl Elab<'_> {
 
     fn in_sets(&mut self, v: &BoundValue, sets: &[Set]) -> bool {
         // Errors of the sets themselves have been reported when they were listed.
-        let before = self.diags.clone();
-        let values = self.set_values(sets);
-        self.diags = before;
+        let values = self.quietly(|s| s.set_values(sets));
         values.contains(v) || values.is_empty()
-    }
-
-    // ------------------------------------------------------------------------------------------------------------ tune
-
-    fn tune_statements<'k>(&self, kernel: &'k ast::Kernel) -> Vec<(&'k [ast::Tune], &'k [ast::Expr])> {
-        let tunes = kernel.body.stmts.iter().filter_map(|s| match &s.kind {
-            StmtKind::Tune { entries, constraints } => Some((&entries[..], &constraints[..])),
-            _ => None,
-        });
-        tunes.collect()
-    }
-
-    fn tune_params(&mut self, kernel: &ast::Kernel) -> Vec<TuneParam> {
-        let mut params = Vec::new();
-        for (entries, _) in self.tune_statements(kernel) {
-            for t in entries {
-                let values = match &t.choices {
-                    TuneChoices::Set(s) => self.set_values(std::slice::from_ref(s)),
-                    TuneChoices::List(list) => {
-                        let mut values = Vec::new();
-                        for e in list {
-                            let v = self.expr(e, None);
-                            match bound_value(&v) {
-                                Some(v) => values.push(v),
-                                None if v.is_poison() => {}
-                                None => self.not_static("a value of a tune parameter", e.span),
-                            }
-                        }
-                        values
-                    }
-                };
-                let local = match self.program.res(&t.name) {
-                    Res::Local(l) => Some(l),
-                    _ => None,
-                };
-                if values.is_empty() && !self.diags.has_errors() {
-                    self.error(
-                        Diagnostic::error(
-                            codes::BAD_SET,
-                            format!("`{}` has no values to choose from", t.name),
-                        )
-                        .label(t.span, "an empty set"),
-                    );
-                }
-                params.push(TuneParam { name: t.name.clone(), local, values });
-            }
-        }
-        params
-    }
-
-    /// Binds every tune parameter: what is fixed first, the rest by the first legal combination.
-    pub(super) fn bind_tune(&mut self, kernel: &ast::Kernel) {
-        let params = self.tune_params(kernel);
-        let mut fixed = Vec::new();
-        for p in &params {
-            fixed.push(self.fixed_tune(p));
-        }
-        let choices: Vec<Vec<BoundValue>> = params
-            .iter()
-            .zip(&fixed)
-            .map(|(p, f)| f.as_ref().map_or_else(|| p.values.clone(), |(v, _)| vec![v.clone()]))
-            .collect();
-        let constraints: Vec<&ast::Expr> =
-            self.tune_statements(kernel).iter().flat_map(|(_, c)| c.iter()).collect();
-        let found = self.combinations(&params, &choices, &constraints, 1);
-        let combination = found.into_iter().next();
-        if combination.is_none() && !self.diags.has_errors() {
-            self.no_combination(&params, &choices, &constraints);
-        }
-        for (n, p) in params.iter().enumerate() {
-            let value = combination.as_ref().map(|c| c[n].clone()).or_else(|| choices[n].first().cloned());
-            let Some(value) = value else {
-                self.bind(&p.name, Binding::Val(Val::Poison));
-                continue;
-            };
-            let val = static_val(&value, Some(&p.name.text));
-            self.names.insert(p.name.text.clone(), (val.clone(), p.name.span));
-            self.bind(&p.name, Binding::Val(val));
-            self.tune_locals.extend(p.local.map(|l| (l, value.clone())));
-            let from = fixed[n].as_ref().map_or(ValueSource::Default, |(_, from)| *from);
-            self.k.binding.push(Bound { name: p.name.to_string(), kind: BoundKind::Tune, value, from });
-        }
-    }
-
-    fn fixed_tune(&mut self, p: &TuneParam) -> Option<(BoundValue, ValueSource)> {
-        if let Some(text) = self.setting(p.name.as_str()) {
-            let value = self.parse_value(&text);
-            return match value {
-                Some(v) if p.values.contains(&v) => Some((v, ValueSource::Set)),
-                _ => {
-                    self.error(
-                        Diagnostic::error(
-                            codes::BAD_SETTING,
-                            format!("`{} = {text}` is not among its values", p.name),
-                        )
-                        .label(p.name.span, "declared here")
-                        .help(format!(
-                            "`{}` is one of {}",
-                            p.name,
-                            value_list(&p.values)
-                        )),
-                    );
-                    None
-                }
-            };
-        }
-        if let Some((_, v, at)) = self.schedule_tune.iter().find(|(n, ..)| n == p.name.as_str()).cloned() {
-            let value = match v {
-                ScheduleValue::Int(v) => Some(BoundValue::Int(v)),
-                ScheduleValue::Bool(b) => Some(BoundValue::Bool(b)),
-                ScheduleValue::Name(n) => ElemType::from_name(&n).map(BoundValue::Type),
-                ScheduleValue::Tuple(_) => None,
-            };
-            return match value {
-                Some(v) if p.values.contains(&v) => Some((v, ValueSource::Schedule)),
-                _ => {
-                    self.error(
-                        Diagnostic::error(
-                            codes::BAD_SETTING,
-                            format!("this is not among the values of `{}`", p.name),
-                        )
-                        .label(at, "the schedule wants this")
-                        .secondary(p.name.span, "declared here")
-                        .help(format!(
-                            "`{}` is one of {}",
-                            p.name,
-                            value_list(&p.values)
-                        )),
-                    );
-                    None
-                }
-            };
-        }
-        let model = self.settings.model.iter().find(|(n, _)| n == p.name.as_str()).map(|(_, v)| v.clone());
-        model.filter(|v| p.values.contains(v)).map(|v| (v, ValueSource::Model))
-    }
-
-    /// Legal combinations, first values first, at most `limit`.
-    fn combinations(
-        &mut self,
-        params: &[TuneParam],
-        choices: &[Vec<BoundValue>],
-        constraints: &[&ast::Expr],
-        limit: usize,
-    ) -> Vec<Vec<BoundValue>> {
-        let mut out = Vec::new();
-        if choices.iter().any(Vec::is_empty) {
-            return out;
-        }
-        let mut at = vec![0usize; choices.len()];
-        for _ in 0..MAX_COMBINATIONS {
-            for (p, (c, n)) in params.iter().zip(choices.iter().zip(&at)) {
-                self.bind(&p.name, Binding::Val(static_val(&c[*n], Some(&p.name.text))));
-            }
-            if constraints.iter().all(|c| self.constraint_holds(c)) {
-                out.push(choices.iter().zip(&at).map(|(c, n)| c[*n].clone()).collect());
-                if out.len() >= limit {
-                    break;
-                }
-            }
-            // The last parameter turns fastest.
-            let mut digit = at.len();
-            loop {
-                if digit == 0 {
-                    return out;
-                }
-                digit -= 1;
-                at[digit] += 1;
-                if at[digit] < choices[digit].len() {
-                    break;
-                }
-                at[digit] = 0;
-            }
-        }
-        out
-    }
-
-    fn constraint_holds(&mut self, c: &ast::Expr) -> bool {
-        match self.expr(c, Some(ElemType::Bool)) {
-            Val::Static(s) => s.as_bool().unwrap_or(false),
-            Val::Poison => true,
-            _ => {
-                self.not_static("a constraint of tune parameters", c.span);
-                true
-            }
-        }
-    }
-
-    fn no_combination(
-        &mut self,
-        params: &[TuneParam],
-        choices: &[Vec<BoundValue>],
-        constraints: &[&ast::Expr],
-    ) {
-        let mut d = Diagnostic::error(
-            codes::CONSTRAINT,
-            "no combination of tune parameters satisfies the constraints",
-        );
-        for c in constraints {
-            d = d.label(c.span, "must hold");
-        }
-        for (p, c) in params.iter().zip(choices) {
-            d = d.note(format!(
-                "{} is {}",
-                p.name,
-                if c.len() == 1 { c[0].to_string() } else { format!("one of {}", value_list(c)) }
-            ));
-        }
-        self.error(d);
-    }
-
-    /// All legal combinations under the settings.
-    pub(super) fn tune_combinations(&mut self, target: &Target, limit: usize) -> Vec<Tuning> {
-        let kernel = self.program.kernel(target.kernel);
-        self.bind_generics(target);
-        self.header(kernel);
-        let params = self.tune_params(kernel);
-        let mut choices = Vec::new();
-        for p in &params {
-            let set = self.setting(p.name.as_str()).is_some();
-            let fixed = if set { self.fixed_tune(p) } else { None };
-            choices.push(fixed.map_or_else(|| p.values.clone(), |(v, _)| vec![v]));
-        }
-        let constraints: Vec<&ast::Expr> =
-            self.tune_statements(kernel).iter().flat_map(|(_, c)| c.iter()).collect();
-        let found = self.combinations(&params, &choices, &constraints, limit);
-        found
-            .into_iter()
-            .map(|c| params.iter().zip(c).map(|(p, v)| (p.name.to_string(), v)).collect())
-            .collect()
     }
 
     /// For `check`: the other alternatives of type parameters, as settings.
     pub(super) fn type_alternatives(&mut self, target: &Target) -> Vec<(String, String)> {
-        let before = self.diags.clone();
         let kernel = self.program.kernel(target.kernel);
         let mut out = Vec::new();
         for g in &kernel.generics {
@@ -604,19 +359,18 @@ impl Elab<'_> {
             if fixed {
                 continue;
             }
-            for v in self.set_values(alternatives).into_iter().take(16) {
+            for v in self.quietly(|s| s.set_values(alternatives)).into_iter().take(16) {
                 if matches!(v, BoundValue::Type(_)) && own.as_ref() != Some(&v) {
                     out.push((name.to_string(), v.to_string()));
                 }
             }
         }
-        self.diags = before;
         out
     }
 }
 
 /// What a value means in expressions.
-fn static_val(v: &BoundValue, dim: Option<&ast::Symbol>) -> Val {
+pub(super) fn static_val(v: &BoundValue, dim: Option<&ast::Symbol>) -> Val {
     match v {
         BoundValue::Type(t) => Val::Type(*t),
         BoundValue::Int(v) => Val::Static(Static { dim: dim.cloned(), ..Static::int(*v) }),
@@ -626,7 +380,7 @@ fn static_val(v: &BoundValue, dim: Option<&ast::Symbol>) -> Val {
     }
 }
 
-fn bound_value(v: &Val) -> Option<BoundValue> {
+pub(super) fn bound_value(v: &Val) -> Option<BoundValue> {
     match v {
         Val::Type(t) => Some(BoundValue::Type(*t)),
         Val::Static(s) => Some(match s.value {
@@ -690,7 +444,7 @@ fn parse_int(text: &str) -> Option<i64> {
     if negative { v.checked_neg() } else { Some(v) }
 }
 
-fn value_list(values: &[BoundValue]) -> String {
+pub(super) fn value_list(values: &[BoundValue]) -> String {
     let shown: Vec<String> = values.iter().take(12).map(|v| format!("`{v}`")).collect();
     let more = if values.len() > 12 { format!(", … ({} in all)", values.len()) } else { String::new() };
     format!("{}{more}", shown.join(", "))

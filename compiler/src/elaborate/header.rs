@@ -4,7 +4,7 @@
 //! What is left over nothing binds. Then every shape entry, default and promise becomes a [`LaunchExpr`].
 
 use super::Elab;
-use super::arith::Class;
+use super::promises::expr_text;
 use super::value::{Binding, Static, Val};
 use crate::diagnostics::{Diagnostic, Span, codes};
 use crate::front::ast::{self, Attr, AttrKind, Expr, ExprKind, ParamMode};
@@ -91,7 +91,7 @@ impl Elab<'_> {
         Val::Tensor(t)
     }
 
-    fn push_tensor(
+    pub(super) fn push_tensor(
         &mut self,
         name: &str,
         elem: ElemType,
@@ -114,17 +114,15 @@ impl Elab<'_> {
         TensorId(self.k.tensors.len() as u32 - 1)
     }
 
-    // ------------------------------------------------------------------------------------------------------ dimensions
-
     /// An unbound dimension's local.
-    fn unbound_dim(&self, n: &ast::Ident) -> Option<LocalId> {
+    pub(super) fn unbound_dim(&self, n: &ast::Ident) -> Option<LocalId> {
         let Res::Local(l) = self.program.res(n) else { return None };
         let dim = matches!(self.program.local(l).kind, LocalKind::Dim | LocalKind::CaptureDim);
         (dim && matches!(self.env.get(l.0 as usize), Some(Binding::Unbound))).then_some(l)
     }
 
     /// Binds the names of a shape that its extents give: plain names, or affine entries.
-    fn bind_dims(&mut self, shape: &[Expr], t: TensorId, affine: bool) {
+    pub(super) fn bind_dims(&mut self, shape: &[Expr], t: TensorId, affine: bool) {
         for (axis, e) in shape.iter().enumerate() {
             let found = match &e.kind {
                 ExprKind::Name(n) => Some(AffineName { name: n, scale: 1, offset: 0 }),
@@ -191,14 +189,11 @@ impl Elab<'_> {
 
     /// A static integer, without complaint where it is none.
     fn quiet_int(&mut self, e: &Expr) -> Option<i64> {
-        let before = self.diags.clone();
-        let v = self.expr(e, None).static_int();
-        self.diags = before;
-        v
+        self.quietly(|s| s.expr(e, None).static_int())
     }
 
     /// Reports names in a shape that nothing binds.
-    fn bound_names(&mut self, e: &Expr) -> bool {
+    pub(super) fn bound_names(&mut self, e: &Expr) -> bool {
         match &e.kind {
             ExprKind::Name(n) => {
                 let Some(l) = self.unbound_dim(n) else { return true };
@@ -221,9 +216,7 @@ impl Elab<'_> {
         }
     }
 
-    // --------------------------------------------------------------------------------------------------------- tensors
-
-    fn finish_tensor(&mut self, t: TensorId, shape: &[Expr], attrs: &[Attr]) {
+    pub(super) fn finish_tensor(&mut self, t: TensorId, shape: &[Expr], attrs: &[Attr]) {
         for (n, e) in shape.iter().enumerate() {
             let extent = if self.bound_names(e) { self.extent(e) } else { None };
             if let Val::Static(s) = self.quiet(e)
@@ -241,14 +234,11 @@ impl Elab<'_> {
     }
 
     fn quiet(&mut self, e: &Expr) -> Val {
-        let before = self.diags.clone();
-        let v = self.expr(e, Some(ElemType::Index));
-        self.diags = before;
-        v
+        self.quietly(|s| s.expr(e, Some(ElemType::Index)))
     }
 
     /// A shape entry; its divisions must be exact.
-    fn extent(&mut self, e: &Expr) -> Option<LaunchExpr> {
+    pub(super) fn extent(&mut self, e: &Expr) -> Option<LaunchExpr> {
         let v = self.index_scalar(e, "a shape entry")?;
         let x = self.to_launch(v, e.span)?;
         self.exact_divisions(e);
@@ -452,231 +442,5 @@ impl Elab<'_> {
         let t = self.push_tensor(name.as_str(), elem, TensorKind::Temp { init }, ty.shape.len(), span);
         self.finish_tensor(t, &ty.shape, &[]);
         Some(t)
-    }
-
-    // -------------------------------------------------------------------------------------------------------- captures
-
-    /// Binds what a function names after `using`: the kernel's own, or a further parameter.
-    pub(super) fn bind_captures(&mut self, f: &ast::Function) {
-        for c in &f.using {
-            let Res::Local(l) = self.program.res(&c.name) else { continue };
-            if !matches!(self.env.get(l.0 as usize), Some(Binding::Unbound)) {
-                continue;
-            }
-            let v = match self.names.get(&c.name.text).cloned() {
-                Some((v, declared)) => {
-                    if let Some(t) = &c.ty {
-                        self.bind_capture_dims(t, None);
-                        self.capture_agrees(&v, declared, t, c.name.as_str());
-                    }
-                    v
-                }
-                None => self.new_capture(c),
-            };
-            if let Some(slot) = self.env.get_mut(l.0 as usize) {
-                *slot = Binding::Val(v);
-            }
-        }
-    }
-
-    /// The dimensions in a capture's type: the kernel's, or new ones bound by tensor `new`.
-    fn bind_capture_dims(&mut self, t: &ast::Type, new: Option<TensorId>) {
-        let mut names = Vec::new();
-        for e in &t.shape {
-            collect_names(e, &mut names);
-        }
-        for n in names {
-            if let Some(l) = self.unbound_dim(n)
-                && let Some((v, _)) = self.names.get(&n.text).cloned()
-            {
-                self.env[l.0 as usize] = Binding::Val(v);
-            }
-        }
-        if let Some(tensor) = new {
-            self.bind_dims(&t.shape, tensor, false);
-            self.bind_dims(&t.shape, tensor, true);
-        }
-    }
-
-    fn new_capture(&mut self, c: &ast::Typed) -> Val {
-        let Some(ty) = &c.ty else {
-            self.error(
-                Diagnostic::error(
-                    codes::UNKNOWN_CAPTURE,
-                    format!("the kernel has no `{}`, and its type is not given here", c.name),
-                )
-                .label(c.span, "captured here")
-                .help(format!("to make it a further parameter, write its type: `using {}: f32[N]`", c.name)),
-            );
-            return Val::Poison;
-        };
-        let Some(elem) = self.elem_type(&ty.name) else { return Val::Poison };
-        let val = if ty.shape.is_empty() {
-            self.k.scalars.push(Scalar {
-                name: c.name.to_string(),
-                elem,
-                default: None,
-                holds: None,
-                captured: true,
-                span: c.span,
-            });
-            let id = ScalarId(self.k.scalars.len() as u32 - 1);
-            self.k.params.push(Param::Scalar(id));
-            Val::Value(self.param_value(id, c.name.span))
-        } else {
-            let t = self.push_tensor(c.name.as_str(), elem, TensorKind::In, ty.shape.len(), c.span);
-            self.k.tensors[t.0 as usize].captured = true;
-            self.k.params.push(Param::Tensor(t));
-            self.bind_capture_dims(ty, Some(t));
-            self.finish_tensor(t, &ty.shape, &[]);
-            Val::Tensor(t)
-        };
-        self.names.insert(c.name.text.clone(), (val.clone(), c.span));
-        val
-    }
-
-    fn capture_agrees(&mut self, v: &Val, declared: Span, t: &ast::Type, name: &str) {
-        let Some(elem) = self.elem_type(&t.name) else { return };
-        let own = match v {
-            Val::Tensor(id) => self.k.tensor(*id).elem,
-            _ => match self.hint_of(v) {
-                Some(e) => e,
-                None => return,
-            },
-        };
-        let own_rank = if let Val::Tensor(id) = v { self.k.tensor(*id).shape.len() } else { 0 };
-        let mut agrees = own == elem && own_rank == t.shape.len();
-        if let (true, Val::Tensor(id)) = (agrees, v) {
-            for (n, e) in t.shape.iter().enumerate() {
-                if !self.bound_names(e) {
-                    return;
-                }
-                let Some(wanted) = self.extent(e) else { return };
-                agrees &= self.k.tensor(*id).shape[n].extent == wanted;
-            }
-        }
-        if agrees {
-            return;
-        }
-        self.error(
-            Diagnostic::error(
-                codes::CAPTURE_TYPE,
-                format!("the kernel's `{name}` has another type than the function expects"),
-            )
-            .label(t.span, "expected by the function")
-            .secondary(declared, "the kernel's own")
-            .help("give both one type, or one of them another name"),
-        );
-    }
-
-    // -------------------------------------------------------------------------------------------------------- promises
-
-    pub(super) fn promises(&mut self, kernel: &ast::Kernel) {
-        for e in &kernel.promises {
-            self.launch_only = true;
-            let v = self.value(e, Some(ElemType::Bool));
-            self.launch_only = false;
-            let Some(v) = v else { continue };
-            if !self.require("where", Class::Bool, v, e.span) {
-                continue;
-            }
-            let Some(expr) = self.to_launch(v, e.span) else { continue };
-            match expr.eval(&NoFacts) {
-                Some(Const::Bool(true)) => {}
-                Some(_) => {
-                    let mut d =
-                        Diagnostic::error(codes::BROKEN_PROMISE, format!("`{}` does not hold", expr_text(e)))
-                            .label(e.span, "promised here");
-                    for b in &self.k.binding {
-                        d = d.note(format!("{} = {} ({})", b.name, b.value, b.from));
-                    }
-                    self.error(d);
-                }
-                None => self.k.promises.push(Promise {
-                    expr,
-                    text: expr_text(e),
-                    origin: PromiseOrigin::Where,
-                    span: e.span,
-                }),
-            }
-        }
-    }
-
-    fn launch_int(&mut self, e: &Expr) -> Option<LaunchExpr> {
-        let v = self.index_scalar(e, "this")?;
-        self.to_launch(v, e.span)
-    }
-
-    /// A value that only the launch decides, as an expression over dimensions and scalar parameters.
-    pub(super) fn to_launch(&mut self, v: ValueId, span: Span) -> Option<LaunchExpr> {
-        if let Some(x) = self.launch_expr(v) {
-            return Some(x);
-        }
-        self.error(
-            Diagnostic::error(codes::NOT_LAUNCH, "this must be known when the kernel is launched")
-                .label(span, "depends on more than dimensions, scalar parameters and strides"),
-        );
-        None
-    }
-
-    fn launch_expr(&self, v: ValueId) -> Option<LaunchExpr> {
-        if let Some(x) = self.strides.get(&v) {
-            return Some(x.clone());
-        }
-        let sub = |x: &ValueId| self.launch_expr(*x).map(Box::new);
-        let value = self.k.value(v);
-        if !value.ty.is_scalar() {
-            return None;
-        }
-        Some(match &value.op {
-            Op::Const(c) => LaunchExpr::Const(*c),
-            Op::Dim(d) => LaunchExpr::Dim(*d),
-            Op::Param(s) => LaunchExpr::Scalar(*s),
-            Op::Cast(x) => LaunchExpr::Cast(value.ty.elem, sub(x)?),
-            Op::Unary(op, x) => LaunchExpr::Unary(*op, sub(x)?),
-            Op::Binary(op, x, y) => LaunchExpr::Binary(*op, sub(x)?, sub(y)?),
-            Op::Compare(op, x, y) => LaunchExpr::Compare(*op, sub(x)?, sub(y)?),
-            Op::Select(c, x, y) => LaunchExpr::Select(sub(c)?, sub(x)?, sub(y)?),
-            _ => return None,
-        })
-    }
-}
-
-fn collect_names<'e>(e: &'e Expr, out: &mut Vec<&'e ast::Ident>) {
-    match &e.kind {
-        ExprKind::Name(n) => out.push(n),
-        ExprKind::Binary { lhs, rhs, .. } => {
-            collect_names(lhs, out);
-            collect_names(rhs, out);
-        }
-        ExprKind::Unary { operand, .. } => collect_names(operand, out),
-        ExprKind::Call { args, .. } => args.iter().for_each(|a| collect_names(&a.value, out)),
-        _ => {}
-    }
-}
-
-/// A small expression as text, for shapes and promises. Operators are spaced, brackets set where needed.
-pub(super) fn expr_text(e: &Expr) -> String {
-    let sub = |e: &Expr| match &e.kind {
-        ExprKind::Binary { .. } => format!("({})", expr_text(e)),
-        _ => expr_text(e),
-    };
-    match &e.kind {
-        ExprKind::Number(n) => n.text.to_string(),
-        ExprKind::Inf => "inf".into(),
-        ExprKind::Bool(b) => b.to_string(),
-        ExprKind::Name(n) => n.to_string(),
-        ExprKind::Unary { op, operand } => format!("{}{}", op.text(), sub(operand)),
-        ExprKind::Binary { op, lhs, rhs } if op.is_comparison() => {
-            format!("{} {} {}", expr_text(lhs), op.text(), expr_text(rhs))
-        }
-        ExprKind::Binary { op, lhs, rhs } => format!("{} {} {}", sub(lhs), op.text(), sub(rhs)),
-        ExprKind::Cast { value, ty } => format!("{} as {ty}", sub(value)),
-        ExprKind::Call { callee, args } => {
-            let args: Vec<String> = args.iter().map(|a| expr_text(&a.value)).collect();
-            format!("{}({})", expr_text(callee), args.join(", "))
-        }
-        ExprKind::Field { base, field } => format!("{}.{field}", expr_text(base)),
-        _ => "…".into(),
     }
 }

@@ -18,26 +18,31 @@
 //! - the result is a function of the program and the settings alone.
 
 mod arith;
+mod assign;
 mod bind;
 mod builder;
 mod calls;
+mod captures;
+mod control;
 mod domain;
 mod errors;
 mod expr;
 mod header;
 mod matmul;
+mod promises;
 mod reduce;
 mod scan_names;
 mod schedule;
 mod stmt;
 mod subscript;
 mod tidy;
+mod tune;
 mod value;
 mod writes;
 
 use crate::diagnostics::{Diagnostic, Diagnostics, Span, codes, near_help};
 use crate::front::ast::Symbol;
-use crate::front::{ConstId, InstanceId, KernelId, LocalId, Program};
+use crate::front::{ConstId, InstanceId, KernelId, Program};
 use crate::tile::*;
 use rustc_hash::{FxHashMap, FxHashSet};
 use value::{Binding, GenericFn, MutVar, Val};
@@ -211,7 +216,7 @@ pub(crate) struct Elab<'p> {
     /// `where` conditions and the like may use `stride`.
     launch_only: bool,
     /// Loops being built, outermost first.
-    loops: Vec<stmt::LoopState>,
+    loops: Vec<control::LoopState>,
     if_depth: usize,
     grid_seen: Option<Span>,
     /// Functions being inlined: their names and the calls.
@@ -219,7 +224,6 @@ pub(crate) struct Elab<'p> {
     schedule_items: Vec<ScheduleItem>,
     /// Values of tune parameters from a schedule.
     schedule_tune: Vec<(String, ScheduleValue, Span)>,
-    tune_locals: Vec<(LocalId, BoundValue)>,
 }
 
 impl<'p> Elab<'p> {
@@ -272,7 +276,6 @@ impl<'p> Elab<'p> {
             calls: Vec::new(),
             schedule_items: Vec::new(),
             schedule_tune: Vec::new(),
-            tune_locals: Vec::new(),
         }
     }
 
@@ -308,6 +311,16 @@ impl<'p> Elab<'p> {
         let beside = std::mem::take(&mut self.beside);
         let kernel = tidy::tidy(self.k, beside);
         (Some(kernel), self.diags)
+    }
+
+    /// Runs `f` and forgets what it reports: for looking at what will be, or has been, looked at in earnest.
+    fn quietly<R>(&mut self, f: impl FnOnce(&mut Self) -> R) -> R {
+        let diags = std::mem::take(&mut self.diags);
+        let reported = self.reported.clone();
+        let result = f(self);
+        self.diags = diags;
+        self.reported = reported;
+        result
     }
 
     /// Reports, with the calls that led here, and only once.
