@@ -63,7 +63,7 @@ impl Elab<'_> {
             }
         }
         let Some(x) =
-            self.to_value(v, if class == Class::Float { hint.or(Some(ElemType::F32)) } else { hint }, at)
+            self.value_of(v, if class == Class::Float { hint.or(Some(ElemType::F32)) } else { hint }, at)
         else {
             return Val::Poison;
         };
@@ -204,7 +204,7 @@ impl Elab<'_> {
         }
         if shift {
             let (Some(x), Some(y)) =
-                (self.to_value(l.0, hint, l.1), self.to_value(r.0, Some(ElemType::I32), r.1))
+                (self.value_of(l.0, hint, l.1), self.value_of(r.0, Some(ElemType::I32), r.1))
             else {
                 return Val::Poison;
             };
@@ -229,8 +229,8 @@ impl Elab<'_> {
     ) -> Option<(ValueId, ValueId)> {
         let free = |v: &Val| matches!(v, Val::Static(s) if s.ty.is_none());
         let x = if free(l.0) && !free(r.0) {
-            let y = self.to_value(r.0, hint, r.1)?;
-            let x = self.to_value(l.0, Some(self.k.ty(y).elem), l.1)?;
+            let y = self.value_of(r.0, hint, r.1)?;
+            let x = self.value_of(l.0, Some(self.k.ty(y).elem), l.1)?;
             (x, y)
         } else {
             // Two literals of which one is a float: the other serves as one.
@@ -245,8 +245,8 @@ impl Elab<'_> {
                 }
                 _ => hint,
             };
-            let x = self.to_value(l.0, both_hint, l.1)?;
-            let y = self.to_value(r.0, Some(self.k.ty(x).elem), r.1)?;
+            let x = self.value_of(l.0, both_hint, l.1)?;
+            let y = self.value_of(r.0, Some(self.k.ty(x).elem), r.1)?;
             (x, y)
         };
         let (a, b) = (self.k.ty(x.0).elem, self.k.ty(x.1).elem);
@@ -351,7 +351,7 @@ impl Elab<'_> {
                 Some(b) if b == decides => return Val::Static(Static::free(Const::Bool(decides))),
                 Some(_) => {}
                 None => {
-                    let Some(x) = self.to_value(v, Some(ElemType::Bool), at) else { return Val::Poison };
+                    let Some(x) = self.value_of(v, Some(ElemType::Bool), at) else { return Val::Poison };
                     if !self.require(name, Class::Bool, x, at) {
                         return Val::Poison;
                     }
@@ -393,7 +393,7 @@ impl Elab<'_> {
             Val::Static(s) if matches!(s.value, Const::Float(_)) => Some(ElemType::F64),
             _ => None,
         };
-        let Some(x) = self.to_value(v, natural, at) else { return Val::Poison };
+        let Some(x) = self.value_of(v, natural, at) else { return Val::Poison };
         let from = self.k.ty(x).elem;
         if to == ElemType::Bool && from != ElemType::Bool {
             self.error(

@@ -48,7 +48,7 @@ impl Elab<'_> {
         if let ExprKind::Index { base, subscripts } = &place.kind {
             let Some(place) = self.tensor_place(base, subscripts, place.span, false) else { return };
             let elem = self.k.tensor(place.tensor).elem;
-            if let Some(v) = self.to_value(v, Some(elem), at) {
+            if let Some(v) = self.value_of(v, Some(elem), at) {
                 self.write(place, v, at, None, span);
             }
         } else if let Some(m) = self.variable(place) {
@@ -112,10 +112,10 @@ impl Elab<'_> {
             }
         }
         let Some((ty, _)) = self.muts[m].state.clone() else {
-            self.to_value(v, None, at);
+            self.value_of(v, None, at);
             return;
         };
-        let Some(x) = self.to_value(v, Some(ty.elem), at) else { return };
+        let Some(x) = self.value_of(v, Some(ty.elem), at) else { return };
         let (name, declared) = (self.muts[m].name.clone(), self.muts[m].span);
         if let Some(x) = self.store_value(x, ty.elem, &ty.axes, at, &format!("`{name}`"), declared) {
             let x = self.spread(x, &ty.axes, at);
@@ -249,7 +249,7 @@ impl Elab<'_> {
         if v.as_static().and_then(Static::as_bool) == Some(true) {
             return Some(None);
         }
-        let c = self.to_value(&v, Some(ElemType::Bool), w.span)?;
+        let c = self.value_of(&v, Some(ElemType::Bool), w.span)?;
         if !self.require("when", Class::Bool, c, w.span) {
             return None;
         }

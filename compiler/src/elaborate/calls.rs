@@ -82,7 +82,7 @@ impl Elab<'_> {
                 None => Val::Poison,
             };
         }
-        let Some(x) = self.to_value(&v, Some(elem), at) else { return Val::Poison };
+        let Some(x) = self.value_of(&v, Some(elem), at) else { return Val::Poison };
         let own = self.k.ty(x).elem;
         if own == elem {
             return v;
@@ -160,7 +160,7 @@ impl Elab<'_> {
         {
             return self.returned(v, elem, at, t.span, &format!("the argument `{name}`"));
         }
-        let Some(x) = self.to_value(&v, Some(elem), at) else { return Val::Poison };
+        let Some(x) = self.value_of(&v, Some(elem), at) else { return Val::Poison };
         let own = self.k.ty(x).clone();
         if own.elem != elem && !(elem == ElemType::Index && own.elem.is_integer()) {
             self.error(
@@ -233,7 +233,8 @@ impl Elab<'_> {
         }
         match name {
             "min" | "max" | "cdiv" => {
-                if !(name != "cdiv" && args.len() > 2) && !arity(self, 2) {
+                let many = name != "cdiv" && args.len() > 2;
+                if !many && !arity(self, 2) {
                     return Val::Poison;
                 }
                 let (op, class) = match name {
@@ -336,7 +337,7 @@ impl Elab<'_> {
             let chosen = if known { a } else { b };
             return Val::Value(self.spread(chosen, &axes, span));
         }
-        let Some(cond) = self.to_value(&cond, Some(ElemType::Bool), c.span) else { return Val::Poison };
+        let Some(cond) = self.value_of(&cond, Some(ElemType::Bool), c.span) else { return Val::Poison };
         if !self.require("where", Class::Bool, cond, c.span) {
             return Val::Poison;
         }

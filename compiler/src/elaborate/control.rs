@@ -115,7 +115,7 @@ impl Elab<'_> {
         if v.as_static().and_then(Static::as_bool) == Some(true) {
             return None;
         }
-        let c = self.to_value(&v, Some(ElemType::Bool), w.span)?;
+        let c = self.value_of(&v, Some(ElemType::Bool), w.span)?;
         self.require("when", Class::Bool, c, w.span).then_some(c)
     }
 
@@ -232,7 +232,7 @@ impl Elab<'_> {
             }
             return;
         }
-        let c = self.to_value(&v, Some(ElemType::Bool), cond.span);
+        let c = self.value_of(&v, Some(ElemType::Bool), cond.span);
         let c = c.filter(|c| self.require("if", Class::Bool, *c, cond.span));
         if let Some(c) = c
             && !self.k.ty(c).is_scalar()

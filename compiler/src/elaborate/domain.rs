@@ -83,7 +83,7 @@ impl Elab<'_> {
             let (lo, hi) = (self.k.axis(a).lo, self.axis_end(a, e.span));
             return Some(Domain { lo, hi, by: None, rev: false });
         }
-        let hi = self.to_value(&v, Some(ElemType::Index), e.span)?;
+        let hi = self.value_of(&v, Some(ElemType::Index), e.span)?;
         let ty = self.k.ty(hi).clone();
         if !ty.is_scalar() || !ty.elem.is_integer() {
             self.error(

@@ -50,10 +50,10 @@ impl Elab<'_> {
     /// The expression as a value of the kernel; `None` after an error.
     pub(super) fn value(&mut self, e: &Expr, hint: Option<ElemType>) -> Option<ValueId> {
         let v = self.expr(e, hint);
-        self.to_value(&v, hint, e.span)
+        self.value_of(&v, hint, e.span)
     }
 
-    pub(super) fn to_value(&mut self, v: &Val, hint: Option<ElemType>, span: Span) -> Option<ValueId> {
+    pub(super) fn value_of(&mut self, v: &Val, hint: Option<ElemType>, span: Span) -> Option<ValueId> {
         match v {
             Val::Value(v) | Val::Sorted(v, _) => Some(*v),
             Val::Static(s) => self.materialize(s, hint, span),
@@ -84,7 +84,7 @@ impl Elab<'_> {
     /// An integer scalar or tile, converted to `index`.
     pub(super) fn index_value(&mut self, e: &Expr, what: &str) -> Option<ValueId> {
         let val = self.expr(e, Some(ElemType::Index));
-        let v = self.to_value(&val, Some(ElemType::Index), e.span)?;
+        let v = self.value_of(&val, Some(ElemType::Index), e.span)?;
         if !self.k.ty(v).elem.is_integer() {
             let is = self.describe(&val);
             self.error(
@@ -162,7 +162,7 @@ impl Elab<'_> {
                 Val::Poison
             }
             (_, "T") => {
-                let Some(x) = self.to_value(&v, None, base.span) else { return Val::Poison };
+                let Some(x) = self.value_of(&v, None, base.span) else { return Val::Poison };
                 let ty = self.k.ty(x).clone();
                 let n = ty.axes.len();
                 if n < 2 {

@@ -211,7 +211,10 @@ impl Elab<'_> {
                 self.bound_names(rhs) && l
             }
             ExprKind::Unary { operand, .. } => self.bound_names(operand),
-            ExprKind::Call { args, .. } => args.iter().fold(true, |ok, a| self.bound_names(&a.value) && ok),
+            ExprKind::Call { args, .. } => {
+                let unbound = args.iter().filter(|a| !self.bound_names(&a.value)).count();
+                unbound == 0
+            }
             _ => true,
         }
     }
@@ -240,7 +243,7 @@ impl Elab<'_> {
     /// A shape entry; its divisions must be exact.
     pub(super) fn extent(&mut self, e: &Expr) -> Option<LaunchExpr> {
         let v = self.index_scalar(e, "a shape entry")?;
-        let x = self.to_launch(v, e.span)?;
+        let x = self.launch_of(v, e.span)?;
         self.exact_divisions(e);
         if let Some(n) = x.eval_int(&NoFacts)
             && n < 0
@@ -266,7 +269,7 @@ impl Elab<'_> {
         else {
             return;
         };
-        let (Some(l), Some(r)) = (self.to_launch(l, lhs.span), self.to_launch(r, rhs.span)) else { return };
+        let (Some(l), Some(r)) = (self.launch_of(l, lhs.span), self.launch_of(r, rhs.span)) else { return };
         let rest = LaunchExpr::Binary(BinaryOp::Rem, Box::new(l), Box::new(r));
         match rest.eval_int(&NoFacts) {
             Some(0) => {}
@@ -393,7 +396,7 @@ impl Elab<'_> {
                 );
                 return;
             }
-            let default = self.to_launch(v, d.span);
+            let default = self.launch_of(v, d.span);
             self.k.scalars[s.0 as usize].default = default;
         }
     }

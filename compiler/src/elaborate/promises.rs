@@ -16,7 +16,7 @@ impl Elab<'_> {
             if !self.require("where", Class::Bool, v, e.span) {
                 continue;
             }
-            let Some(expr) = self.to_launch(v, e.span) else { continue };
+            let Some(expr) = self.launch_of(v, e.span) else { continue };
             match expr.eval(&NoFacts) {
                 Some(Const::Bool(true)) => {}
                 Some(_) => {
@@ -40,11 +40,11 @@ impl Elab<'_> {
 
     pub(super) fn launch_int(&mut self, e: &Expr) -> Option<LaunchExpr> {
         let v = self.index_scalar(e, "this")?;
-        self.to_launch(v, e.span)
+        self.launch_of(v, e.span)
     }
 
     /// A value that only the launch decides, as an expression over dimensions and scalar parameters.
-    pub(super) fn to_launch(&mut self, v: ValueId, span: Span) -> Option<LaunchExpr> {
+    pub(super) fn launch_of(&mut self, v: ValueId, span: Span) -> Option<LaunchExpr> {
         if let Some(x) = self.launch_expr(v) {
             return Some(x);
         }

@@ -42,7 +42,7 @@ impl Elab<'_> {
     /// The condition over dimensions and constants holds; what is not known does not.
     fn schedule_applies(&mut self, w: &Expr) -> bool {
         let Some(v) = self.value(w, Some(ElemType::Bool)) else { return false };
-        let Some(expr) = self.to_launch(v, w.span) else { return false };
+        let Some(expr) = self.launch_of(v, w.span) else { return false };
         struct Likely<'a>(&'a Kernel, &'a super::Settings);
         impl LaunchFacts for Likely<'_> {
             fn dim(&self, dim: DimId) -> Option<i64> {

@@ -166,10 +166,10 @@ impl Elab<'_> {
         at: Span,
     ) -> Option<(TileType, ValueId)> {
         let Some((ty, ty_span)) = ty else {
-            let x = self.to_value(v, None, at)?;
+            let x = self.value_of(v, None, at)?;
             return Some((self.k.ty(x).clone(), x));
         };
-        let x = self.to_value(v, ty.as_ref().map(|t| t.elem), at);
+        let x = self.value_of(v, ty.as_ref().map(|t| t.elem), at);
         let ty = ty?;
         let Some(x) = x else {
             // The variable is usable all the same: its type is known.

@@ -41,7 +41,7 @@ impl Elab<'_> {
                 Val::Poison
             }
             v => {
-                let Some(tile) = self.to_value(&v, None, base.span) else { return Val::Poison };
+                let Some(tile) = self.value_of(&v, None, base.span) else { return Val::Poison };
                 self.tile_read(tile, base.span, subscripts, span)
             }
         }

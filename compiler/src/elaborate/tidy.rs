@@ -237,8 +237,8 @@ impl Tidy {
         }
         let when = self.k.grid_when.as_ref().map(|w| (r.block(&w.block), w.cond));
         // Bodies of loops are walked where they stand, so that numbers follow the program.
-        let mut loops: Vec<Option<(Option<Block>, Block)>> = vec![None; self.k.loops.len()];
-        let mut ifs: Vec<Option<(Block, Block)>> = vec![None; self.k.ifs.len()];
+        let mut loops: LoopBlocks = vec![None; self.k.loops.len()];
+        let mut ifs: IfBlocks = vec![None; self.k.ifs.len()];
         let body = r.body(&self.k.body, &mut loops, &mut ifs);
         let mut k = Kernel {
             values: Vec::new(),
@@ -333,6 +333,11 @@ impl Tidy {
     }
 }
 
+/// A loop's rebuilt `when` and body, by old loop; `None` where it went.
+type LoopBlocks = Vec<Option<(Option<Block>, Block)>>;
+/// A conditional's rebuilt branches.
+type IfBlocks = Vec<Option<(Block, Block)>>;
+
 struct Rebuild<'t> {
     t: &'t Tidy,
     axes: Vec<u32>,
@@ -387,12 +392,7 @@ impl Rebuild<'_> {
         Block { stmts }
     }
 
-    fn body(
-        &mut self,
-        b: &Block,
-        loops: &mut Vec<Option<(Option<Block>, Block)>>,
-        ifs: &mut Vec<Option<(Block, Block)>>,
-    ) -> Block {
+    fn body(&mut self, b: &Block, loops: &mut LoopBlocks, ifs: &mut IfBlocks) -> Block {
         let mut stmts = Vec::new();
         for s in &b.stmts {
             match s {
