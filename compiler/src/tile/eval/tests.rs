@@ -1,4 +1,4 @@
-//! The evaluator on hand-built kernels, against straightforward Rust.
+//! The evaluator against straightforward Rust: hand-built kernels for single operations and faults, source text for whole programs.
 
 mod attention;
 mod faults;

@@ -186,7 +186,9 @@ fn the_hadamard_transform_of_the_prelude() {
     let expected: Vec<f64> = (0..t * d)
         .map(|at| {
             let run = at / 16 * 16;
-            (0..16).map(|j| if (at % 16 & j).count_ones() % 2 == 0 { x[run + j] } else { -x[run + j] }).sum()
+            (0..16)
+                .map(|j| if ((at % 16) & j).count_ones() % 2 == 0 { x[run + j] } else { -x[run + j] })
+                .sum()
         })
         .collect();
     assert_eq!(floats(y), expected);
