@@ -109,8 +109,8 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
                     }
                     if active != 0 {
                         mask &= !active;
-                        warp.fragments[current] = Fragment { mask, at: at + 1, wait: Wait::Ready };
-                        warp.fragments.push(Fragment { mask: active, at: *target, wait: Wait::Ready });
+                        warp.fragments[current] = Fragment::ready(mask, at + 1);
+                        warp.fragments.push(Fragment::ready(active, *target));
                         if *target <= at {
                             quantum = quantum.saturating_sub(1).max(1);
                         }
@@ -134,7 +134,7 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
                             });
                             return Err(Stop);
                         };
-                        warp.fragments.push(Fragment { mask: same, at: target, wait: Wait::Ready });
+                        warp.fragments.push(Fragment::ready(same, target));
                     }
                     continue 'fragment;
                 }
@@ -158,9 +158,9 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
                 StepKind::Barrier(barrier) if active != 0 => {
                     if active != mask {
                         // A guard that splits the warp: the lanes that are off go on by themselves.
-                        warp.fragments.push(Fragment { mask: mask & !active, at: at + 1, wait: Wait::Ready });
+                        warp.fragments.push(Fragment::ready(mask & !active, at + 1));
                     }
-                    warp.fragments[current] = Fragment { mask: active, at, wait: Wait::Ready };
+                    warp.fragments[current] = Fragment::ready(active, at);
                     return Ok(Turn::Barrier { fragment: current, arrive_only: barrier.arrive_only });
                 }
                 kind if active == 0 => {
@@ -170,7 +170,8 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
                     if let Some(members) = members(&warp.frame, kind, active.trailing_zeros() as usize) {
                         let missing = members & warp.live & !active;
                         if missing & !mask != 0 {
-                            warp.fragments[current] = Fragment { mask, at, wait: Wait::Members(missing) };
+                            warp.fragments[current] =
+                                Fragment { wait: Wait::Members(missing), ..Fragment::ready(mask, at) };
                             continue 'fragment;
                         }
                     }
@@ -200,7 +201,7 @@ fn rotate(env: &mut Env<'_>, warp: &mut Warp, current: usize, step: &Step) -> Re
         });
         return Err(Stop);
     }
-    let _ = current;
+    warp.yield_fragment(current);
     Ok(Turn::Quantum)
 }
 

@@ -3,7 +3,8 @@
 //! Lanes that are at one place form a *fragment* (mask, step). A warp starts as one fragment; a divergent branch splits it. The
 //! fragment with the lowest step runs first, and fragments that meet at a step merge. Steps are in reverse post-order of the
 //! control-flow graph, so a join point has a higher number than everything that leads to it, and whoever arrives first waits
-//! there only by not being the lowest. No post-dominators are needed, so unstructured code and jump tables are nothing special.
+//! there only by not being the lowest. A fragment that spins lets the others go first after a quantum, so lanes of one warp may
+//! wait for each other. No post-dominators are needed, so unstructured code and jump tables are nothing special.
 
 use super::super::frame::Frame;
 use super::copies::CopyQueue;
@@ -25,6 +26,15 @@ pub struct Fragment {
     pub mask: u32,
     pub at: u32,
     pub wait: Wait,
+    /// It has spent a quantum in a loop: the others go first.
+    pub yielded: bool,
+}
+
+impl Fragment {
+    /// Lanes that can run.
+    pub fn ready(mask: u32, at: u32) -> Fragment {
+        Fragment { mask, at, wait: Wait::Ready, yielded: false }
+    }
 }
 
 /// One warp of a block.
@@ -43,20 +53,21 @@ pub struct Warp {
 impl Warp {
     /// A warp at the entry of the kernel, whose lanes `live` exist.
     pub fn new(index: usize, frame: Frame, live: u32) -> Warp {
-        Warp {
-            index,
-            frame,
-            live,
-            fragments: vec![Fragment { mask: live, at: 0, wait: Wait::Ready }],
-            copies: CopyQueue::default(),
-        }
+        Warp { index, frame, live, fragments: vec![Fragment::ready(live, 0)], copies: CopyQueue::default() }
     }
 
-    /// The ready fragment with the lowest step.
+    /// The ready fragment with the lowest step; fragments that yielded come after all others.
     pub fn next_ready(&self) -> Option<usize> {
-        (0..self.fragments.len())
-            .filter(|&i| self.fragments[i].wait == Wait::Ready)
-            .min_by_key(|&i| self.fragments[i].at)
+        let ready = (0..self.fragments.len()).filter(|&i| self.fragments[i].wait == Wait::Ready);
+        ready.min_by_key(|&i| (self.fragments[i].yielded, self.fragments[i].at))
+    }
+
+    /// Fragment `current` has spent its quantum. When all that are ready have, everybody starts afresh.
+    pub fn yield_fragment(&mut self, current: usize) {
+        self.fragments[current].yielded = true;
+        if self.fragments.iter().all(|f| f.yielded || f.wait != Wait::Ready) {
+            self.fragments.iter_mut().for_each(|f| f.yielded = false);
+        }
     }
 
     /// Merges fragments that are at the same step into fragment `current`; returns its new index.

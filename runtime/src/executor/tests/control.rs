@@ -124,6 +124,15 @@ fn warps_that_spin_let_others_run() {
 }
 
 #[test]
+fn lanes_that_spin_let_lanes_of_their_own_warp_run() {
+    let body = "mov.u32 %r2, flag;\nsetp.ge.u32 %p1, %t, 16;\n@%p1 bra SETTER;\n\
+                SPIN: ld.volatile.shared.u32 %r3, [%r2];\nsetp.ne.u32 %p2, %r3, 5;\n@%p2 bra SPIN;\nmov.b32 %d, %r3;\nbra DONE;\n\
+                SETTER: st.volatile.shared.b32 [%r2], 5;\nmov.b32 %d, 1;\nDONE:";
+    let out = Kernel::new(body).module(".shared .align 4 .b8 flag[4];").run(&[]);
+    assert_eq!((out[0], out[31]), (5, 1));
+}
+
+#[test]
 fn what_cannot_be_run_is_refused_before_the_launch() {
     let kernel = Kernel::new("add.s32 %d, %a, %b;\ncvt.rm.f16.f32 %h1, %f1;");
     match kernel.try_run(&[]) {
