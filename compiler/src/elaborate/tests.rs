@@ -4,6 +4,7 @@
 mod corpus;
 mod errors;
 mod evaluated;
+mod facts;
 mod fuzz;
 mod settings;
 
