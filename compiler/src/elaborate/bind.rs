@@ -245,8 +245,7 @@ impl Elab<'_> {
         {
             return Some(BoundValue::Float(v));
         }
-        let c = self.program.consts.iter().position(|c| c.name.as_str() == text)?;
-        let id = crate::front::ConstId(c as u32);
+        let crate::front::Res::Const(id) = self.program.item_named(text) else { return None };
         match &self.program.constant(id).value {
             ast::ConstValue::Scalar(e) => bound_value(&self.expr(e, None)),
             ast::ConstValue::List { .. } => None,
@@ -255,15 +254,10 @@ impl Elab<'_> {
 
     /// A function by its (perhaps dotted) name.
     fn function_named(&self, text: &str) -> Option<Val> {
-        let last = text.rsplit('.').next()?;
-        // The root file's own come before those it imports.
-        let of = |f: &&ast::Function| f.name.as_str() == last;
-        let found = self.program.fns.iter().position(|f| of(&f) && f.span.file == self.program.root);
-        let found = found.or_else(|| self.program.fns.iter().position(|f| of(&f)));
-        if let Some(n) = found {
-            return Some(Val::Function(crate::front::FnId(n as u32)));
+        match self.program.item_named(text) {
+            crate::front::Res::Fn(id) => Some(Val::Function(id)),
+            _ => None,
         }
-        None
     }
 
     fn atom(&mut self, a: &Atom) -> Option<BoundValue> {

@@ -281,9 +281,12 @@ impl<'r, 'a> Body<'r, 'a> {
                 self.place(place, true);
                 when.iter().for_each(|e| self.expr(e));
             }
-            StmtKind::Update { place, value, when, .. } => {
+            StmtKind::Update { atomic, place, value, when, .. } => {
                 self.expr(value);
                 self.place(place, false);
+                if !atomic {
+                    self.update_reads(place);
+                }
                 when.iter().for_each(|e| self.expr(e));
             }
             StmtKind::Schedule(schedule) => {

@@ -361,6 +361,19 @@ impl<'a> Body<'_, 'a> {
         }
     }
 
+    /// `place op= value` reads what it writes, unless it is `atomic`.
+    pub fn update_reads(&mut self, place: &Expr) {
+        match &place.kind {
+            ExprKind::Index { base, .. } => self.update_reads(base),
+            ExprKind::Name(name) => {
+                if let Some((id, _)) = self.lookup(name.as_str()) {
+                    self.readable(name, id);
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn writable(&mut self, name: &Ident, res: Res, at: Span) {
         let code = match res {
             Res::Local(id) if self.local(id).kind == LocalKind::Param => codes::NOT_WRITABLE,

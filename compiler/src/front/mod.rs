@@ -62,4 +62,4 @@ pub fn load(sources: &mut SourceMap, provider: &dyn SourceProvider, root: &str) 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

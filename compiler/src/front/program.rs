@@ -2,6 +2,7 @@
 
 use super::ast::{self, Ident, NodeId, Symbol};
 use crate::diagnostics::{FileId, Span};
+use std::collections::HashMap;
 
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident)*) => {
@@ -40,6 +41,7 @@ pub struct Program {
     pub directives: Vec<Directive>,
     pub(super) locals: Vec<Local>,
     pub(super) resolutions: Vec<Res>,
+    pub(super) names: HashMap<String, Res>,
 }
 
 /// What an identifier means.
@@ -159,6 +161,12 @@ impl Program {
     /// The same by number.
     pub fn res_of(&self, id: NodeId) -> Res {
         self.resolutions.get(id.0 as usize).copied().unwrap_or_default()
+    }
+
+    /// What a name, dotted where it is imported `as`, means at file level in the root file: how the command line names functions and constants. The
+    /// prelude's names included.
+    pub fn item_named(&self, name: &str) -> Res {
+        self.names.get(name).copied().unwrap_or_default()
     }
 
     pub fn local(&self, id: LocalId) -> &Local {

@@ -53,6 +53,7 @@ pub fn resolve(loaded: Loaded, diagnostics: &mut Diagnostics) -> Program {
     };
     r.all();
     let Resolver { locals, resolutions, .. } = r;
+    let names = root_names(&units);
     Program {
         root: units[0].file,
         imports: units.iter().flat_map(|u| u.imports.iter().map(|(i, _)| i.clone())).collect(),
@@ -64,7 +65,21 @@ pub fn resolve(loaded: Loaded, diagnostics: &mut Diagnostics) -> Program {
         directives: units.into_iter().next().map(|u| u.directives).unwrap_or_default(),
         locals,
         resolutions,
+        names,
     }
+}
+
+/// The names of the root file's scope, `v.name` for what it imports `as v`, and the prelude's.
+fn root_names(units: &[Unit]) -> HashMap<String, Res> {
+    let mut names = HashMap::new();
+    let prelude = units.last().into_iter().flat_map(|u| &u.scope);
+    for (name, entry) in prelude.chain(&units[0].scope) {
+        names.insert(name.to_string(), entry.res);
+        for (field, res) in entry.module.into_iter().flat_map(|m| &units[m].own) {
+            names.insert(format!("{name}.{field}"), *res);
+        }
+    }
+    names
 }
 
 impl<'a> Resolver<'a> {

@@ -5,6 +5,8 @@ mod programs;
 mod round_trip;
 mod wrong;
 
+pub(crate) use programs::{ATTENTION, FRAGMENTS};
+
 use super::{Memory, Program, load};
 use crate::diagnostics::{Diagnostics, SourceMap};
 

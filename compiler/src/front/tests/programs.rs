@@ -121,16 +121,16 @@ pub const FRAGMENTS: &[&str] = &[
            y[t, d] = x * cos[t, d] + x[.., (d + D / 2) % D] * where(d < D / 2, -sin[t, d], sin[t, d]); }",
         // paged, ragged
         "kernel t(q: f16[T, HQ, D], pages: i32[B, PG] in 0..NP, kc: f16[NP, P, HKV, D], cu: i32[B + 1] ascending 0..T, len: i32[B] in 1..=L, lim: f16[L], out o: f16[T, HQ, D]) {
-           grid b over B, h over HQ, i over cu[b]..cu[b + 1] by 64 when i.lo >= 0; let g = h;
-           for j over min(len[b], 4096) by 64 when j <= i - cu[b] { let pg = pages[b, j / P]; let k = kc[pg, j % P, g, 0..64]; }
-           o[i, h, 0..64] = 0; }",
+           grid b over B, h over HQ, i over cu[b]..cu[b + 1] by 64 when i.lo >= 0; let g = h; let d = 0..64;
+           for j over min(len[b], 4096) by 64 when j <= i - cu[b] { let pg = pages[b, j / P]; let k = kc[pg, j % P, g, d]; }
+           o[i, h, d] = 0; }",
         // split-KV merge
         "kernel t(am: f32[C, S], al: f32[C, S], out y: f32[S]) { grid n over C, i over S by 64; let m = am[n, i]; let l = al[n, i];
            let top = max(m over grid n); let w = exp2(m - where(top == -inf, 0, top)); y[i] = sum(w * l over grid n) / sum(l * w over grid n); }",
         // block-sparse
         "kernel t(ptr: i32[H, NB + 1] ascending 0..NZ, col: i32[NZ] in 0..NB, kk: f16[L, 64], out o: f32[H, S]) { tune BLK in {64};
            grid h over H, i over S by 64; let mut acc: f32[i] = 0;
-           for t over ptr[h, i.lo / BLK]..ptr[h, i.lo / BLK + 1] { let j = col[t] * BLK..L by BLK; acc += sum(kk[j, 0] over j); } o[h, i] = acc; }",
+           for t over ptr[h, i.lo / BLK]..ptr[h, i.lo / BLK + 1] { let j = col[t] * BLK..L by BLK; acc += sum(kk[j, 0] as f32 over j); } o[h, i] = acc; }",
         // gated linear attention
         "kernel t<DK: 64..=64 = 64>(gate: f32[B, S, DK], k: f16[B, S, DK], v: f16[B, S, E], slope: f32[B], out y: f32[B, DK, E]) {
            grid b over B, e over E by 64; let mut st: f32[DK, e] = 0;
@@ -138,13 +138,13 @@ pub const FRAGMENTS: &[&str] = &[
              let decay = exp2(-slope[b] * ((i - i') as f32)); let near = where(i' <= i, decay, 0); }
            y[b, :, e] = st; }",
         // routing
-        "kernel t(logits: f32[T, E], off: i32[E], out row: i32[R], out wts: f32[T, 8]) { let n8 = 0..8; let e = 0..64; let mut n: i32[e] = 0;
+        "kernel t<E: 8..=256 = 64>(logits: f32[T, E], off: i32[E], out row: i32[R], out wts: f32[T, 8]) { let n8 = 0..8; let e = 0..E; let mut n: i32[e] = 0;
            for t over T by 64 { let (v, at) = topk(logits[t, :] over E, n8); let (_, best) = sort(v over n8); let hit = where(at[t, 0] == e, 1, 0); n += sum(hit over t);
              row[where(hit == 1, off[e] + n + cumsum(hit over t) - 1, -1)] = t as i32; wts[t, n8] = v; } }",
         // atomics, reductions by `max=`, conditional writes, bitcasts, if and else
         "kernel t<CAUSAL: true | false = true>(x: f32[M, N], inout hist: i32[256], out y: e4m3[M, N], out rank: i32[M]) { grid i over M by 64; let mut ss: f32[i] = 0; let mut top: f32[i] = 0;
            for c over N by 128 { let v = x[i, c]; ss += sum(v * v over c); top max= max(abs(v) over c); }
-           for c over rev(N) by 128 { if CAUSAL && c.lo > 0 { y[i, c] = x[i, c] / top as e4m3; } else if c.lo == 0 { y[i, c] = x[i, c] as e4m3; } else { } 
+           for c over rev(N) by 128 { if CAUSAL && c.lo > 0 { y[i, c] = (x[i, c] / top) as e4m3; } else if c.lo == 0 { y[i, c] = x[i, c] as e4m3; } else { } 
              let u = bits(x[i, c], u32) >> 23 & 0xff; atomic hist[u] += 1 when u > 0; }
            let old = atomic hist[i] += 1; rank[i] = old; let d = 0..64; let f = fwht(x[i, d], d, 64); }",
         // a schedule inside a kernel, an inner tuple assignment, a function with a block
@@ -182,4 +182,11 @@ fn imports_bring_items_in() {
     assert!(diagnostics.is_empty(), "{}", diagnostics.render(&sources, false));
     assert_eq!(program.fns.iter().filter(|f| f.name.as_str() == "twice").count(), 1, "read once");
     assert_eq!(program.entry_names(), ["k", "k2"]);
+    // Names as the command line writes them.
+    let Res::Fn(f) = program.item_named("v.one") else { panic!("a function of `v`") };
+    assert_eq!(program.function(f).name.as_str(), "one");
+    assert!(matches!(program.item_named("twice"), Res::Fn(_)), "imported without a name of its own");
+    assert!(matches!(program.item_named("gelu"), Res::Fn(_)), "the prelude's");
+    assert_eq!(program.item_named("one"), Res::Unresolved);
+    assert_eq!(program.item_named("v.twice"), Res::Unresolved, "an import's imports do not come along");
 }
