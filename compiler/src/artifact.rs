@@ -101,7 +101,7 @@ pub struct VariantMeta {
 }
 
 /// A fact that must hold for a variant: the tensor's base address, and the byte distance between rows (every stride but the
-/// last dimension's), are multiples of `bytes`. An axis of extent 1 asks nothing.
+/// last dimension's) and the length of a row are multiples of `bytes`. The stride of an axis of extent 1 asks nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guard {
     pub tensor: t1::TensorId,

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use serde_json::json;
-use tilewright_compiler::artifact::{ChosenBy, Compiled};
+use tilewright_compiler::artifact::Compiled;
 use tilewright_compiler::elaborate::Settings;
+use tilewright_compiler::front;
 use tilewright_compiler::passes::{Pass, Timer};
 use tilewright_compiler::target::Target;
-use tilewright_compiler::tile::BoundKind;
 
 use super::source::Loaded;
 use super::{Failure, Ui, pipeline, ptxas, values};
@@ -59,7 +59,7 @@ pub struct Args {
 /// `--emit`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Emit {
-    /// The syntax tree
+    /// The file as it was read, printed in one style
     Ast,
     /// T1: tile values on named axes
     Tile,
@@ -96,7 +96,7 @@ pub fn compile(ui: &Ui, args: Args) -> Result<(), Failure> {
     let loaded = timer.time(Pass::Load, || Loaded::read(ui, &args.file))?;
     let name = pipeline::kernel_name(&loaded, args.kernel.as_deref(), &args.file)?;
     let (text, timings) = match args.emit {
-        Emit::Ast => (tilewright_compiler::front::print::program(&loaded.program), timer.finish()),
+        Emit::Ast => (front::print::program(&loaded.program), timer.finish()),
         Emit::Tile => {
             let kernel =
                 timer.time(Pass::Elaborate, || pipeline::elaborate(&loaded, &name, &settings, target))?;
@@ -153,39 +153,12 @@ fn level(compiled: &Compiled, emit: Emit) -> String {
     match emit {
         Emit::Scheduled => compiled.dumps.scheduled.clone(),
         Emit::Warp => compiled.dumps.warp.clone(),
-        Emit::Schedule => schedule(compiled),
+        Emit::Schedule => compiled.meta.schedule_text(),
         Emit::Meta => {
             let meta = compiled.meta.to_json(&compiled.kernel);
             serde_json::to_string_pretty(&meta).unwrap_or_default() + "\n"
         }
         _ => compiled.ptx.clone(),
-    }
-}
-
-/// The schedule in force, as source.
-fn schedule(compiled: &Compiled) -> String {
-    let settable = |path: &str| {
-        compiled.kernel.binding.iter().find(|b| b.name == path).is_none_or(|b| b.kind == BoundKind::Tune)
-    };
-    let mut text = format!("schedule {} on {} {{\n", compiled.meta.kernel, compiled.target.name());
-    for item in compiled.meta.schedule.iter().filter(|item| settable(&item.path)) {
-        let assignment = match item.value.as_str() {
-            "true" | "" => format!("{};", item.path),
-            value => format!("{} = {value};", item.path),
-        };
-        // The reason helps whoever edits it.
-        let _ = writeln!(text, "    {assignment:<28}// {}", reason(item.chosen_by));
-    }
-    text + "}\n"
-}
-
-fn reason(by: ChosenBy) -> &'static str {
-    match by {
-        ChosenBy::Set => "--set",
-        ChosenBy::Schedule => "a schedule in the source",
-        ChosenBy::Cache => "the tuning cache",
-        ChosenBy::Model => "the model",
-        ChosenBy::Default => "the default",
     }
 }
 

@@ -1,9 +1,11 @@
 //! The compiler's passes, as the commands use them: diagnostics become failures that know their source.
 
 use tilewright_compiler::artifact::Compiled;
-use tilewright_compiler::diagnostics::{Diagnostic, Diagnostics, codes};
-use tilewright_compiler::elaborate::{self, Settings};
+use tilewright_compiler::compile::{Options, compile_program, default_kernel};
+use tilewright_compiler::diagnostics::{Diagnostics, codes};
+use tilewright_compiler::elaborate::Settings;
 use tilewright_compiler::passes::Timer;
+use tilewright_compiler::plan;
 use tilewright_compiler::target::Target;
 use tilewright_compiler::tile::Kernel;
 
@@ -23,23 +25,13 @@ pub struct Job<'a> {
 
 /// The kernel that a command means: the one asked for, else the one named like the file, else the only one.
 pub fn kernel_name(loaded: &Loaded, asked: Option<&str>, path: &str) -> Result<String, Failure> {
-    if let Some(name) = asked {
-        return Ok(name.into());
-    }
-    let names = elaborate::kernel_names(&loaded.program);
-    let stem = path.rsplit(['/', '\\']).next().unwrap_or(path).trim_end_matches(".tw");
-    match (names.iter().find(|n| *n == stem), &names[..]) {
-        (Some(name), _) => Ok(name.clone()),
-        (None, [one]) => Ok(one.clone()),
-        (None, []) => Err(Failure::input(format!("{path} has no kernel"))),
-        (None, many) => {
-            Err(Failure::input(format!("{path} has {} kernels, and none is named {stem}", many.len()))
-                .help(format!("choose one with --kernel: {}", many.join(", "))))
-        }
+    match asked {
+        Some(name) => Ok(name.into()),
+        None => default_kernel(&loaded.program, path).map_err(|d| loaded.failure(d)),
     }
 }
 
-/// A kernel bound and typed.
+/// A kernel bound and typed, with the model's choice of tune parameters.
 pub fn elaborate(
     loaded: &Loaded,
     name: &str,
@@ -47,19 +39,32 @@ pub fn elaborate(
     target: Target,
 ) -> Result<Kernel, Failure> {
     let settings = Settings { target: Some(target.name().into()), ..settings.clone() };
-    match elaborate::elaborate(&loaded.program, name, &settings) {
-        (Some(kernel), _) => Ok(kernel),
-        (None, diagnostics) => Err(loaded.failure(diagnostics)),
-    }
+    plan::model::elaborate(&loaded.program, name, settings, target).map_err(|d| loaded.failure(d))
 }
 
 /// A kernel compiled to PTX.
 pub fn compile(loaded: &Loaded, path: &str, job: Job<'_>, timer: Timer) -> Result<Compiled, Failure> {
-    let _ = (path, job.name, &job.settings, job.target, job.dumps, job.verify, timer);
-    let mut all = Diagnostics::default();
-    all.push(Diagnostic::error(
-        codes::BAD_ARGUMENT,
-        "the back end is not connected; `--device eval` runs the program",
-    ));
-    Err(loaded.failure(all))
+    let options = Options {
+        kernel: Some(job.name.into()),
+        settings: job.settings,
+        dumps: job.dumps,
+        verify: job.verify,
+        ..Options::new(job.target)
+    };
+    compile_program(&loaded.sources, &loaded.program, path, &options, timer).map_err(|d| refused(loaded, d))
+}
+
+/// What the back end refuses, the evaluator may still run.
+fn refused(loaded: &Loaded, diagnostics: Diagnostics) -> Failure {
+    let mut with_help = Diagnostics::default();
+    for d in diagnostics.iter() {
+        let d = d.clone();
+        with_help.push(match d.code {
+            codes::NOT_LOWERED => {
+                d.help("`tilewright run --device eval` runs the program's meaning without PTX")
+            }
+            _ => d,
+        });
+    }
+    loaded.failure(with_help)
 }

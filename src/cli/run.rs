@@ -148,7 +148,11 @@ pub fn run(ui: &Ui, args: Args) -> Result<(), Failure> {
     let start = Instant::now();
     let mut ran = match (&place, &compiled) {
         (Place::Cpu, Some(compiled)) => {
-            let options = executor::Options { sanitize: args.sanitize, ..executor::Options::default() };
+            let options = executor::Options {
+                sanitize: args.sanitize,
+                lazy: args.sanitize,
+                ..executor::Options::default()
+            };
             Ran::from(run_on_cpu(compiled, &mut prepared, &options).map_err(cpu_failure)?)
         }
         (Place::Cuda(device), Some(compiled)) => {

@@ -136,8 +136,9 @@ impl Report<'_> {
         if let Some(compiled) = self.compiled {
             let items: Vec<String> = compiled
                 .meta
-                .schedule
+                .parameters
                 .iter()
+                .chain(&compiled.meta.schedule)
                 .map(|item| format!("{} = {} ({})", item.path, item.value, item.chosen_by.name()))
                 .collect();
             line("schedule", items.join(", "));
@@ -249,6 +250,7 @@ impl Report<'_> {
         if let Some(compiled) = self.compiled {
             let meta = compiled.meta.to_json(self.kernel);
             object["target"] = json!(compiled.target.name());
+            object["parameters"] = meta["parameters"].clone();
             object["schedule"] = meta["schedule"].clone();
             object["chosen_by"] = meta["chosen_by"].clone();
             object["launches"] = self.ran.variants.iter().zip(&self.ran.launches).map(|(variant, launch)| {

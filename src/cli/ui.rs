@@ -51,7 +51,11 @@ impl Failure {
             Failure::Reported(status) => *status,
             Failure::Input { .. } => 1,
             // A diagnostic that the compiler raises against itself.
-            Failure::Program(both) if both.0.iter().any(|d| d.code == codes::EVALUATOR_BUG) => 3,
+            Failure::Program(both)
+                if both.0.iter().any(|d| matches!(d.code, codes::INTERNAL | codes::EVALUATOR_BUG)) =>
+            {
+                3
+            }
             Failure::Program(_) => 1,
             Failure::Usage(_) => 2,
             Failure::Bug(_) => 3,
@@ -155,7 +159,7 @@ impl Ui {
                     None,
                 );
             }
-            Failure::Bug(message) => plain(codes::EVALUATOR_BUG, message, None, Some(REPORT)),
+            Failure::Bug(message) => plain(codes::INTERNAL, message, None, Some(REPORT)),
         }
     }
 }

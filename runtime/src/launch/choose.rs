@@ -51,7 +51,7 @@ pub fn choose<'a>(kernel: &Kernel, plan: &'a LaunchPlan, bound: &Bound) -> Resul
     })
 }
 
-/// The tensor's base and its rows start at multiples of the guard's bytes.
+/// The tensor's base and its rows start at multiples of the guard's bytes, and rows are as many whole accesses long.
 fn guard_holds(guard: &Guard, bound: &Bound) -> bool {
     let Some(Some(facts)) = bound.tensors.get(guard.tensor.0 as usize) else { return true };
     // Nothing of an empty tensor is accessed.
@@ -61,7 +61,11 @@ fn guard_holds(guard: &Guard, bound: &Bound) -> bool {
     let bytes = u64::from(guard.bytes.max(1));
     // Memory that the launch places is aligned to 256 bytes.
     let base = facts.memory.is_none_or(|memory| memory.address % bytes == 0);
-    base && row_strides(facts).all(|stride| stride.is_some_and(|s| s % bytes == 0))
+    // A row's length too, since an access at its end must not reach beyond it. For dense rows the strides say the same, but a
+    // single row has no stride, and padded rows have another.
+    let row = facts.shape.last().copied().unwrap_or(1) as u64;
+    let length = row.checked_mul(facts.elem.bits().into()).is_some_and(|bits| bits % (8 * bytes) == 0);
+    base && length && row_strides(facts).all(|stride| stride.is_some_and(|s| s % bytes == 0))
 }
 
 /// Byte distances between rows along every axis but the last that has more than one element; `None` where a distance is no whole

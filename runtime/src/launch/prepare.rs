@@ -6,7 +6,7 @@
 use tilewright_compiler::tile::{Const, DimId, Kernel, Param, TensorKind};
 
 use super::bind::{Argument, Bound, bind, fill_scalars, find_param, place_arguments, shape_of};
-use super::dims::{DimFacts, DimOrigin, DimValues, Dims, bind_dims};
+use super::dims::{DEFAULT_DIM, DimFacts, DimOrigin, DimValues, Dims, bind_dims};
 use super::error::LaunchError;
 use super::generate::{check_values, random_scalar, random_tensor};
 use super::signature::{Signature, TensorFacts};
@@ -28,7 +28,7 @@ pub struct Prepared {
     pub bound: Bound,
     /// In the kernel's order: parameters, `temp`s and constants.
     pub tensors: Vec<HostTensor>,
-    /// What was chosen for the user, each as a short phrase: `N = 384 (the file's dims line)`.
+    /// What was chosen for the user, each as a short phrase: `N from the file's dims line`.
     pub notes: Vec<String>,
 }
 
@@ -148,18 +148,14 @@ pub fn prepare(
 
 /// The dimensions that nothing of the user's fixed.
 fn dim_notes(kernel: &Kernel, dims: &Dims) -> Vec<String> {
-    let mut notes = Vec::new();
-    for (at, dim) in kernel.dims.iter().enumerate() {
-        let id = DimId(at as u32);
-        match dims.origin(id) {
-            DimOrigin::Directive => {
-                notes.push(format!("{} = {} (the file's dims line)", dim.name, dims.get(id)))
-            }
-            DimOrigin::Default => notes.push(format!("{} = {} (nothing fixes it)", dim.name, dims.get(id))),
-            DimOrigin::Argument(_) | DimOrigin::Given => {}
-        }
-    }
-    notes
+    let from = |wanted: &DimOrigin, words: &str| {
+        let named = kernel.dims.iter().enumerate().filter(|(at, _)| dims.origin(DimId(*at as u32)) == wanted);
+        let names: Vec<&str> = named.map(|(_, dim)| dim.name.as_str()).collect();
+        (!names.is_empty()).then(|| format!("{} {words}", names.join(", ")))
+    };
+    let line = from(&DimOrigin::Directive, "from the file's `//; dims:` line");
+    let default = from(&DimOrigin::Default, &format!("= {DEFAULT_DIM}, since nothing fixes it"));
+    line.into_iter().chain(default).collect()
 }
 
 fn constant(

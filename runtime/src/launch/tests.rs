@@ -425,6 +425,9 @@ fn the_first_variant_whose_rows_are_aligned_is_taken() {
     assert_eq!(variant(72, 130), ("mid".into(), 9));
     assert_eq!(variant(7, 64), ("any".into(), 3));
     assert_eq!(variant(7, 0), ("nothing".into(), 0));
+    // One row has no stride that could be misaligned, but it still ends inside of a 16-byte access.
+    let one = g.bind(&three(&[1, 1], &[1, 1], &[1, 1])).unwrap();
+    assert!(matches!(choose(&kernel, &plan, &one), Ok(Chosen::Launch { variant: "any", .. })));
     assert_eq!(variant(0, 64), ("wide".into(), 3));
 }
 
