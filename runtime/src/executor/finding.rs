@@ -148,9 +148,9 @@ impl Findings {
         &self.list
     }
 
-    /// The findings, most certain kinds first as they were found, ordered by block so that runs compare.
+    /// The findings by block; those of one block in the order in which they happened.
     pub fn into_vec(mut self) -> Vec<Finding> {
-        self.list.sort_by_key(|f| (f.block, f.line, f.kind));
+        self.list.sort_by_key(|f| f.block);
         self.list
     }
 }

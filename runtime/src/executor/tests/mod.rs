@@ -5,6 +5,7 @@
 
 mod control;
 mod foreign;
+mod generated;
 mod instructions;
 mod memory;
 mod sanitizer;
