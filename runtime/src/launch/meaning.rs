@@ -89,7 +89,7 @@ impl Meaning {
             let mut comparison = match (&exact.values, &typed.values, values_of(&tensors[at])) {
                 (Values::Float(e), Values::Float(b), Values::Float(out)) => {
                     let pick = |x: &[f64]| -> Vec<f64> { kept.iter().map(|&i| x[i]).collect() };
-                    compare_floats(&pick(&out), &pick(e), &pick(b))
+                    compare_floats(tensor.elem, &pick(&out), &pick(e), &pick(b))
                 }
                 (Values::Int(e), _, Values::Int(out)) => {
                     let pick = |x: &[i64]| -> Vec<i64> { kept.iter().map(|&i| x[i]).collect() };
