@@ -12,7 +12,7 @@
 //! | --- | --- |
 //! | `launch.rs`, `finding.rs`, `stats.rs` | what goes in and what comes out |
 //! | `frame.rs` | where a warp's registers live |
-//! | `program.rs`, `decode/` | the decoded kernel, and how PTX becomes one |
+//! | `program/`, `decode/` | the decoded kernel, and how PTX becomes one |
 //! | `codegen/` | runs of lane-local instructions as machine code |
 //! | `lanes/` | lane-local functions that Cranelift lacks |
 //! | `matrix/` | matrix instructions |

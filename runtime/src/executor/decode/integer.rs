@@ -460,7 +460,7 @@ impl Decoder<'_> {
         let (d, a) = (self.d32(op.dst)?, self.v32(&op.a, op.ty)?);
         if let (Val32::Imm(pos), Val32::Imm(len)) = (pos, len)
             && len > 0
-            && pos + len <= 32
+            && pos.saturating_add(len) <= 32
         {
             // The usual case, a field inside the word, is two shifts.
             let up = 32 - (pos + len);

@@ -7,6 +7,9 @@ use super::super::launch::ExecError;
 use super::super::memory::{CONST_BASE, LOCAL_BASE, SHARED_BASE, buffer_address};
 use super::super::program::ModuleData;
 
+/// Most local memory of a thread that any GPU has.
+const MAX_LOCAL: u32 = 512 * 1024;
+
 /// Alignment of dynamic shared memory: what the widest swizzle needs.
 const DYNAMIC_ALIGN: u32 = 1024;
 
@@ -62,7 +65,8 @@ pub(super) fn place(module: &Module, entry: &Entry, buffers: usize) -> Result<Va
                 }
                 Space::Local => {
                     let at = v.local_bytes.next_multiple_of(align);
-                    v.local_bytes = at.checked_add(bytes).ok_or_else(|| too_big(variable))?;
+                    v.local_bytes =
+                        at.checked_add(bytes).filter(|&n| n <= MAX_LOCAL).ok_or_else(|| too_big(variable))?;
                     Some(at.into())
                 }
                 Space::Const => {

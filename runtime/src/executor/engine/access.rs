@@ -1,4 +1,4 @@
-//! Loads, stores, `ldmatrix`, `stmatrix` and `cp.async`: a warp's memory accesses, checked.
+//! Loads, stores, `ldmatrix` and `stmatrix`: a warp's memory accesses, checked.
 //!
 //! All lanes' addresses are computed first, then the alignment and the window are checked, once for the warp if the smallest and the
 //! largest address lie in one window, lane by lane otherwise. Only then bytes move. Nothing here trusts an address.
@@ -6,11 +6,9 @@
 use super::super::finding::FindingKind;
 use super::super::frame::{Frame, Lanes64, blend32, blend64};
 use super::super::memory::{LaneWords, Place, place_generic, place_global, read_slice, write_slice};
-use super::super::program::{Addr, AddrBase, CpAsync, Extend, MatrixAccess, MemAccess, MemReg, MemSpace};
+use super::super::program::{Addr, AddrBase, Extend, MatrixAccess, MemAccess, MemReg, MemSpace};
 use super::super::shadow::{Agent, Touch};
 use super::block::{Env, Stop};
-use super::copies::PendingCopy;
-use super::run::{val32, valp};
 use super::warp::Warp;
 
 /// The window that all lanes of an access fall into, with the address of its first byte.
@@ -62,7 +60,7 @@ impl Env<'_> {
     }
 
     /// The window of `address`, if `bytes` bytes from there are inside of it.
-    fn check_one(&self, space: MemSpace, address: u64, bytes: u64) -> Option<Target> {
+    pub(super) fn check_one(&self, space: MemSpace, address: u64, bytes: u64) -> Option<Target> {
         let fits = |offset: u64, len: usize| offset.checked_add(bytes).is_some_and(|end| end <= len as u64);
         let program = &self.launch.kernel.program;
         match self.place(space, address) {
@@ -88,7 +86,7 @@ impl Env<'_> {
     }
 
     /// What to say of an address that is out of bounds.
-    fn describe(&self, space: MemSpace, address: u64, bytes: u64) -> String {
+    pub(super) fn describe(&self, space: MemSpace, address: u64, bytes: u64) -> String {
         match self.place(space, address) {
             Place::Global { window, offset } => match self.launch.memory.len(window) {
                 Some(len) if offset >= 1 << 35 => {
@@ -443,152 +441,6 @@ impl Env<'_> {
             let mask = if matrices >= 4 { u32::MAX } else { (1 << (8 * matrices)) - 1 };
             self.counters.shared(number, &offsets, mask, 16);
         }
-    }
-
-    pub(super) fn cp_async(
-        &mut self,
-        warp: &mut Warp,
-        line: u32,
-        number: usize,
-        copy: &CpAsync,
-        mask: u32,
-    ) -> Result<(), Stop> {
-        let to = addresses(&warp.frame, copy.dst);
-        let from = addresses(&warp.frame, copy.src);
-        let ignored = valp(&warp.frame, copy.ignore);
-        let size = u32::from(copy.bytes);
-        let mut src_bytes = [copy.bytes; 32];
-        let mut reads = 0u32;
-        for lane in lanes_of(mask) {
-            if let Some(given) = copy.src_size {
-                src_bytes[lane] = val32(&warp.frame, given, lane).min(size) as u8;
-            }
-            if ignored >> lane & 1 != 0 {
-                src_bytes[lane] = 0;
-            }
-            if src_bytes[lane] != 0 {
-                reads |= 1 << lane;
-            }
-        }
-        let generic = lanes_of(mask).all(|lane| matches!(place_generic(to[lane]), Place::Shared(_)));
-        let space = if generic { MemSpace::Generic } else { MemSpace::Shared };
-        let windows = self.check(warp.index, line, space, &to, mask, size, "cp.async destination")?;
-        let Windows::One(Target::Shared(base)) = windows else {
-            self.report(FindingKind::OutOfBounds, line, None, || {
-                "cp.async to memory that is not shared".into()
-            });
-            return Err(Stop);
-        };
-        self.check_sources(warp.index, line, &from, reads, &src_bytes, size)?;
-        if self.counters.on() {
-            let offsets = std::array::from_fn(|lane| to[lane].wrapping_sub(base));
-            self.counters.shared(number, &offsets, mask, size);
-            self.counters.global(number, &from, reads, |lane| u32::from(src_bytes[lane]), false);
-        }
-        let pending = PendingCopy {
-            line,
-            mask,
-            group: warp.copies.open_groups(),
-            dst: std::array::from_fn(|lane| to[lane].wrapping_sub(base) as u32),
-            src: from,
-            bytes: copy.bytes,
-            src_bytes,
-        };
-        if !self.lazy {
-            self.perform(&pending);
-            return Ok(());
-        }
-        if let Some(shadow) = &mut self.shadow {
-            let mut faults = Vec::new();
-            for lane in lanes_of(mask) {
-                let agent = Agent { warp: warp.index, lane: lane as u32, line };
-                faults.extend(shadow.issue(agent, pending.dst[lane], size).map(|fault| (lane, fault)));
-            }
-            for (lane, fault) in faults {
-                self.report_fault(Some(fault), warp.index, lane, line, "cp.async into");
-            }
-        }
-        warp.copies.push(pending);
-        Ok(())
-    }
-
-    /// Sources of `cp.async` are aligned to the full size, and as many bytes as are read must be there.
-    fn check_sources(
-        &mut self,
-        warp: usize,
-        line: u32,
-        from: &Lanes64,
-        reads: u32,
-        src_bytes: &[u8; 32],
-        size: u32,
-    ) -> Result<(), Stop> {
-        if reads == 0 {
-            return Ok(());
-        }
-        for lane in lanes_of(reads) {
-            let bytes = u64::from(src_bytes[lane]);
-            let inside =
-                matches!(self.check_one(MemSpace::Global, from[lane], bytes), Some(Target::Global(..)));
-            if !from[lane].is_multiple_of(u64::from(size)) {
-                self.report(FindingKind::Misaligned, line, None, || {
-                    format!("warp {warp} lane {lane}: cp.async of {size} bytes from address {:#x}, no multiple of {size}", from[lane])
-                });
-                return Err(Stop);
-            }
-            if !inside {
-                let where_ = self.describe(MemSpace::Global, from[lane], bytes);
-                self.report(FindingKind::OutOfBounds, line, None, || {
-                    format!("warp {warp} lane {lane}: cp.async reads {bytes} bytes at {where_}")
-                });
-                return Err(Stop);
-            }
-        }
-        Ok(())
-    }
-
-    /// Moves the bytes of a copy; everything was checked at issue.
-    fn perform(&mut self, copy: &PendingCopy) {
-        for lane in lanes_of(copy.mask) {
-            let mut words = [0; 4];
-            let bytes = usize::from(copy.src_bytes[lane]);
-            if bytes > 0
-                && let Place::Global { window, offset } = place_global(copy.src[lane])
-            {
-                self.launch.memory.read(window, offset, bytes, &mut words);
-                for byte in bytes..usize::from(copy.bytes) {
-                    words[byte / 4] &= !(0xff << (8 * (byte % 4)));
-                }
-            }
-            write_slice(&mut self.shared, copy.dst[lane] as usize, usize::from(copy.bytes), &words);
-        }
-    }
-
-    /// `cp.async.wait_group` and `wait_all`: what is due happens now.
-    pub(super) fn cp_async_wait(
-        &mut self,
-        warp: &mut Warp,
-        newest: Option<u32>,
-        mask: u32,
-    ) -> Result<(), Stop> {
-        if warp.copies.is_empty() {
-            return Ok(());
-        }
-        for copy in warp.copies.retire(mask, newest) {
-            self.perform(&copy);
-            let mut faults = Vec::new();
-            if let Some(shadow) = &mut self.shadow {
-                for lane in lanes_of(copy.mask) {
-                    let agent = Agent { warp: warp.index, lane: lane as u32, line: copy.line };
-                    faults.extend(
-                        shadow.complete(agent, copy.dst[lane], copy.bytes.into()).map(|fault| (lane, fault)),
-                    );
-                }
-            }
-            for (lane, fault) in faults {
-                self.report_fault(Some(fault), warp.index, lane, copy.line, "cp.async write");
-            }
-        }
-        Ok(())
     }
 }
 

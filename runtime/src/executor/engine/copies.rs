@@ -60,7 +60,7 @@ impl CopyQueue {
                 let bit = 1 << lane;
                 let due = match newest {
                     None => true,
-                    Some(n) => copy.group[lane] + n < committed[lane],
+                    Some(n) => copy.group[lane].saturating_add(n) < committed[lane],
                 };
                 if copy.mask & mask & bit != 0 && due {
                     done |= bit;

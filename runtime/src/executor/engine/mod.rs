@@ -5,13 +5,14 @@
 //!   launch: blocks to worker threads                  grid.rs
 //!     Block: warps take turns until nobody can        block.rs   scheduling, barriers, deadlock
 //!       Warp: fragments, lowest step first            warp.rs, run.rs
-//!         memory · cross-lane · copies · matrix       access.rs, cross.rs, copies.rs, atomics.rs
+//!         memory · cross-lane · copies · matrix       access.rs, async_copy.rs, cross.rs, atomics.rs
 //! ```
 //!
 //! A warp leaves `run` only where it must wait (barrier, member mask) or when its quantum of backward jumps is spent; nothing but
 //! its frame and its fragments survives, so warps are resumed by calling `run` again, in any order and on any thread.
 
 mod access;
+mod async_copy;
 mod atomics;
 mod block;
 mod copies;

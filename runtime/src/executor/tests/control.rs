@@ -144,3 +144,47 @@ fn what_cannot_be_run_is_refused_before_the_launch() {
     let kernel = Kernel { block: 1056, ..Kernel::new("") };
     assert!(matches!(kernel.try_run(&[]), Err(ExecError::BadLaunch(_))));
 }
+
+/// Any number may stand anywhere: the answer may be nonsense, an error or a finding, but never a panic.
+#[test]
+fn hostile_numbers_break_nothing() {
+    let body = "mov.u32 %r1, buf;\nshl.b32 %r2, %t, 4;\nadd.s32 %r1, %r1, %r2;\nst.shared.v4.b32 [%r1+0], {%a, %b, %c, %t};\n\
+                bar.sync 0, 32;\nld.shared.v2.b32 {%r3, %r4}, [%r1+8];\nbfe.u32 %r5, %a, 4, 8;\nbfe.s32 %r5, %a, %r5, 8;\n\
+                bfi.b32 %r6, %a, %b, 8, 4;\nprmt.b32 %r7, %a, %b, 21520;\nshf.l.wrap.b32 %r8, %a, %b, 7;\nshl.b32 %r9, %a, 5;\n\
+                shr.s64 %rd9, %rd1, 5;\ndiv.s32 %r10, %a, 7;\nrem.u32 %r11, %r10, 3;\nshfl.sync.bfly.b32 %r12, %t, 5, 31, -1;\n\
+                shfl.sync.idx.b32 %r12, %t, 5, 31, -1;\nvote.sync.ballot.b32 %r13, 1, -1;\nredux.sync.add.s32 %r14, %t, -1;\n\
+                cp.async.ca.shared.global [%r1+0], [%in+0], 4, 4;\ncp.async.commit_group;\ncp.async.wait_group 0;\n\
+                atom.shared.inc.u32 %r15, [buf+16], 9;\natom.global.cas.b32 %r16, [%in+0], 1, 2;\nand.b32 %r17, %t, 1;\n\
+                TABLE: .branchtargets B0, B1;\nbrx.idx %r17, TABLE;\nB0: add.s32 %d, %d, 1;\nB1: bar.red.popc.u32 %r18, 0, %p1;\n\
+                mul24.lo.s32 %r19, %a, 9;\nlop3.b32 %r20, %a, %b, %c, 30;\nbar.warp.sync -1;";
+    let bytes = body.as_bytes();
+    let is_number =
+        |i: usize| bytes[i].is_ascii_digit() && i > 0 && matches!(bytes[i - 1], b' ' | b'+' | b'-');
+    let mut tried = 0;
+    for start in (0..bytes.len()).filter(|&i| is_number(i)) {
+        let end = (start..bytes.len()).find(|&i| !bytes[i].is_ascii_digit()).unwrap_or(bytes.len());
+        for number in [
+            "0",
+            "1",
+            "31",
+            "33",
+            "64",
+            "255",
+            "256",
+            "2147483647",
+            "2147483648",
+            "4294967295",
+            "9223372036854775807",
+        ] {
+            let changed = format!("{}{number}{}", &body[..start], &body[end..]);
+            for sanitize in [false, true] {
+                let mut kernel = Kernel::new(&changed).module(".shared .align 16 .b8 buf[512];");
+                kernel.options.sanitize = sanitize;
+                kernel.options.timeout = Some(Duration::from_secs(5));
+                let _ = kernel.try_run(&[]);
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 500, "{tried}");
+}

@@ -1,0 +1,160 @@
+//! `cp.async`: issue and retirement of asynchronous copies. How groups are counted is in `copies.rs`.
+
+use super::super::finding::FindingKind;
+use super::super::frame::Lanes64;
+use super::super::memory::{Place, place_generic, place_global, write_slice};
+use super::super::program::{CpAsync, MemSpace};
+use super::super::shadow::Agent;
+use super::access::{Target, Windows, addresses, lanes_of};
+use super::block::{Env, Stop};
+use super::copies::PendingCopy;
+use super::run::{val32, valp};
+use super::warp::Warp;
+
+impl Env<'_> {
+    pub(super) fn cp_async(
+        &mut self,
+        warp: &mut Warp,
+        line: u32,
+        number: usize,
+        copy: &CpAsync,
+        mask: u32,
+    ) -> Result<(), Stop> {
+        let to = addresses(&warp.frame, copy.dst);
+        let from = addresses(&warp.frame, copy.src);
+        let ignored = valp(&warp.frame, copy.ignore);
+        let size = u32::from(copy.bytes);
+        let mut src_bytes = [copy.bytes; 32];
+        let mut reads = 0u32;
+        for lane in lanes_of(mask) {
+            if let Some(given) = copy.src_size {
+                src_bytes[lane] = val32(&warp.frame, given, lane).min(size) as u8;
+            }
+            if ignored >> lane & 1 != 0 {
+                src_bytes[lane] = 0;
+            }
+            if src_bytes[lane] != 0 {
+                reads |= 1 << lane;
+            }
+        }
+        let generic = lanes_of(mask).all(|lane| matches!(place_generic(to[lane]), Place::Shared(_)));
+        let space = if generic { MemSpace::Generic } else { MemSpace::Shared };
+        let windows = self.check(warp.index, line, space, &to, mask, size, "cp.async destination")?;
+        let Windows::One(Target::Shared(base)) = windows else {
+            self.report(FindingKind::OutOfBounds, line, None, || {
+                "cp.async to memory that is not shared".into()
+            });
+            return Err(Stop);
+        };
+        self.check_sources(warp.index, line, &from, reads, &src_bytes, size)?;
+        if self.counters.on() {
+            let offsets = std::array::from_fn(|lane| to[lane].wrapping_sub(base));
+            self.counters.shared(number, &offsets, mask, size);
+            self.counters.global(number, &from, reads, |lane| u32::from(src_bytes[lane]), false);
+        }
+        let pending = PendingCopy {
+            line,
+            mask,
+            group: warp.copies.open_groups(),
+            dst: std::array::from_fn(|lane| to[lane].wrapping_sub(base) as u32),
+            src: from,
+            bytes: copy.bytes,
+            src_bytes,
+        };
+        if !self.lazy {
+            self.perform(&pending);
+            return Ok(());
+        }
+        if let Some(shadow) = &mut self.shadow {
+            let mut faults = Vec::new();
+            for lane in lanes_of(mask) {
+                let agent = Agent { warp: warp.index, lane: lane as u32, line };
+                faults.extend(shadow.issue(agent, pending.dst[lane], size).map(|fault| (lane, fault)));
+            }
+            for (lane, fault) in faults {
+                self.report_fault(Some(fault), warp.index, lane, line, "cp.async into");
+            }
+        }
+        warp.copies.push(pending);
+        Ok(())
+    }
+
+    /// Sources of `cp.async` are aligned to the full size, and as many bytes as are read must be there.
+    fn check_sources(
+        &mut self,
+        warp: usize,
+        line: u32,
+        from: &Lanes64,
+        reads: u32,
+        src_bytes: &[u8; 32],
+        size: u32,
+    ) -> Result<(), Stop> {
+        if reads == 0 {
+            return Ok(());
+        }
+        for lane in lanes_of(reads) {
+            let bytes = u64::from(src_bytes[lane]);
+            let inside =
+                matches!(self.check_one(MemSpace::Global, from[lane], bytes), Some(Target::Global(..)));
+            if !from[lane].is_multiple_of(u64::from(size)) {
+                self.report(FindingKind::Misaligned, line, None, || {
+                    format!("warp {warp} lane {lane}: cp.async of {size} bytes from address {:#x}, no multiple of {size}", from[lane])
+                });
+                return Err(Stop);
+            }
+            if !inside {
+                let where_ = self.describe(MemSpace::Global, from[lane], bytes);
+                self.report(FindingKind::OutOfBounds, line, None, || {
+                    format!("warp {warp} lane {lane}: cp.async reads {bytes} bytes at {where_}")
+                });
+                return Err(Stop);
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the bytes of a copy; everything was checked at issue.
+    fn perform(&mut self, copy: &PendingCopy) {
+        for lane in lanes_of(copy.mask) {
+            let mut words = [0; 4];
+            let bytes = usize::from(copy.src_bytes[lane]);
+            if bytes > 0
+                && let Place::Global { window, offset } = place_global(copy.src[lane])
+            {
+                self.launch.memory.read(window, offset, bytes, &mut words);
+                for byte in bytes..usize::from(copy.bytes) {
+                    words[byte / 4] &= !(0xff << (8 * (byte % 4)));
+                }
+            }
+            write_slice(&mut self.shared, copy.dst[lane] as usize, usize::from(copy.bytes), &words);
+        }
+    }
+
+    /// `cp.async.wait_group` and `wait_all`: what is due happens now.
+    pub(super) fn cp_async_wait(
+        &mut self,
+        warp: &mut Warp,
+        newest: Option<u32>,
+        mask: u32,
+    ) -> Result<(), Stop> {
+        if warp.copies.is_empty() {
+            return Ok(());
+        }
+        for copy in warp.copies.retire(mask, newest) {
+            self.perform(&copy);
+            let mut faults = Vec::new();
+            if let Some(shadow) = &mut self.shadow {
+                for lane in lanes_of(copy.mask) {
+                    let agent = Agent { warp: warp.index, lane: lane as u32, line: copy.line };
+                    faults.extend(
+                        shadow.complete(agent, copy.dst[lane], copy.bytes.into()).map(|fault| (lane, fault)),
+                    );
+                }
+            }
+            for (lane, fault) in faults {
+                self.report_fault(Some(fault), warp.index, lane, copy.line, "cp.async write");
+            }
+        }
+        Ok(())
+    }
+}
