@@ -99,7 +99,7 @@ fn report(ui: &Ui, args: &Args, file: &LaunchFile, outcome: &Outcome, written: &
             "findings": outcome.findings,
             "outputs": written,
             "compile_ms": outcome.compile_time.as_secs_f64() * 1e3,
-            "run_ms": outcome.run_time.as_secs_f64() * 1e3,
+            "time_ms": outcome.run_time.as_secs_f64() * 1e3,
             "warp_instructions": outcome.stats.warp_instructions,
         });
         if args.stats {

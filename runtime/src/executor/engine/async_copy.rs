@@ -72,7 +72,7 @@ impl Env<'_> {
                 faults.extend(shadow.issue(agent, pending.dst[lane], size).map(|fault| (lane, fault)));
             }
             for (lane, fault) in faults {
-                self.report_fault(Some(fault), warp.index, lane, line, "cp.async into");
+                self.report_fault(Some(fault), warp.index, lane, line, "cp.async write");
             }
         }
         warp.copies.push(pending);
