@@ -1,0 +1,123 @@
+"""What `bench/gpu.py --dry-run` does: everything that needs no GPU, on meta files of known answers, and on real ones where a
+`tilewright` is at hand."""
+
+import ctypes
+import json
+import struct
+import tempfile
+
+import binary
+import driver
+import launch
+import report
+
+# (M, N, K), address of a, expected variant and blocks; None: nothing is launched.
+CASES = [
+    ((512, 384, 256), 0x1000, "wide", 12),
+    ((257, 130, 72), 0x1000, "mid", 6),  # rows of c are 260 bytes: no 16-byte stores
+    ((257, 136, 74), 0x1000, "mid", 6),  # rows of a and b are 148 bytes
+    ((257, 130, 7), 0x1000, "any", 15),
+    ((128, 128, 64), 0x1002, "any", 4),
+    ((128, 128, 64), 0x1004, "mid", 1),
+    ((1, 8, 7), 0x1000, "any", 1),  # one row has no stride, but a length
+    ((0, 128, 64), 0x1000, "wide", None),
+]
+
+
+def run():
+    """Raises where an answer is not the expected one; prints what was done."""
+    meta = json.loads((report.BENCH / "samples" / "gemm.meta.json").read_text())
+    rows = []
+    for shape, address, variant, blocks in CASES:
+        chosen = [launch.choose(plan, tensors(shape, address), dims(shape), {"alpha": 0.5}) for plan in meta["launches"]]
+        got = [(one.variant, one.blocks) if one else None for one in chosen]
+        expect(got, [None if blocks is None else (variant, blocks)], f"the launch at {shape}")
+        text = "x".join(map(str, shape))
+        rows.append(report.row("dry_run", text, "f16", 2.0, {"torch.matmul": 1.0, "none": None}, None, 4e9, 2e6, True, 0.01))
+    plan, shape = meta["launches"][0], (512, 384, 256)
+    wide = launch.choose(plan, tensors(shape, 0x1000), dims(shape), {"alpha": 0.5})
+    expect(b"".join(wide.params), struct.pack("<QQQIIIQf", 0x1000, 0x20000, 0x30000, 512, 256, 384, 256, 0.5), "the parameters' bytes")
+    through_driver(wide)
+    expect(launch.blocks("cdiv(M + 1, 128) * B * cdiv(N // 2, 64)", {"M": 128, "N": 130, "B": 3}), 12, "a grid rule")
+    expect(launch.pack("bf16", 1.0), b"\x80\x3f", "1.0 as bf16")
+    refused("a dimension without a value", lambda: launch.choose(plan, tensors(shape, 0x1000), {"M": 512, "N": 384}, {"alpha": 0.5}))
+    refused("a grid rule with a stranger", lambda: launch.blocks("__import__('os')", {}))
+    expect((rows[0]["ratio_to_best_peer"], rows[0]["tflops"], rows[0]["gbps"], rows[0]["peers_ms"]), (0.5, 2.0, 1.0, {"torch.matmul": 1.0}), "a row")
+    expect(report.spread([1.0, 2.0, 3.0]), 1.0, "the spread of 1, 2, 3")
+    real()
+    with tempfile.TemporaryDirectory() as folder:
+        path = report.write("dry run", None, None, rows, folder)
+        back = json.loads(path.read_text())
+        expect(list(back), ["gpu", "driver", "date", "commit", "rows"], "the file's fields")
+        expect(back["rows"], rows, "the rows read back")
+        print(path.read_text(), end="")
+    print("dry run: fine")
+
+
+class StandIn:
+    """A driver that takes every call and remembers what the launch was given."""
+
+    def __getattr__(self, name):
+        return lambda *args: self.calls.append((name, args)) or 0
+
+    def __init__(self):
+        self.calls = []
+
+
+def through_driver(one):
+    """The parameters' bytes as cuLaunchKernel would read them, after everything that made them is out of scope."""
+    lib = StandIn()
+    fake = object.__new__(driver.Driver)
+    fake.lib = lib
+    start = driver.Module(fake, "").prepare(one)
+    start(7)
+    expect([name for name, _ in lib.calls], ["cuModuleLoadDataEx", "cuModuleGetFunction", "cuFuncSetAttribute", "cuLaunchKernel"], "the calls")
+    _, grid_x, grid_y, grid_z, *block, shared, stream, pointers, extra = lib.calls[-1][1]
+    numbers = [n.value for n in (grid_x, grid_y, grid_z, *block, shared, stream)]
+    expect((numbers, extra), ([one.blocks, 1, 1, *one.block, one.shared_bytes, 7], None), "the launch")
+    expect([ctypes.string_at(at, len(value)) for at, value in zip(pointers, one.params)], list(one.params), "the parameters in memory")
+
+
+def real():
+    """The compiler's own meta, where there is a compiler."""
+    if not binary.path():
+        print("no tilewright here: only the sample's meta was tried")
+        return
+    for dtype in ("f16", "bf16"):
+        try:
+            ptx, meta = binary.compile_kernel(binary.EXAMPLES / "gemm.tw", "gemm", sets=[f"T={dtype}"])
+        except binary.Refused as error:
+            print(f"gemm {dtype}: not compiled: {error}")
+            continue
+        for shape in ((512, 384, 256), (257, 130, 72), (33, 1025, 7)):
+            for plan in meta["launches"]:
+                one = launch.choose(plan, tensors(shape, 0x1000), dims(shape))
+                found = f".entry {one.entry}(" in ptx.replace("\n", "")
+                expect(found, True, f"the entry {one.entry} in the PTX")
+                print(f"gemm {dtype} {shape}: {one.variant}, {one.blocks} blocks of {one.block}, {len(one.params)} parameters")
+
+
+def dims(shape):
+    return dict(zip("MNK", shape))
+
+
+def tensors(shape, address):
+    m, n, k = shape
+    return {
+        "a": launch.dense(address, (m, k), "f16"),
+        "b": launch.dense(0x20000, (n, k), "f16"),
+        "c": launch.dense(0x30000, (m, n), "f16"),
+    }
+
+
+def expect(got, want, what):
+    if got != want:
+        raise AssertionError(f"{what}: got {got!r}, expected {want!r}")
+
+
+def refused(what, act):
+    try:
+        act()
+    except launch.LaunchError:
+        return
+    raise AssertionError(f"{what} was accepted")
