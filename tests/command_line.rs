@@ -190,6 +190,28 @@ fn arguments_that_disagree_show_both_sides() {
 }
 
 #[test]
+fn an_unknown_kernel_suggests_a_known_one() {
+    let said = fails(1, &["run", GEMM, "--kernel", "gem"]);
+    assert!(said.contains("has no kernel `gem`") && said.contains("did you mean gemm?"), "{said}");
+    let said = fails(1, &["compile", GEMM, "--kernel", "softmax"]);
+    assert!(said.contains("it has gemm, gemm_bias_gelu"), "{said}");
+}
+
+#[test]
+fn what_cannot_be_lowered_still_has_a_meaning() {
+    let output =
+        tilewright(&["run", GEMM, "--kernel", "gemm_bias_gelu", "--device", "cpu", "--dim", "M=3,N=4"]);
+    let said = text(&output.stderr);
+    assert!(
+        output.status.success() || (output.status.code() == Some(1) && said.contains("--device eval")),
+        "{said}"
+    );
+    let object =
+        json(&["run", GEMM, "--kernel", "gemm_bias_gelu", "--device", "eval", "--json", "--dim", "M=3,N=4"]);
+    assert_eq!(object["outputs"][0]["shape"], serde_json::json!([3, 4]));
+}
+
+#[test]
 fn a_bf16_file_implies_the_type() {
     let folder = Folder::new();
     let tensor =

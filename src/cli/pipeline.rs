@@ -2,8 +2,8 @@
 
 use tilewright_compiler::artifact::Compiled;
 use tilewright_compiler::compile::{Options, compile_program, default_kernel};
-use tilewright_compiler::diagnostics::{Diagnostics, codes};
-use tilewright_compiler::elaborate::Settings;
+use tilewright_compiler::diagnostics::near;
+use tilewright_compiler::elaborate::{self, Settings};
 use tilewright_compiler::passes::Timer;
 use tilewright_compiler::plan;
 use tilewright_compiler::target::Target;
@@ -25,10 +25,18 @@ pub struct Job<'a> {
 
 /// The kernel that a command means: the one asked for, else the one named like the file, else the only one.
 pub fn kernel_name(loaded: &Loaded, asked: Option<&str>, path: &str) -> Result<String, Failure> {
-    match asked {
-        Some(name) => Ok(name.into()),
-        None => default_kernel(&loaded.program, path).map_err(|d| loaded.failure(d)),
+    let Some(name) = asked else {
+        return default_kernel(&loaded.program, path).map_err(|d| loaded.failure(d));
+    };
+    let names = elaborate::kernel_names(&loaded.program);
+    if names.iter().any(|n| n == name) {
+        return Ok(name.into());
     }
+    let unknown = Failure::input(format!("{path} has no kernel `{name}`"));
+    Err(match near(name, names.iter().map(String::as_str)) {
+        Some(meant) => unknown.help(format!("did you mean {meant}?")),
+        None => unknown.help(format!("it has {}", names.join(", "))),
+    })
 }
 
 /// A kernel bound and typed, with the model's choice of tune parameters.
@@ -51,20 +59,5 @@ pub fn compile(loaded: &Loaded, path: &str, job: Job<'_>, timer: Timer) -> Resul
         verify: job.verify,
         ..Options::new(job.target)
     };
-    compile_program(&loaded.sources, &loaded.program, path, &options, timer).map_err(|d| refused(loaded, d))
-}
-
-/// What the back end refuses, the evaluator may still run.
-fn refused(loaded: &Loaded, diagnostics: Diagnostics) -> Failure {
-    let mut with_help = Diagnostics::default();
-    for d in diagnostics.iter() {
-        let d = d.clone();
-        with_help.push(match d.code {
-            codes::NOT_LOWERED => {
-                d.help("`tilewright run --device eval` runs the program's meaning without PTX")
-            }
-            _ => d,
-        });
-    }
-    loaded.failure(with_help)
+    compile_program(&loaded.sources, &loaded.program, path, &options, timer).map_err(|d| loaded.failure(d))
 }

@@ -197,13 +197,11 @@ impl Report<'_> {
     fn tensors(&self) -> String {
         let list = |written: bool| -> String {
             let all = self.kernel.tensors.iter().zip(&self.prepared.tensors);
-            let some = all.filter(|(t, _)| {
-                let mine = if written {
-                    matches!(t.kind, TensorKind::Out | TensorKind::InOut)
-                } else {
-                    matches!(t.kind, TensorKind::In | TensorKind::InOut | TensorKind::Packed)
-                };
-                mine
+            let some = all.filter(|(t, _)| match t.kind {
+                TensorKind::In | TensorKind::Packed => !written,
+                TensorKind::Out => written,
+                TensorKind::InOut => true,
+                TensorKind::Temp { .. } | TensorKind::Const(_) => false,
             });
             some.map(|(t, host)| format!("{} {}{:?}", t.name, t.elem, host.shape()))
                 .collect::<Vec<_>>()

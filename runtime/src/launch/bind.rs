@@ -44,11 +44,14 @@ impl LaunchFacts for Bound {
     }
 }
 
+/// Arguments in the signature's order, `None` where not given: tensors, scalars.
+pub type Placed = (Vec<Option<TensorFacts>>, Vec<Option<Const>>);
+
 /// Sorts named arguments into the signature's order. Unknown names are errors.
 pub fn place_arguments(
     signature: &Signature<'_>,
     arguments: &[(String, Argument)],
-) -> Result<(Vec<Option<TensorFacts>>, Vec<Option<Const>>), LaunchError> {
+) -> Result<Placed, LaunchError> {
     let mut tensors = vec![None; signature.tensors.len()];
     let mut scalars = vec![None; signature.scalars.len()];
     for (name, argument) in arguments {
