@@ -56,10 +56,17 @@ pub fn fetch() -> Result<PathBuf> {
 pub struct Assembled {
     /// Most registers of any entry.
     pub registers: u32,
-    /// Bytes of spill stores and loads, summed.
-    pub spills: u32,
+    /// Bytes of spill stores and loads of each entry.
+    pub spills: Vec<(String, u32)>,
     /// Warnings, and errors if it failed.
     pub complaints: Vec<String>,
+}
+
+impl Assembled {
+    /// Bytes spilled by the entries whose name ends so; every entry's ends in nothing.
+    pub fn spilled(&self, ending: &str) -> u32 {
+        self.spills.iter().filter(|(e, _)| e.ends_with(ending)).map(|(_, b)| b).sum()
+    }
 }
 
 /// Assembles a file; the cubin goes to `out`.
@@ -79,8 +86,13 @@ pub fn ptxas(bin: &Path, ptx: &Path, arch: &str, out: &Path) -> Result<Assembled
                 .and_then(|at| line[..at].split_whitespace().last())
                 .and_then(|n| n.parse::<u32>().ok())
         };
-        result.spills += number_before(" bytes spill stores").unwrap_or(0);
-        result.spills += number_before(" bytes spill loads").unwrap_or(0);
+        if let Some(entry) = line.split("entry function '").nth(1).and_then(|l| l.split('\'').next()) {
+            result.spills.push((entry.to_string(), 0));
+        }
+        if let Some((_, bytes)) = result.spills.last_mut() {
+            *bytes += number_before(" bytes spill stores").unwrap_or(0);
+            *bytes += number_before(" bytes spill loads").unwrap_or(0);
+        }
         result.registers = result.registers.max(number_before(" registers").unwrap_or(0));
         if line.contains("warning") || line.contains("error") || line.contains("fatal") {
             result.complaints.push(line.to_string());

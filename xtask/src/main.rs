@@ -32,7 +32,11 @@ enum Command {
         allow_missing_ptxas: bool,
     },
     /// Assemble the GEMM example for every target and many schedules: no spills, no warnings
-    Ptxas,
+    Ptxas {
+        /// Only kernels whose line contains this, for example `sm_80` or `128x128x32`
+        #[arg(default_value = "")]
+        only: String,
+    },
     /// Count the instructions of the GEMM's main loop: at most 1.9 per HMMA, no PRMT, no spills
     Sass,
     /// Accept every changed snapshot
@@ -42,7 +46,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Test { allow_missing_ptxas } => test(allow_missing_ptxas),
-        Command::Ptxas => assembler::fetch().and_then(|bin| kernels::assemble_all(&bin)),
+        Command::Ptxas { only } => assembler::fetch().and_then(|bin| kernels::assemble_all(&bin, &only)),
         Command::Sass => assembler::fetch().and_then(|bin| sass::check(&bin)),
         Command::Bless => steps::bless(),
     };
@@ -72,7 +76,7 @@ fn test(allow_missing: bool) -> Result<()> {
     run.cargo("tests", &["test", "--workspace", "--all-targets", "--no-fail-fast"]);
     run.cargo("documentation tests", &["test", "--workspace", "--doc"]);
     if let Some(bin) = bin {
-        run.step("assembler: every target and schedule", || kernels::assemble_all(&bin));
+        run.step("assembler: every target and schedule", || kernels::assemble_all(&bin, ""));
         run.step("assembler: main loop", || sass::check(&bin));
     }
     run.finish()

@@ -45,8 +45,9 @@ impl Knobs {
     pub fn warps_for(&self, variant: Variant, p: Problem) -> (u32, u32) {
         let (wm, wn) = self.warps;
         let doubled = if p.bm / wm > p.bn / wn { (2 * wm, wn) } else { (wm, 2 * wn) };
-        let crowded = variant != Variant::Wide && accumulators(p, self.warps) > 96;
-        if crowded && wm * wn <= 8 && divides(p, doubled) { doubled } else { self.warps }
+        let copies = p.bm.max(p.bn) * p.bk * p.elem_bytes / 4 / (wm * wn * 32);
+        let crowded = variant != Variant::Wide && (accumulators(p, self.warps) > 96 || copies > 16);
+        if crowded && wm * wn <= 4 && divides(p, doubled) { doubled } else { self.warps }
     }
 }
 

@@ -87,6 +87,7 @@ impl<'a, 'b> Select<'a, 'b> {
     fn new(kernel: &'a t3::Kernel, lines: &'b mut Lines<'a>) -> Select<'a, 'b> {
         let mut entry = Entry::new(&kernel.entry);
         entry.launch.maxntid = Some([kernel.threads, 1, 1]);
+        entry.launch.minnctapersm = kernel.one_block.then_some(1);
         entry.stems = STEMS.iter().map(|(text, _)| Stem { text: (*text).into() }).collect();
         Select {
             kernel,

@@ -379,6 +379,8 @@ pub struct Kernel {
     pub entry: String,
     pub params: Vec<(String, ParamTy)>,
     pub threads: u32,
+    /// Tells the assembler that one block per SM is enough, so that it does not spill for the sake of a second.
+    pub one_block: bool,
     pub shared_bytes: u32,
     /// What every tensor's base is a multiple of, in bytes.
     pub pointer_align: u32,

@@ -56,6 +56,7 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
             entry: entry.into(),
             params,
             threads: module.threads(),
+            one_block: module.variant != t2::Variant::Wide,
             shared_bytes: module.shared_bytes,
             pointer_align: module.variant.alignment(1),
             classes,

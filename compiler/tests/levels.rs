@@ -1,0 +1,110 @@
+//! Every level of the example GEMM as a snapshot, and its PTX for each target.
+//!
+//! A small tile with two stages keeps the dumps short enough to read from text to PTX.
+
+use tilewright_compiler::artifact::Compiled;
+use tilewright_compiler::compile::{Options, compile};
+use tilewright_compiler::diagnostics::SourceMap;
+use tilewright_compiler::front::Memory;
+use tilewright_compiler::target::Target;
+
+fn gemm(target: Target, sets: &[(&str, &str)]) -> Result<Compiled, String> {
+    let files = Memory::from([("gemm.tw", include_str!("../../dsl_examples/gemm.tw"))]);
+    let mut sources = SourceMap::default();
+    let mut options = Options::new(target);
+    options.dumps = true;
+    options.verify = true;
+    options.settings.sets = sets.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
+    compile(&mut sources, &files, "gemm.tw", &options).map_err(|d| d.render(&sources, false))
+}
+
+fn small(target: Target) -> Compiled {
+    gemm(target, &[("BM", "64"), ("BN", "64"), ("BK", "32"), ("k.stages", "2")]).expect("it compiles")
+}
+
+/// The part of a dump that belongs to the wide variant.
+fn wide(text: &str, start: &str, end: &str) -> String {
+    let from = text.find(start).unwrap_or(0);
+    let rest = &text[from..];
+    rest[..rest.find(end).unwrap_or(rest.len())].to_string()
+}
+
+#[test]
+fn tile() {
+    insta::assert_snapshot!(small(Target::Sm80).dumps.tile);
+}
+
+#[test]
+fn scheduled() {
+    let text = small(Target::Sm80).dumps.scheduled;
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn warp() {
+    let text = small(Target::Sm80).dumps.warp;
+    insta::assert_snapshot!(wide(&text, "warp gemm_wide", "warp gemm_mid"));
+}
+
+#[test]
+fn ptx_of_each_target() {
+    let mut plain: Option<String> = None;
+    for target in Target::ALL {
+        let text = small(target).ptx;
+        assert!(text.contains(&format!(".target {target}")), "{target}");
+        // The same code for every target: only the first lines differ.
+        let code = text[text.find(".visible").expect("an entry")..].to_string();
+        match &plain {
+            None => {
+                insta::assert_snapshot!("ptx_sm_80", wide(&text, ".version", ".visible .entry gemm_mid"));
+                plain = Some(code);
+            }
+            Some(first) => assert_eq!(first, &code, "{target}"),
+        }
+    }
+}
+
+#[test]
+fn meta_and_schedule() {
+    let c = small(Target::Sm80);
+    insta::assert_snapshot!("meta", serde_json::to_string_pretty(&c.meta.to_json(&c.kernel)).expect("JSON"));
+    insta::assert_snapshot!("schedule", c.meta.schedule_text());
+}
+
+#[test]
+fn the_schedule_pins_what_was_chosen() {
+    let chosen = gemm(Target::Sm80, &[]).expect("it compiles");
+    let sets: Vec<(&str, &str)> =
+        chosen.meta.schedule.iter().map(|i| (i.path.as_str(), i.value.as_str())).collect();
+    let pinned = gemm(Target::Sm80, &sets).expect("it compiles again");
+    assert_eq!(chosen.ptx, pinned.ptx);
+}
+
+#[test]
+fn impossible_schedules_are_said_before_ptx() {
+    let say = |target, sets: &[(&str, &str)]| gemm(target, sets).map(|_| ()).expect_err("it must be refused");
+    let big = [("BM", "128"), ("BN", "256"), ("BK", "64"), ("k.stages", "6")];
+    insta::assert_snapshot!("too_much_shared", say(Target::Sm86, &big));
+    let few = [("BM", "128"), ("BN", "256"), ("BK", "32"), ("warps", "(2,2)")];
+    insta::assert_snapshot!("too_many_registers", say(Target::Sm80, &few));
+    let thin = [("BM", "64"), ("BN", "64"), ("BK", "32"), ("warps", "(8,1)")];
+    insta::assert_snapshot!("warps_do_not_divide", say(Target::Sm80, &thin));
+    insta::assert_snapshot!("seven_stages", say(Target::Sm80, &[("k.stages", "7")]));
+}
+
+#[test]
+fn what_only_the_evaluator_runs_is_refused_plainly() {
+    let files = Memory::from([(
+        "rows.tw",
+        "kernel rows(x: f32[R, C], out y: f32[R]) { grid r over R by 8; let mut s: f32[r] = 0; \
+         for c over C by 32 { s += sum(x[r, c] over c); } y[r] = s; }",
+    )]);
+    let mut sources = SourceMap::default();
+    let refused = compile(&mut sources, &files, "rows.tw", &Options::new(Target::Sm80));
+    insta::assert_snapshot!(refused.map(|_| ()).expect_err("no code for it yet").render(&sources, false));
+}
+
+#[test]
+fn same_input_same_bytes() {
+    assert_eq!(small(Target::Sm80).ptx, small(Target::Sm80).ptx);
+}
