@@ -156,20 +156,18 @@ fn accumulators(p: Problem, warps: (u32, u32)) -> u32 {
 
 /// The fewest warps, at least four, whose accumulators fit beside the fragments; among those the squarest warp tile.
 fn default_warps(p: Problem) -> Option<(u32, u32)> {
-    let mut best: Option<((u32, u32, u32), (u32, u32))> = None;
-    for (wm, wn) in (0..5).flat_map(|m| (0..5).map(move |n| (1u32 << m, 1u32 << n))) {
-        let warps = wm * wn;
-        if warps > 16 || !divides(p, (wm, wn)) || !registers_fit(p, (wm, wn)) {
-            continue;
-        }
-        let few = if warps < 4 { 4 - warps } else { 0 };
-        let (tm, tn) = (p.bm / wm, p.bn / wn);
-        let key = (few, warps, tm.max(tn) * 16 / tm.min(tn));
-        if best.is_none_or(|(k, _)| key < k) {
-            best = Some((key, (wm, wn)));
-        }
-    }
-    best.map(|(_, w)| w)
+    // Where no number of warps fits, the budget says so, with the warps that divide the tile.
+    squarest(p, registers_fit).or_else(|| squarest(p, |_, _| true))
+}
+
+fn squarest(p: Problem, fits: impl Fn(Problem, (u32, u32)) -> bool) -> Option<(u32, u32)> {
+    let powers = (0..5).flat_map(|m| (0..5).map(move |n| (1u32 << m, 1u32 << n)));
+    powers.filter(|(wm, wn)| wm * wn <= 16 && divides(p, (*wm, *wn)) && fits(p, (*wm, *wn))).min_by_key(
+        |(wm, wn)| {
+            let (warps, tm, tn) = (wm * wn, p.bm / wm, p.bn / wn);
+            (4u32.saturating_sub(warps), warps, tm.max(tn) * 16 / tm.min(tn))
+        },
+    )
 }
 
 fn default_stages(p: Problem, target: Target) -> u32 {
@@ -193,7 +191,7 @@ pub fn legal(p: Problem, target: Target) -> Option<Legal> {
     let shared = p.stage_bytes() * stages;
     let registers = register_estimate(p, (wm, wn));
     let warps = wm * wn;
-    let fits = shared <= target.shared_limit();
+    let fits = shared <= target.shared_limit() && registers_fit(p, (wm, wn));
     let blocks_per_sm =
         (target.shared_limit() / shared.max(1)).min(target.registers_per_sm() / (registers * warps * 32));
     (fits && blocks_per_sm > 0).then_some(Legal { warps, blocks_per_sm })
