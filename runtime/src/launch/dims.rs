@@ -7,7 +7,7 @@
 //! An entry that is affine in one dimension (`B + 1`, `2 * D`) binds it; every other entry is checked when all are known.
 
 use tilewright_compiler::tile::{
-    BinaryOp, Const, DimId, DimSource, LaunchExpr, LaunchFacts, ScalarId, TensorId,
+    BinaryOp, CmpOp, Const, DimId, DimSource, LaunchExpr, LaunchFacts, ScalarId, TensorId,
 };
 
 use super::error::LaunchError;
@@ -25,6 +25,8 @@ pub enum DimOrigin {
     Given,
     /// The file's `//; dims:` line.
     Directive,
+    /// An equation among the kernel's promises, such as `KB == cdiv(K, 128)`.
+    Promise,
     /// Nothing fixed it.
     Default,
 }
@@ -35,6 +37,7 @@ impl std::fmt::Display for DimOrigin {
             DimOrigin::Argument(place) => f.write_str(place),
             DimOrigin::Given => f.write_str("--dim"),
             DimOrigin::Directive => f.write_str("the file's `//; dims:` line"),
+            DimOrigin::Promise => f.write_str("a promise of the kernel"),
             DimOrigin::Default => f.write_str("the default"),
         }
     }
@@ -151,15 +154,72 @@ pub fn bind_dims(
             bound[id.0 as usize].get_or_insert((*value, DimOrigin::Directive));
         }
     }
+    if outside.fill {
+        fill_open(signature, scalars, &mut bound);
+    }
     let values = bound.into_iter().zip(signature.dims).map(|(value, dim)| match value {
         Some((value, origin)) if value < 0 => {
             Err(LaunchError::Negative { what: dim.name.clone(), value, facts: format!(" (from {origin})") })
         }
         Some(value) => Ok(value),
-        None if outside.fill => Ok((DEFAULT_DIM, DimOrigin::Default)),
         None => Err(LaunchError::Unbound { dim: dim.name.clone() }),
     });
     Ok(Dims { values: values.collect::<Result<_, _>>()? })
+}
+
+/// Gives open dimensions a value: what an equation of the promises says, else the default. Those without an equation come first, since
+/// equations use them.
+fn fill_open(signature: &Signature<'_>, scalars: &[Option<Const>], bound: &mut [Option<(i64, DimOrigin)>]) {
+    let equations: Vec<(usize, &LaunchExpr)> = signature
+        .promises
+        .iter()
+        .filter_map(|promise| match &promise.expr {
+            LaunchExpr::Compare(CmpOp::Eq, x, y) => Some((x.as_ref(), y.as_ref())),
+            _ => None,
+        })
+        .flat_map(|(x, y)| [(x, y), (y, x)])
+        .filter_map(|(x, y)| match x {
+            LaunchExpr::Dim(d) => Some((d.0 as usize, y)),
+            _ => None,
+        })
+        .collect();
+    for at in 0..bound.len() {
+        if bound[at].is_none() && !equations.iter().any(|(dim, _)| *dim == at) {
+            bound[at] = Some((DEFAULT_DIM, DimOrigin::Default));
+        }
+    }
+    // As often as there are equations, so that one may use what another gives.
+    for _ in 0..equations.len() {
+        for (at, value) in &equations {
+            let facts = Partial { bound, scalars };
+            if bound[*at].is_none()
+                && let Some(value @ 0..) = value.eval_int(&facts)
+            {
+                bound[*at] = Some((value, DimOrigin::Promise));
+            }
+        }
+    }
+    for open in bound.iter_mut().filter(|value| value.is_none()) {
+        *open = Some((DEFAULT_DIM, DimOrigin::Default));
+    }
+}
+
+/// What is known before every dimension is.
+struct Partial<'a> {
+    bound: &'a [Option<(i64, DimOrigin)>],
+    scalars: &'a [Option<Const>],
+}
+
+impl LaunchFacts for Partial<'_> {
+    fn dim(&self, dim: DimId) -> Option<i64> {
+        self.bound.get(dim.0 as usize)?.as_ref().map(|(value, _)| *value)
+    }
+    fn scalar(&self, scalar: ScalarId) -> Option<Const> {
+        *self.scalars.get(scalar.0 as usize)?
+    }
+    fn stride(&self, _: TensorId, _: usize) -> Option<i64> {
+        None
+    }
 }
 
 fn clamp(value: i128) -> i64 {

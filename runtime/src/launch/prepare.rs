@@ -155,7 +155,8 @@ fn dim_notes(kernel: &Kernel, dims: &Dims) -> Vec<String> {
     };
     let line = from(&DimOrigin::Directive, "from the file's `//; dims:` line");
     let default = from(&DimOrigin::Default, &format!("= {DEFAULT_DIM}, since nothing fixes it"));
-    line.into_iter().chain(default).collect()
+    let promise = from(&DimOrigin::Promise, "as the kernel's `where` says");
+    line.into_iter().chain(promise).chain(default).collect()
 }
 
 fn constant(

@@ -192,6 +192,35 @@ fn given_dimensions_must_agree_with_arguments() {
 }
 
 #[test]
+fn equations_among_the_promises_fill_open_dimensions() {
+    // where KB == cdiv(K, 128)
+    let mut owned = Owned::new(
+        dims(&["K", "KB"]),
+        vec![
+            tensor("x", F16, TensorKind::In, &[("K", dim(0))]),
+            tensor("s", F16, TensorKind::In, &[("KB", dim(1))]),
+        ],
+        vec![],
+    );
+    let blocks = binary(BinaryOp::Cdiv, dim(0), LaunchExpr::int(128));
+    owned.promises.push(Promise {
+        expr: LaunchExpr::Compare(CmpOp::Eq, Box::new(dim(1)), Box::new(blocks)),
+        text: "KB == cdiv(K, 128)".into(),
+        origin: PromiseOrigin::Where,
+        span: Span::default(),
+    });
+    let of = |given: &[(&str, i64)]| {
+        let given = given.iter().map(|(name, value)| (name.to_string(), *value)).collect();
+        let outside = DimValues { given, fill: true, ..DimValues::default() };
+        let dims = super::dims::bind_dims(&owned.signature(), &[None, None], &[], &outside).unwrap();
+        dims.values().collect::<Vec<_>>()
+    };
+    assert_eq!(of(&[("K", 300)]), [300, 3]);
+    assert_eq!(of(&[]), [256, 2]);
+    assert_eq!(of(&[("K", 300), ("KB", 5)]), [300, 5]);
+}
+
+#[test]
 fn affine_entries_bind_and_others_are_checked() {
     let i32s = ElemType::I32;
     let b_plus_1 = binary(BinaryOp::Add, dim(0), LaunchExpr::int(1));
