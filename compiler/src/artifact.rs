@@ -1,6 +1,7 @@
 //! What a compilation yields: PTX, and everything a launch needs to know about it.
 
 use crate::ptx;
+use crate::scheduled::ir::Module;
 use crate::target::Target;
 use crate::tile::ir as t1;
 use crate::tile::launch::LaunchExpr;
@@ -22,6 +23,20 @@ pub struct Compiled {
     pub dumps: Dumps,
     /// Wall time per pass, in order.
     pub timings: Vec<(&'static str, Duration)>,
+    /// The scheduled level of each variant, in order, where [`Options::levels`](crate::compile::Options) asked for it.
+    pub levels: Vec<Levels>,
+    /// Where the planted fault's kind could have happened.
+    #[doc(hidden)]
+    pub places: usize,
+}
+
+/// One variant at the scheduled level, in the forms that [`crate::scheduled::eval`] runs.
+#[derive(Clone, Debug)]
+pub struct Levels {
+    pub fused: Module,
+    pub expanded: Module,
+    /// Expanded, with synchronisation.
+    pub ordered: Module,
 }
 
 /// Levels as text; filled when [`Options::dumps`](crate::compile::Options) asks.

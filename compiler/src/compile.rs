@@ -1,8 +1,9 @@
 //! The driver: runs the passes of [`crate::passes`] in order.
 
-use crate::artifact::{Compiled, Dumps, Guard, LaunchPlan, Meta, ScheduleItem, VariantMeta};
+use crate::artifact::{Compiled, Dumps, Guard, LaunchPlan, Levels, Meta, ScheduleItem, VariantMeta};
 use crate::diagnostics::{Diagnostic, Diagnostics, SourceMap, codes};
 use crate::elaborate::{self, Settings};
+use crate::fault::{Fault, Plant};
 use crate::front::{self, Program, SourceProvider};
 use crate::passes::{Pass, Timer};
 use crate::plan::{self, Refusal, RefusalKind};
@@ -24,6 +25,11 @@ pub struct Options {
     pub dumps: bool,
     /// Run the verifiers after each pass; a violation is a compiler bug and reported as such.
     pub verify: bool,
+    /// Keep the scheduled level in its forms, for [`crate::scheduled::eval`].
+    pub levels: bool,
+    /// Get one thing wrong on purpose: how tests try whether it is found.
+    #[doc(hidden)]
+    pub fault: Option<Fault>,
 }
 
 impl Options {
@@ -34,6 +40,8 @@ impl Options {
             settings: Settings::default(),
             dumps: false,
             verify: cfg!(debug_assertions),
+            levels: false,
+            fault: None,
         }
     }
 }
@@ -97,17 +105,22 @@ pub fn compile_program(
         timer.time(Pass::Elaborate, || plan::model::elaborate(program, &name, settings, options.target))?;
     let refused = |r: Refusal| one_error(refusal(r, &kernel));
 
-    let planned = timer.time(Pass::Plan, || plan::plan(&kernel, options.target)).map_err(refused)?;
+    let mut plant = Plant::new(options.fault);
+    let mut planned = timer.time(Pass::Plan, || plan::plan(&kernel, options.target)).map_err(refused)?;
+    plant.scheduled(Pass::Plan, &mut planned.modules);
     check(options, "plan", &planned.modules)?;
-    let expanded: Vec<Module> =
+    let mut expanded: Vec<Module> =
         timer.time(Pass::Expand, || planned.modules.iter().cloned().map(scheduled::expand::expand).collect());
+    plant.scheduled(Pass::Expand, &mut expanded);
     check(options, "expand", &expanded)?;
-    let synced = timer
+    let kept = if options.levels { expanded.clone() } else { Vec::new() };
+    let mut synced = timer
         .time(Pass::Synchronise, || {
             expanded.into_iter().map(scheduled::synchronise::synchronise).collect::<Result<Vec<Module>, _>>()
         })
         .map_err(|e| one_error(bug(format!("synchronisation: {e}"))))?;
-    let lowered = timer
+    plant.scheduled(Pass::Synchronise, &mut synced);
+    let mut lowered = timer
         .time(Pass::Lower, || {
             synced
                 .iter()
@@ -115,11 +128,14 @@ pub fn compile_program(
                 .collect::<Result<Vec<_>, _>>()
         })
         .map_err(refused)?;
-    let module = timer.time(Pass::Select, || {
+    lowered.iter_mut().for_each(|l| plant.warp(&mut l.kernel));
+    let mut module = timer.time(Pass::Select, || {
         let entries: Vec<&warp::ir::Kernel> = lowered.iter().map(|l| &l.kernel).collect();
         ptx::select::select(&entries, options.target, sources)
     });
-    let text = timer.time(Pass::Print, || ptx::print(&module));
+    plant.ptx(&mut module);
+    let mut text = timer.time(Pass::Print, || ptx::print(&module));
+    plant.text(&mut text);
 
     let mut dumps = Dumps::default();
     if options.dumps {
@@ -132,6 +148,16 @@ pub fn compile_program(
             let _ = writeln!(dumps.warp, "{}", warp::print::print(&l.kernel));
         }
     }
+    let levels = match options.levels {
+        true => planned
+            .modules
+            .into_iter()
+            .zip(kept)
+            .zip(synced.iter().cloned())
+            .map(|((fused, expanded), ordered)| Levels { fused, expanded, ordered })
+            .collect(),
+        false => Vec::new(),
+    };
     let variants = synced.iter().zip(lowered).map(|(m, l)| variant(&kernel, m, l)).collect();
     let meta = Meta {
         kernel: kernel.name.clone(),
@@ -140,7 +166,8 @@ pub fn compile_program(
         schedule: bound(&kernel, true).into_iter().chain(planned.schedule).collect(),
         launches: vec![LaunchPlan { workspace_bytes: 0, variants }],
     };
-    Ok(Compiled { kernel, target: options.target, ptx: text, module, meta, dumps, timings: timer.finish() })
+    let (timings, places) = (timer.finish(), plant.places);
+    Ok(Compiled { kernel, target: options.target, ptx: text, module, meta, dumps, timings, levels, places })
 }
 
 fn check(options: &Options, pass: &str, modules: &[Module]) -> Result<(), Diagnostics> {

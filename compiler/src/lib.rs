@@ -21,6 +21,8 @@ pub mod check;
 pub mod compile;
 pub mod diagnostics;
 pub mod elaborate;
+#[doc(hidden)]
+pub mod fault;
 pub mod front;
 pub mod layout;
 pub mod numeric;

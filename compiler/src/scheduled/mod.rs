@@ -7,8 +7,10 @@
 //! | [`verify`] | its invariants |
 //! | [`expand`] | stages become prologue and steady loop |
 //! | [`synchronise`] | the bridge to [`crate::sync`] |
+//! | [`eval`] | the interpreter: every form runs |
 //! | [`print`] | the text of `--emit scheduled` |
 
+pub mod eval;
 pub mod expand;
 pub mod ir;
 pub mod print;

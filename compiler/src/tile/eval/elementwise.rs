@@ -42,7 +42,7 @@ pub(super) fn int_format(elem: ElemType) -> IntFormat {
 }
 
 /// Rounds (or wraps) every element to its type.
-pub(super) fn round(values: &mut Values, elem: ElemType) {
+pub(crate) fn round(values: &mut Values, elem: ElemType) {
     match (values, elem.format()) {
         (Values::Float(x), Format::Float(f)) => f.round_slice(x),
         (Values::Float(x), Format::Scale(s)) => x.iter_mut().for_each(|v| *v = s.round(*v)),

@@ -49,15 +49,15 @@ impl EvalError {
         }
     }
 
-    pub(super) fn input(message: String, span: Option<Span>) -> EvalError {
+    pub(crate) fn input(message: String, span: Option<Span>) -> EvalError {
         EvalError { kind: EvalErrorKind::Input, message, span, other: None }
     }
 
-    pub(super) fn fault(message: String, span: Span) -> EvalError {
+    pub(crate) fn fault(message: String, span: Span) -> EvalError {
         EvalError { kind: EvalErrorKind::Fault, message, span: Some(span), other: None }
     }
 
-    pub(super) fn internal(message: impl Into<String>) -> EvalError {
+    pub(crate) fn internal(message: impl Into<String>) -> EvalError {
         EvalError { kind: EvalErrorKind::Internal, message: message.into(), span: None, other: None }
     }
 }

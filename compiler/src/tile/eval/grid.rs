@@ -86,7 +86,7 @@ fn order_matters(kernel: &Kernel, stmts: &[Stmt]) -> bool {
 }
 
 /// The coordinates of every instance, outermost grid variable slowest.
-pub(super) fn instances(machine: &Machine, entry: &Frame) -> Result<Vec<Vec<i64>>, EvalError> {
+pub(crate) fn instances(machine: &Machine, entry: &Frame) -> Result<Vec<Vec<i64>>, EvalError> {
     let mut all = Vec::new();
     enumerate(machine, &mut entry.clone(), &mut Vec::new(), &mut all)?;
     Ok(all)
@@ -122,7 +122,7 @@ fn enumerate(
 }
 
 /// The environment at the start of the body, or nothing where the grid's `when` excludes the instance.
-fn start(machine: &Machine, entry: &Frame, n: usize) -> Result<Option<Frame>, EvalError> {
+pub(crate) fn start(machine: &Machine, entry: &Frame, n: usize) -> Result<Option<Frame>, EvalError> {
     let mut frame = entry.clone();
     frame.me = InstanceId(n as u32);
     for (var, &at) in machine.kernel.grid.iter().zip(&machine.instances[n]) {

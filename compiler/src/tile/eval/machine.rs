@@ -18,7 +18,7 @@ use crate::numeric::Format;
 use crate::tile::ir::*;
 
 /// What all instances of an evaluation share.
-pub(super) struct Machine<'a> {
+pub(crate) struct Machine<'a> {
     pub kernel: &'a Kernel,
     pub mode: Mode,
     pub dims: &'a [i64],
@@ -31,7 +31,7 @@ pub(super) struct Machine<'a> {
 
 /// One instance's environment.
 #[derive(Clone)]
-pub(super) struct Frame {
+pub(crate) struct Frame {
     pub me: InstanceId,
     values: Vec<Option<TileRef>>,
 }
@@ -139,7 +139,7 @@ impl Machine<'_> {
         Ok(())
     }
 
-    fn compute(&self, frame: &Frame, v: ValueId) -> Result<TileRef, EvalError> {
+    pub fn compute(&self, frame: &Frame, v: ValueId) -> Result<TileRef, EvalError> {
         let Value { ty, op, .. } = self.kernel.value(v);
         let elem_of = |x: &ValueId| self.kernel.ty(*x).elem;
         // Ops that need neither a shape nor rounding first.
@@ -329,7 +329,7 @@ impl Machine<'_> {
         Ok(())
     }
 
-    fn conflict(&self, c: Conflict, tensor: TensorId, me: InstanceId, span: Span) -> EvalError {
+    pub fn conflict(&self, c: Conflict, tensor: TensorId, me: InstanceId, span: Span) -> EvalError {
         let t = self.kernel.tensor(tensor);
         let at: Vec<String> =
             self.memory[tensor.0 as usize].coordinates(c.offset).iter().map(usize::to_string).collect();
@@ -409,13 +409,13 @@ fn combination(op: Combine, elem: ElemType, mode: Mode) -> impl Fn(u64, u64) -> 
 }
 
 /// How many steps lead from `lo` to below `hi`.
-pub(super) fn trips(lo: i64, hi: i64, step: i64) -> i64 {
+pub(crate) fn trips(lo: i64, hi: i64, step: i64) -> i64 {
     let length = (i128::from(hi) - i128::from(lo)).max(0);
     i64::try_from((length + i128::from(step) - 1) / i128::from(step.max(1))).unwrap_or(i64::MAX)
 }
 
 /// A constant as a scalar tile.
-pub(super) fn constant(c: Const) -> Tile {
+pub(crate) fn constant(c: Const) -> Tile {
     match c {
         Const::Bool(b) => Tile::int(b as i64),
         // A u64 keeps its bits.

@@ -16,7 +16,7 @@ use super::values::Values;
 
 /// Index of an instance in the order of the grid, outermost variable slowest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct InstanceId(pub u32);
+pub(crate) struct InstanceId(pub u32);
 
 impl InstanceId {
     fn tag(self) -> u32 {
@@ -28,11 +28,11 @@ impl InstanceId {
 const MANY: u32 = u32::MAX;
 
 /// Most instances of a launch.
-pub(super) const MAX_INSTANCES: usize = (u32::MAX - 2) as usize;
+pub(crate) const MAX_INSTANCES: usize = (u32::MAX - 2) as usize;
 
 /// Two accesses that exclude each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Conflict {
+pub(crate) struct Conflict {
     pub offset: usize,
     pub kind: ConflictKind,
     /// The instance on the other side, if it is one.
@@ -40,7 +40,7 @@ pub(super) struct Conflict {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ConflictKind {
+pub(crate) enum ConflictKind {
     TwoLanes,
     TwoWriters,
     /// This one writes, the other reads.
@@ -52,7 +52,7 @@ pub(super) enum ConflictKind {
 }
 
 /// A tensor.
-pub(super) struct Memory {
+pub(crate) struct Memory {
     pub shape: Vec<usize>,
     extents: Vec<Extent>,
     float: bool,
@@ -73,7 +73,7 @@ enum Cells {
 
 /// What a kernel does with a tensor.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Uses {
+pub(crate) struct Uses {
     pub read: bool,
     pub written: bool,
     pub combined: bool,

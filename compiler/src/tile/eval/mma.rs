@@ -77,7 +77,7 @@ fn block<T: MulAdd>(a: [&[T]; BLOCK], panel: &[[T; BLOCK]]) -> [[T; BLOCK]; BLOC
 
 /// How the products are added up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Accumulate {
+pub(crate) enum Accumulate {
     F64,
     /// *Typed* mode: products and sums round to f32.
     F32,
@@ -86,7 +86,7 @@ pub(super) enum Accumulate {
 }
 
 /// The product of `a` and `b` over `contract`, on the axes `result` (of the shape that the operands give them).
-pub(super) fn mma(
+pub(crate) fn mma(
     a: &Tile,
     b: &Tile,
     contract: AxisId,

@@ -41,6 +41,17 @@ pub use error::{EvalError, EvalErrorKind};
 pub use inputs::{Inputs, InputsBuilder, Output, Outputs};
 pub use values::Values;
 
+/// What the scheduled level's interpreter shares: tiles, places, memory and the arithmetic on them.
+pub(crate) mod parts {
+    pub(crate) use super::elementwise::round;
+    pub(crate) use super::grid::start;
+    pub(crate) use super::machine::{Frame, Machine, trips};
+    pub(crate) use super::memory::InstanceId;
+    pub(crate) use super::mma::{Accumulate, mma};
+    pub(crate) use super::place::Place;
+    pub(crate) use super::values::{Tile, TileRef};
+}
+
 use std::sync::Arc;
 
 use super::ir::*;
@@ -73,6 +84,16 @@ pub fn evaluate(kernel: &Kernel, inputs: &Inputs, mode: Mode) -> Result<Outputs,
 }
 
 fn evaluate_on(kernel: &Kernel, inputs: &Inputs, mode: Mode, threads: usize) -> Result<Outputs, EvalError> {
+    with_machine(kernel, inputs, mode, |machine, entry| grid::run(machine, entry, threads))
+}
+
+/// Sets a launch up, lets `run` run its instances, and gives what they wrote.
+pub(crate) fn with_machine(
+    kernel: &Kernel,
+    inputs: &Inputs,
+    mode: Mode,
+    run: impl FnOnce(&Machine, &Frame) -> Result<(), EvalError>,
+) -> Result<Outputs, EvalError> {
     let memory = inputs::memory(kernel, inputs)?;
     let scalars: Vec<Arc<Tile>> = kernel
         .scalars
@@ -92,7 +113,7 @@ fn evaluate_on(kernel: &Kernel, inputs: &Inputs, mode: Mode, threads: usize) -> 
     let mut entry = Frame::new(kernel);
     machine.block(&mut entry, &kernel.entry)?;
     let instances = grid::instances(&machine, &entry)?;
-    grid::run(&Machine { instances: &instances, ..machine }, &entry, threads)?;
+    run(&Machine { instances: &instances, ..machine }, &entry)?;
     let tensors = kernel.tensors.iter().zip(memory).map(|(t, m)| {
         t.kind.writable().then(|| {
             let shape = m.shape.clone();

@@ -11,11 +11,11 @@ use super::values::{TileRef, dense_strides, each_row, spread};
 use crate::tile::ir::AxisId;
 
 /// The offset of a lane whose coordinates are outside.
-pub(super) const OUTSIDE: usize = usize::MAX;
+pub(crate) const OUTSIDE: usize = usize::MAX;
 
 /// One dimension of what is subscripted: coordinates `lo .. lo + len`, `stride` elements apart.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Extent {
+pub(crate) struct Extent {
     pub lo: i64,
     pub len: usize,
     pub stride: usize,
@@ -38,7 +38,7 @@ impl Extent {
 
 /// The lanes of a subscripted read or write.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     pub axes: Vec<AxisId>,
     pub shape: Vec<usize>,
     form: Form,

@@ -12,7 +12,7 @@ use crate::tile::ir::{AxisId, ElemType, ReduceOp, ScanOp, SortPart};
 
 /// How floats are added: in `f64`, or rounded to the type after every step.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Rounding {
+pub(crate) enum Rounding {
     None,
     To(Format),
 }

@@ -35,7 +35,7 @@ impl Values {
 
 /// A tile: an array over named axes.
 #[derive(Clone, Debug)]
-pub(super) struct Tile {
+pub(crate) struct Tile {
     pub axes: Vec<AxisId>,
     /// Existing lanes of each axis.
     pub shape: Vec<usize>,
@@ -43,7 +43,7 @@ pub(super) struct Tile {
 }
 
 /// Tiles are immutable and shared between iterations and instances.
-pub(super) type TileRef = Arc<Tile>;
+pub(crate) type TileRef = Arc<Tile>;
 
 impl Tile {
     pub fn float(x: f64) -> Tile {
@@ -96,7 +96,7 @@ impl Tile {
 }
 
 /// Elements between neighbours along each axis of a dense array.
-pub(super) fn dense_strides(shape: &[usize]) -> Vec<usize> {
+pub(crate) fn dense_strides(shape: &[usize]) -> Vec<usize> {
     let mut strides = vec![1; shape.len()];
     for d in (1..shape.len()).rev() {
         strides[d - 1] = strides[d] * shape[d];
@@ -105,7 +105,7 @@ pub(super) fn dense_strides(shape: &[usize]) -> Vec<usize> {
 }
 
 /// The array `x` over `from` seen on the axes `to`: permuted, and repeated along the axes that it lacks.
-pub(super) fn spread<'a, T: Copy>(
+pub(crate) fn spread<'a, T: Copy>(
     x: &'a [T],
     from: &[AxisId],
     from_shape: &[usize],
@@ -133,7 +133,7 @@ pub(super) fn spread<'a, T: Copy>(
 
 /// Visits the rows (runs along the last axis) of a strided array in order: where the row starts, how many elements it has and how
 /// far apart they are.
-pub(super) fn each_row(shape: &[usize], strides: &[usize], mut row: impl FnMut(usize, usize, usize)) {
+pub(crate) fn each_row(shape: &[usize], strides: &[usize], mut row: impl FnMut(usize, usize, usize)) {
     if shape.contains(&0) {
         return;
     }
@@ -162,7 +162,7 @@ pub(super) fn each_row(shape: &[usize], strides: &[usize], mut row: impl FnMut(u
 }
 
 /// A float or integer operand of an elementwise operation on known axes.
-pub(super) enum Operand<'a, T: Copy> {
+pub(crate) enum Operand<'a, T: Copy> {
     /// One value for all lanes.
     Same(T),
     Each(Cow<'a, [T]>),
@@ -187,7 +187,7 @@ impl<'a, T: Copy> Operand<'a, T> {
 }
 
 /// `f` of one operand for `len` lanes.
-pub(super) fn map1<T: Copy, R: Copy>(x: &Operand<T>, len: usize, f: impl Fn(T) -> R) -> Vec<R> {
+pub(crate) fn map1<T: Copy, R: Copy>(x: &Operand<T>, len: usize, f: impl Fn(T) -> R) -> Vec<R> {
     match x {
         Operand::Same(x) => vec![f(*x); len],
         Operand::Each(x) => x.iter().map(|&x| f(x)).collect(),
@@ -195,7 +195,7 @@ pub(super) fn map1<T: Copy, R: Copy>(x: &Operand<T>, len: usize, f: impl Fn(T) -
 }
 
 /// `f` of two operands, lane by lane.
-pub(super) fn map2<T: Copy, U: Copy, R: Copy>(
+pub(crate) fn map2<T: Copy, U: Copy, R: Copy>(
     x: &Operand<T>,
     y: &Operand<U>,
     len: usize,
@@ -210,7 +210,7 @@ pub(super) fn map2<T: Copy, U: Copy, R: Copy>(
 }
 
 /// `f` of three operands, lane by lane.
-pub(super) fn map3<T: Copy, U: Copy, R: Copy>(
+pub(crate) fn map3<T: Copy, U: Copy, R: Copy>(
     x: &Operand<T>,
     y: &Operand<U>,
     z: &Operand<U>,

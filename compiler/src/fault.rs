@@ -1,0 +1,285 @@
+//! Planted faults: the compiler made wrong on purpose, one place at a time, to try whether verification finds it.
+//!
+//! Each kind belongs to a pass and spoils what that pass has just made, in the way in which the pass could have got it wrong. `nth`
+//! chooses among the places where it can happen. Only tests of the verification ask for one; there is no option for it.
+//!
+//! ```text
+//! Fault { kind: FaultKind::DropWait, nth: 0 }     the first wait that synchronisation derived is lost
+//! ```
+
+use crate::passes::Pass;
+use crate::ptx;
+use crate::scheduled::ir as t2;
+use crate::sync::SyncOp;
+use crate::warp::ir as t3;
+
+/// One planted fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fault {
+    pub kind: FaultKind,
+    /// Which of the places where the kind can happen, over all variants.
+    pub nth: usize,
+}
+
+/// What a pass gets wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FaultKind {
+    /// Plan: two axes of an access change places.
+    ExchangeAxes,
+    /// Plan: a fragment is loaded from the neighbouring slice of the contracted range.
+    WrongSlice,
+    /// Plan: an accumulator starts one too high.
+    WrongInit,
+    /// Plan: the entries of a ring overlap.
+    OverlappingSlots,
+    /// Expand: a copy in the steady loop works for the next iteration.
+    WrongStage,
+    /// Expand: an op of the prologue is missing.
+    LostPrologue,
+    /// Synchronise: a wait is missing.
+    DropWait,
+    /// Synchronise: a wait leaves one more group pending.
+    LateWait,
+    /// Synchronise: a barrier is missing.
+    DropBarrier,
+    /// Lower: two registers of a fragment change places.
+    SwapFragments,
+    /// Lower: the constant of a swizzled address lies one bit higher.
+    ShiftSwizzle,
+    /// Lower: a load from shared memory takes the neighbouring place.
+    WrongOffset,
+    /// Lower: a comparison that guards an edge takes one more.
+    MaskOffByOne,
+    /// Select: a guard holds where it should not.
+    NegateGuard,
+    /// Print: a number is off by one.
+    Misprint,
+}
+
+impl FaultKind {
+    pub const ALL: [FaultKind; 15] = [
+        FaultKind::ExchangeAxes,
+        FaultKind::WrongSlice,
+        FaultKind::WrongInit,
+        FaultKind::OverlappingSlots,
+        FaultKind::WrongStage,
+        FaultKind::LostPrologue,
+        FaultKind::DropWait,
+        FaultKind::LateWait,
+        FaultKind::DropBarrier,
+        FaultKind::SwapFragments,
+        FaultKind::ShiftSwizzle,
+        FaultKind::WrongOffset,
+        FaultKind::MaskOffByOne,
+        FaultKind::NegateGuard,
+        FaultKind::Misprint,
+    ];
+
+    /// The pass that gets it wrong.
+    pub fn pass(self) -> Pass {
+        use FaultKind::*;
+        match self {
+            ExchangeAxes | WrongSlice | WrongInit | OverlappingSlots => Pass::Plan,
+            WrongStage | LostPrologue => Pass::Expand,
+            DropWait | LateWait | DropBarrier => Pass::Synchronise,
+            SwapFragments | ShiftSwizzle | WrongOffset | MaskOffByOne => Pass::Lower,
+            NegateGuard => Pass::Select,
+            Misprint => Pass::Print,
+        }
+    }
+}
+
+/// Spoils the output of each pass in turn, where its fault belongs there.
+#[derive(Debug, Default)]
+pub(crate) struct Plant {
+    fault: Option<Fault>,
+    /// Places seen so far where the fault can happen.
+    pub places: usize,
+}
+
+impl Plant {
+    pub fn new(fault: Option<Fault>) -> Plant {
+        Plant { fault, places: 0 }
+    }
+
+    fn kind(&self, pass: Pass) -> Option<FaultKind> {
+        self.fault.map(|f| f.kind).filter(|k| k.pass() == pass)
+    }
+
+    /// Whether this place is the one.
+    fn here(&mut self) -> bool {
+        let here = self.fault.is_some_and(|f| f.nth == self.places);
+        self.places += 1;
+        here
+    }
+
+    /// After a pass that makes T2.
+    pub fn scheduled(&mut self, pass: Pass, modules: &mut [t2::Module]) {
+        let Some(kind) = self.kind(pass) else { return };
+        for module in modules {
+            if kind == FaultKind::OverlappingSlots {
+                for b in module.buffers.iter_mut().filter(|b| b.slots > 1) {
+                    if self.here() {
+                        b.slot_stride /= 2;
+                    }
+                }
+                continue;
+            }
+            let mut body = std::mem::take(&mut module.body);
+            self.nodes(kind, &mut body, false);
+            module.body = body;
+        }
+    }
+
+    fn nodes(&mut self, kind: FaultKind, nodes: &mut Vec<t2::Node>, in_loop: bool) {
+        let before = std::mem::take(nodes);
+        for mut node in before {
+            let keep = match &mut node {
+                t2::Node::Loop(l) => {
+                    self.nodes(kind, &mut l.body, true);
+                    true
+                }
+                t2::Node::Op(op) => self.op(kind, op, in_loop),
+                t2::Node::Sync(s) => self.sync(kind, &mut s.op),
+            };
+            if keep {
+                nodes.push(node);
+            }
+        }
+    }
+
+    /// Whether the op stays.
+    fn op(&mut self, kind: FaultKind, op: &mut t2::Op, in_loop: bool) -> bool {
+        use t2::OpKind;
+        match (kind, &mut op.kind) {
+            (
+                FaultKind::ExchangeAxes,
+                OpKind::CopyIn { ix, .. } | OpKind::ReadReg { ix, .. } | OpKind::WriteReg { ix, .. },
+            ) => {
+                let with_axis: Vec<usize> = (0..ix.len()).filter(|n| ix[*n].axis.is_some()).collect();
+                if let [first, .., last] = with_axis[..]
+                    && self.here()
+                {
+                    ix.swap(first, last);
+                }
+            }
+            (FaultKind::WrongSlice, OpKind::Load { at, size, .. }) if self.here() => {
+                *at ^= *size;
+            }
+            (FaultKind::WrongInit, OpKind::AccNew { init }) if self.here() => {
+                *init += 1.0;
+            }
+            (FaultKind::WrongStage, OpKind::CopyIn { .. }) if in_loop => {
+                if let t2::Iter::Step(n) = &mut op.iter
+                    && self.here()
+                {
+                    *n += 1;
+                }
+            }
+            (FaultKind::LostPrologue, OpKind::CopyIn { .. } | OpKind::Load { .. })
+                if matches!(op.iter, t2::Iter::Const(_)) =>
+            {
+                return !self.here();
+            }
+            _ => {}
+        }
+        true
+    }
+
+    /// Whether the synchronising op stays.
+    fn sync(&mut self, kind: FaultKind, op: &mut SyncOp) -> bool {
+        match (kind, op) {
+            (FaultKind::DropWait, SyncOp::WaitGroup { .. }) => !self.here(),
+            (FaultKind::LateWait, SyncOp::WaitGroup { newest, .. }) => {
+                if self.here() {
+                    *newest += 1;
+                }
+                true
+            }
+            (FaultKind::DropBarrier, SyncOp::Bar { .. }) => !self.here(),
+            _ => true,
+        }
+    }
+
+    /// After lowering.
+    pub fn warp(&mut self, kernel: &mut t3::Kernel) {
+        if let Some(kind) = self.kind(Pass::Lower) {
+            self.stmts(kind, &mut kernel.body);
+        }
+    }
+
+    fn stmts(&mut self, kind: FaultKind, stmts: &mut [t3::Stmt]) {
+        for stmt in stmts {
+            match stmt {
+                t3::Stmt::Inst(inst) => self.inst(kind, &mut inst.op),
+                t3::Stmt::Loop(l) => {
+                    for copy in &mut l.copies {
+                        self.stmts(kind, copy);
+                    }
+                    self.stmts(kind, &mut l.advance);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn inst(&mut self, kind: FaultKind, op: &mut t3::Op) {
+        use t3::{Cmp, IntOp, Op, Src};
+        match (kind, op) {
+            (FaultKind::SwapFragments, Op::Ldmatrix { d, .. }) if d.len() > 1 && self.here() => d.swap(0, 1),
+            (FaultKind::ShiftSwizzle, Op::Int { op: IntOp::Xor, b: Src::Int(c), .. }) if self.here() => {
+                *c *= 2
+            }
+            (FaultKind::WrongOffset, Op::Ldmatrix { from, .. }) if self.here() => from.offset ^= 16,
+            (FaultKind::MaskOffByOne, Op::SetInt { cmp, .. } | Op::SetIntOr { cmp, .. }) => {
+                let wrong = match cmp {
+                    Cmp::Lt => Cmp::Le,
+                    Cmp::Le => Cmp::Lt,
+                    Cmp::Gt => Cmp::Ge,
+                    Cmp::Ge => Cmp::Gt,
+                    Cmp::Eq | Cmp::Ne => return,
+                };
+                if self.here() {
+                    *cmp = wrong;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// After selection.
+    pub fn ptx(&mut self, module: &mut ptx::Module) {
+        if self.kind(Pass::Select) != Some(FaultKind::NegateGuard) {
+            return;
+        }
+        for entry in &mut module.entries {
+            for stmt in &mut entry.body {
+                if let ptx::Stmt::Inst(ptx::Inst { guard: Some(guard), .. }) = stmt
+                    && self.here()
+                {
+                    guard.negated = !guard.negated;
+                }
+            }
+        }
+    }
+
+    /// After printing.
+    pub fn text(&mut self, text: &mut String) {
+        if self.kind(Pass::Print) != Some(FaultKind::Misprint) {
+            return;
+        }
+        let mut lines: Vec<String> = text.lines().map(String::from).collect();
+        for line in &mut lines {
+            let Some((start, end)) = line.strip_suffix(';').and_then(|l| l.rsplit_once(", ")) else {
+                continue;
+            };
+            let arithmetic = start.trim_start().starts_with("add.") || start.trim_start().starts_with("shl.");
+            if let (true, Ok(n)) = (arithmetic, end.parse::<i64>())
+                && self.here()
+            {
+                *line = format!("{start}, {};", n + 1);
+            }
+        }
+        *text = lines.join("\n") + "\n";
+    }
+}
