@@ -53,7 +53,9 @@ pub enum MeaningError {
 /// The evaluator's two answers for a launch, computed before a device overwrites `inout` tensors.
 #[derive(Debug)]
 pub struct Meaning {
-    exact: Outputs,
+    /// In real arithmetic, outputs not rounded to their types: what errors are measured from.
+    reference: Outputs,
+    /// In the kernel's own types, as a plain framework would: the baseline.
     typed: Outputs,
 }
 
@@ -67,19 +69,19 @@ pub struct Verdict {
 }
 
 impl Meaning {
-    /// Evaluates a launch exactly and in its own types.
+    /// Evaluates a launch in real arithmetic and in its own types.
     pub fn of(kernel: &Kernel, prepared: &Prepared) -> Result<Meaning, EvalError> {
         let inputs = inputs(kernel, prepared);
-        let exact = evaluate(kernel, &inputs, Mode::Exact)?;
+        let reference = evaluate(kernel, &inputs, Mode::Unrounded)?;
         let typed = evaluate(kernel, &inputs, Mode::Typed)?;
-        Ok(Meaning { exact, typed })
+        Ok(Meaning { reference, typed })
     }
 
     /// Compares what a device left in the launch's tensors. Elements that the kernel does not write are unspecified and not looked at.
     pub fn judge(&self, kernel: &Kernel, tensors: &[HostTensor]) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
         for (at, tensor) in kernel.tensors.iter().enumerate() {
-            let (Some(exact), Some(typed)) = (&self.exact.tensors[at], &self.typed.tensors[at]) else {
+            let (Some(exact), Some(typed)) = (&self.reference.tensors[at], &self.typed.tensors[at]) else {
                 continue;
             };
             if !super::bind::is_parameter(tensor) {
@@ -89,7 +91,7 @@ impl Meaning {
             let mut comparison = match (&exact.values, &typed.values, values_of(&tensors[at])) {
                 (Values::Float(e), Values::Float(b), Values::Float(out)) => {
                     let pick = |x: &[f64]| -> Vec<f64> { kept.iter().map(|&i| x[i]).collect() };
-                    compare_floats(tensor.elem, &pick(&out), &pick(e), &pick(b))
+                    compare_floats(&pick(&out), &pick(e), &pick(b))
                 }
                 (Values::Int(e), _, Values::Int(out)) => {
                     let pick = |x: &[i64]| -> Vec<i64> { kept.iter().map(|&i| x[i]).collect() };

@@ -12,6 +12,7 @@ use super::memory::{Conflict, ConflictKind, InstanceId, Memory};
 use super::mma::{Accumulate, mma};
 use super::place::{Extent, Place};
 use super::reduce::{self, Rounding};
+use super::store;
 use super::values::{Tile, TileRef, Values};
 use crate::diagnostics::Span;
 use crate::numeric::Format;
@@ -27,6 +28,14 @@ pub(crate) struct Machine<'a> {
     pub memory: &'a [Memory],
     /// Coordinates of every instance, by id.
     pub instances: &'a [Vec<i64>],
+}
+
+/// What becomes of a value that goes to memory.
+#[derive(Clone, Copy)]
+enum Stored {
+    AsItIs,
+    /// An atomic computes with it, so a cast before it is not the last rounding.
+    Combined,
 }
 
 /// One instance's environment.
@@ -224,7 +233,7 @@ impl Machine<'_> {
 
     pub fn rounding(&self, elem: ElemType) -> Rounding {
         match self.mode {
-            Mode::Exact => Rounding::None,
+            Mode::Exact | Mode::Unrounded => Rounding::None,
             Mode::Typed => Rounding::To(elem.format()),
         }
     }
@@ -270,13 +279,13 @@ impl Machine<'_> {
         let mut data = memory
             .read(&place, frame.me)
             .map_err(|c| self.conflict(c, tensor, frame.me, self.kernel.value(v).span))?;
-        if memory.is_combined() {
+        if memory.is_combined() || (self.mode == Mode::Unrounded && memory.is_written()) {
             elementwise::round(&mut data, self.kernel.tensor(tensor).elem);
         }
         Ok(Tile { axes: place.axes, shape: place.shape, data })
     }
 
-    /// The lanes of a write or atomic, its values on them in the tensor's type, and its condition on them.
+    /// The lanes of a write or atomic, its values on them as memory keeps them, and its condition on them.
     fn place(
         &self,
         frame: &Frame,
@@ -284,10 +293,15 @@ impl Machine<'_> {
         ix: &[ValueId],
         value: ValueId,
         when: Option<ValueId>,
+        stored: Stored,
     ) -> Result<(Place, Values, Option<Vec<i64>>), EvalError> {
         let place = Place::new(self.memory[tensor.0 as usize].extents(), &frame.all(ix)?);
-        let mut values = frame.get(value)?.spread(&place.axes, &place.shape);
-        elementwise::round(&mut values, self.kernel.tensor(tensor).elem);
+        let elem = self.kernel.tensor(tensor).elem;
+        let mut values = match (self.mode, stored) {
+            (Mode::Unrounded, Stored::AsItIs) => self.unrounded(frame, value, &place.axes, &place.shape)?,
+            _ => frame.get(value)?.spread(&place.axes, &place.shape),
+        };
+        store::round(self.mode, &mut values, elem);
         let enabled = match when {
             Some(c) => match frame.get(c)?.spread(&place.axes, &place.shape) {
                 Values::Int(c) => Some(c),
@@ -299,7 +313,7 @@ impl Machine<'_> {
     }
 
     fn write(&self, frame: &Frame, w: &Write) -> Result<(), EvalError> {
-        let (place, values, enabled) = self.place(frame, w.tensor, &w.ix, w.value, w.when)?;
+        let (place, values, enabled) = self.place(frame, w.tensor, &w.ix, w.value, w.when, Stored::AsItIs)?;
         // Instances that differ only in variables on which this write does not depend count as one writer.
         let mine = &self.instances[frame.me.0 as usize];
         let same = |other: InstanceId| {
@@ -312,7 +326,8 @@ impl Machine<'_> {
     }
 
     fn atomic(&self, frame: &mut Frame, a: &Atomic) -> Result<(), EvalError> {
-        let (place, values, enabled) = self.place(frame, a.tensor, &a.ix, a.value, a.when)?;
+        let (place, values, enabled) =
+            self.place(frame, a.tensor, &a.ix, a.value, a.when, Stored::Combined)?;
         let elem = self.kernel.tensor(a.tensor).elem;
         let combine = combination(a.op, elem, self.mode);
         let mut old = self.memory[a.tensor.0 as usize]

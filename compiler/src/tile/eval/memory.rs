@@ -110,6 +110,11 @@ impl Memory {
         matches!(self.cells, Cells::Shared { combiners: Some(_), .. })
     }
 
+    /// Whether the kernel writes it or combines into it, so that in *unrounded* mode its elements may not be rounded.
+    pub fn is_written(&self) -> bool {
+        matches!(self.cells, Cells::Shared { .. })
+    }
+
     /// Coordinates of an offset, for messages.
     pub fn coordinates(&self, offset: usize) -> Vec<usize> {
         self.extents.iter().map(|e| offset / e.stride % e.len.max(1)).collect()

@@ -1,9 +1,11 @@
 //! The tile evaluator: the meaning of every kernel that checks.
 //!
-//! [`evaluate`] runs a T1 kernel on dense arrays of logical values and gives what it wrote. There are two modes:
+//! [`evaluate`] runs a T1 kernel on dense arrays of logical values and gives what it wrote. There are three modes:
 //!
 //! - [`Mode::Exact`] is the meaning: real arithmetic in `f64`, rounded only at `as` and at stores; integers exactly, wrapping at their
-//!   type. Everything else in the project is checked against it.
+//!   type. It is what `--device eval` gives.
+//! - [`Mode::Unrounded`] is the same, but outputs are held as they were before the rounding of their store ([`store`]): the reference from
+//!   which errors are measured.
 //! - [`Mode::Typed`] is the *baseline* by whose error tolerances are scaled: every operation rounds to its declared type, and `@`, sums
 //!   and scans accumulate in their result type in ascending order, as a plain framework evaluation would.
 //!
@@ -35,6 +37,7 @@ mod mma;
 mod place;
 mod reduce;
 mod special;
+mod store;
 mod values;
 
 pub use error::{EvalError, EvalErrorKind};
@@ -63,6 +66,8 @@ use values::Tile;
 pub enum Mode {
     /// Only at `as` and stores.
     Exact,
+    /// As `Exact`, but for the last rounding of what goes into an output.
+    Unrounded,
     /// After every operation, to its type.
     Typed,
 }
@@ -118,7 +123,7 @@ pub(crate) fn with_machine(
         t.kind.writable().then(|| {
             let shape = m.shape.clone();
             let (mut values, written) = m.finish();
-            elementwise::round(&mut values, t.elem);
+            store::round(mode, &mut values, t.elem);
             Output { shape, values, written }
         })
     });

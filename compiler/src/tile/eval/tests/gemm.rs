@@ -130,3 +130,12 @@ fn arguments_that_do_not_fit_are_refused() {
     let none = evaluate(&kernel, &builder().build().expect("complete"), Mode::Exact).expect_err("no tensors");
     assert_eq!(none.to_string(), "no value for a");
 }
+
+#[test]
+fn the_reference_is_not_rounded_by_the_last_cast() {
+    let kernel = gemm(4, 8, 8, ElemType::F16);
+    let (a, b, c) = run(&kernel, 6, 9, 33, Mode::Unrounded);
+    let exact = |at: usize| -> f64 { (0..33).map(|p| a[at / 9 * 33 + p] * b[at % 9 * 33 + p]).sum() };
+    assert!((0..6 * 9).all(|at| c[at] == exact(at)));
+    assert!((0..6 * 9).any(|at| c[at] != FloatFormat::F16.round(exact(at))), "some element needs rounding");
+}

@@ -279,3 +279,47 @@ fn routing_by_topk() {
     assert_eq!(outputs.named(&kernel, "at").expect("an output").values, Values::Int(expected.0));
     assert_eq!(outputs.named(&kernel, "best").expect("an output").values, Values::Float(expected.1));
 }
+
+/// One element of each output of `body`, where x is a third, in unrounded mode.
+fn unrounded(body: &str) -> Vec<f64> {
+    let text = format!(
+        "kernel k(x: f32[N], out y: f16[N], out z: f32[N], inout t: f32[N]) {{ grid i over N by 4; {body} }}"
+    );
+    let kernel = kernel(&text, "k", &[]);
+    let launch = Launch::of(&kernel, &[("N", 1)]).float("x", &[THIRD]).float("t", &[THIRD]);
+    let outputs = launch.run(Mode::Unrounded).expect("no fault");
+    ["y", "z", "t"]
+        .map(|name| floats(outputs.named(&kernel, name).expect("an output").values.clone())[0])
+        .to_vec()
+}
+
+/// As f32.
+const THIRD: f64 = 0.333_333_343_267_440_8;
+
+#[test]
+fn only_the_last_rounding_is_left_out() {
+    let f16 = |x: f64| FloatFormat::F16.round(x);
+    let f32 = |x: f64| FloatFormat::F32.round(x);
+    assert!(f16(THIRD) != THIRD && f32(THIRD) == THIRD && f32(THIRD * THIRD) != THIRD * THIRD);
+    // A store rounds, too: f32 is one more type.
+    let y = unrounded("y[i] = (x[i] * x[i]) as f16; z[i] = x[i] * x[i]; t[i] = 0;");
+    assert_eq!(y[..2], [THIRD * THIRD, THIRD * THIRD]);
+    // What is computed with was rounded as declared, and a widening cast rounds nothing.
+    let y = unrounded("let h = x[i] as f16; y[i] = h + h; z[i] = h as f32; t[i] = 0;");
+    assert_eq!(y[..2], [2.0 * f16(THIRD), f16(THIRD)]);
+    // One cast, two uses: its store sees through it, the other use does not.
+    let y = unrounded("let h = x[i] as f16; y[i] = h; z[i] = h as f32 * 2; t[i] = 0;");
+    assert_eq!(y[..2], [THIRD, 2.0 * f16(THIRD)]);
+    // Selection only moves.
+    let y = unrounded("y[i] = where(i == 0, (x[i] / 2) as f16, 0); z[i] = 0; t[i] = 0;");
+    assert_eq!(y[0], THIRD / 2.0);
+    // What is read back is what memory holds.
+    let y = unrounded("t[i] = x[i] * x[i]; z[i] = t[i] * 2; y[i] = 0;");
+    assert_eq!(y[1..], [2.0 * f32(THIRD * THIRD), THIRD * THIRD]);
+    // By way of an integer everything is rounded.
+    let y = unrounded("z[i] = ((x[i] * 100) as i32) as f32; y[i] = 0; t[i] = 0;");
+    assert_eq!(y[1], 33.0);
+    // An atomic adds what the program says; its sum is not rounded again.
+    let y = unrounded("atomic t[i] += (x[i] as f16) as f32; y[i] = 0; z[i] = 0;");
+    assert_eq!(y[2], THIRD + f16(THIRD));
+}
