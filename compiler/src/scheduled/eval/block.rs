@@ -497,7 +497,7 @@ impl<'a, 'm> Block<'a, 'm> {
         let how = match (&acc.data, self.machine.mode) {
             (Values::Int(_), _) => Accumulate::Int,
             (_, Mode::Typed) => Accumulate::F32,
-            (_, Mode::Exact) => Accumulate::F64,
+            (_, Mode::Exact | Mode::Unrounded) => Accumulate::F64,
         };
         let product = mma(&a, &b, contract, &batch, &acc.axes, how);
         let elem = match op.result.map(|r| &self.module.value(r).kind) {
