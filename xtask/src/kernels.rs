@@ -122,7 +122,6 @@ fn assemble_one(
     folder: &Path,
     (schedule, dtype, target): (Schedule, &str, Target),
 ) -> (String, bool) {
-    let (bm, bn, ..) = schedule;
     let name = name((schedule, dtype, target));
     let compiled = match gemm(target, &sets(schedule, dtype)) {
         Ok(c) => c,
@@ -138,17 +137,10 @@ fn assemble_one(
         .and_then(|()| assembler::ptxas(bin, &file, target.name(), &file.with_extension("cubin")));
     match assembled {
         Ok(a) => {
-            // The narrow variants of tiles above 128×128 may spill: their copies need registers that the accumulators do not leave.
-            let large = bm * bn > 128 * 128;
-            let spilled = if large { a.spilled("_wide") } else { a.spilled("") };
-            let ok = spilled == 0 && a.complaints.is_empty();
-            let known = if large && a.spilled("") > 0 {
-                format!(" ({} B in the narrow variants, allowed above 128x128)", a.spilled(""))
-            } else {
-                String::new()
-            };
+            let spilled = a.spilled("");
             let complaints = a.complaints.join("; ");
-            (format!("{name}: {} registers, {spilled} B spilled{known} {complaints}", a.registers), ok)
+            let ok = spilled == 0 && complaints.is_empty();
+            (format!("{name}: {} registers, {spilled} B spilled {complaints}", a.registers), ok)
         }
         Err(e) => (format!("{name}: {e:#}"), false),
     }

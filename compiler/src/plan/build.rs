@@ -65,7 +65,8 @@ pub fn build(
         to: vec![role],
         bytes,
     });
-    let mut p = Pipeline { kernel, c, tiling, chan, role, stages: knobs.stages, module, ops: Vec::new() };
+    let (stages, rolled) = (knobs.stages, knobs.rolls(variant, p));
+    let mut p = Pipeline { kernel, c, tiling, chan, role, stages, rolled, module, ops: Vec::new() };
     p.run(&a, &b)?;
     let mut module = p.module;
     epilogue::build(kernel, c, &tiling, variant, role, &mut module)?;
@@ -79,6 +80,8 @@ struct Pipeline<'a> {
     chan: ChanId,
     role: RoleId,
     stages: u32,
+    /// Copies are loops: see [`Knobs::rolls`].
+    rolled: bool,
     module: Module,
     ops: Vec<Node>,
 }
@@ -192,6 +195,7 @@ impl Pipeline<'_> {
             ix: operand.ix.clone(),
             plan: staged.plan,
             map: staged.map.clone(),
+            rolled: self.rolled,
         };
         self.op(kind, Some(token), 0, 1, self.kernel.tensor(operand.tensor).span);
         token

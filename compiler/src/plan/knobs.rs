@@ -49,6 +49,12 @@ impl Knobs {
         let crowded = variant != Variant::Wide && (accumulators(p, self.warps) > 96 || copies > 16);
         if crowded && wm * wn <= 4 && divides(p, doubled) { doubled } else { self.warps }
     }
+
+    /// Whether a variant's copies are loops of their own. Narrow copies are many per thread, and the assembler keeps the address of
+    /// each in a register as long as it can: beside more than 64 accumulators it would spill.
+    pub fn rolls(&self, variant: Variant, p: Problem) -> bool {
+        variant != Variant::Wide && accumulators(p, self.warps_for(variant, p)) > 64
+    }
 }
 
 const RASTER: u32 = 8;

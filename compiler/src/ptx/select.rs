@@ -187,11 +187,16 @@ impl<'a, 'b> Select<'a, 'b> {
         let (top, done) = (self.label(format!("loop_{}", l.name)), self.label(format!("done_{}", l.name)));
         self.leave(l, 0, done);
         self.entry.body.push(Stmt::Label(top));
+        if l.rolled {
+            self.entry.body.push(Stmt::Pragma("nounroll".into()));
+        }
         for (u, copy) in l.copies.iter().enumerate() {
             if u > 0 {
                 self.leave(l, u as i64 * i64::from(l.by), done);
             }
-            self.entry.body.push(Stmt::Comment(format!("{}: slot {u}", l.name).into()));
+            if l.copies.len() > 1 {
+                self.entry.body.push(Stmt::Comment(format!("{}: slot {u}", l.name).into()));
+            }
             self.stmts(copy);
         }
         self.entry.body.push(Stmt::Comment(format!("{}: next turn", l.name).into()));

@@ -168,8 +168,17 @@ pub struct Index {
 pub enum OpKind {
     /// Take the next free ring entry for writing; yields a slot.
     Acquire { chan: ChanId },
-    /// Fill `buf` of the slot from `tensor`; `map` says which (register step, lane, warp) moves which unit.
-    CopyIn { slot: ValId, buf: BufId, tensor: t1::TensorId, ix: Vec<Index>, plan: CopyPlan, map: Layout },
+    /// Fill `buf` of the slot from `tensor`; `map` says which (register step, lane, warp) moves which unit. `rolled`: the accesses of a
+    /// thread are a loop of their own, for few registers at the price of a few instructions per access.
+    CopyIn {
+        slot: ValId,
+        buf: BufId,
+        tensor: t1::TensorId,
+        ix: Vec<Index>,
+        plan: CopyPlan,
+        map: Layout,
+        rolled: bool,
+    },
     /// Hand the entry over once the tokens are complete.
     Commit { chan: ChanId, slot: ValId, after: Vec<ValId> },
     /// Take the next filled entry for reading; yields a slot.

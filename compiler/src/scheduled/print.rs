@@ -159,17 +159,18 @@ impl Printer<'_> {
         let body = match &op.kind {
             OpKind::Acquire { chan } => format!("acquire {}", m.channel(*chan).name),
             OpKind::Wait { chan } => format!("wait {}", m.channel(*chan).name),
-            OpKind::CopyIn { slot, buf, tensor: t, ix, plan, .. } => {
+            OpKind::CopyIn { slot, buf, tensor: t, ix, plan, rolled, .. } => {
                 let plan = match plan {
                     CopyPlan::CpAsync { bytes } => format!("cpasync{bytes}"),
                     CopyPlan::LoadStore { bytes } => format!("ldst{bytes}"),
                 };
                 format!(
-                    "copy.in {}.{} <- {}[{}] plan={plan}",
+                    "copy.in {}.{} <- {}[{}] plan={plan}{}",
                     self.name(*slot),
                     m.buffer(*buf).name,
                     tensor(t),
-                    self.index(ix)
+                    self.index(ix),
+                    if *rolled { " rolled" } else { "" }
                 )
             }
             OpKind::Commit { chan, slot, after } => {

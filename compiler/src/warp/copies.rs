@@ -3,7 +3,8 @@
 //! **Pointers.** A row that a thread copies keeps its 64-bit pointer for the whole loop; iterations are immediates, and all
 //! pointers move once per turn of the unrolled loop. Rows past the end are clamped to the last one: what they hold is dropped at the
 //! write. Where a thread would need more than four pointers (narrow copies, deep tiles), one pointer walks down the rows at each copy
-//! instead, and rows past the end are ignored.
+//! instead, and rows past the end are ignored. A *rolled* copy walks in a loop: groups of accesses that are translates of one another,
+//! by a constant distance in shared memory and in rows, are emitted once.
 //!
 //! **The end of the contraction.** A unit is wholly inside or outside, so one predicate per step tells, for all rows of an operand:
 //! ignored units are zero-filled, also in iterations past the last.
@@ -47,8 +48,58 @@ enum Rows {
         start: Reg,
         pitch: Reg,
         left: Reg,
-        constants: Vec<u32>,
     },
+}
+
+/// How the groups of a rolled copy follow one another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Groups {
+    /// Accesses of one group.
+    size: usize,
+    count: usize,
+    /// Rows (as constants) and distinct row constants from one group to the next.
+    rows: u32,
+    steps: usize,
+    /// Bytes of shared memory.
+    shared: i32,
+}
+
+/// Accesses of a group: enough to overlap, few enough to stay in registers.
+const GROUP: usize = 8;
+
+/// Splits the accesses, ordered by rows, into at least two equal translates of at most [`GROUP`] accesses.
+fn groups(units: &[Unit]) -> Option<Groups> {
+    let translates = |size: usize| {
+        let (a, b) = (&units[0], &units[size]);
+        let g = Groups {
+            size,
+            count: units.len() / size,
+            rows: b.constant.checked_sub(a.constant)?,
+            steps: b.row.checked_sub(a.row)?,
+            shared: b.to.offset - a.to.offset,
+        };
+        let follows = |(i, u): (usize, &Unit)| {
+            let (q, first) = (i / size, &units[i % size]);
+            u.k == first.k
+                && u.to.base == first.to.base
+                && u.to.offset == first.to.offset + q as i32 * g.shared
+                && u.constant == first.constant + q as u32 * g.rows
+                && u.row == first.row + q * g.steps
+        };
+        units.iter().enumerate().all(follows).then_some(g)
+    };
+    (1..=GROUP).rev().filter(|n| units.len().is_multiple_of(*n) && units.len() > *n).find_map(translates)
+}
+
+/// A pointer on its way down the rows, bytes from one row to the next, and the rows left from where it started.
+struct Walk {
+    pointer: Reg,
+    pitch: Reg,
+    left: Reg,
+}
+
+fn shifted(to: Address, by: i32) -> Address {
+    Address { offset: to.offset + by, ..to }
 }
 
 /// Byte offset of an element of a staged operand.
@@ -134,7 +185,7 @@ impl Lower<'_> {
                 u.row = constants.iter().position(|c| *c == u.constant).unwrap_or(0);
             }
             units.sort_by_key(|u| (u.row, u.k));
-            Rows::Walk { start, pitch: pitch_step, left, constants }
+            Rows::Walk { start, pitch: pitch_step, left }
         };
         Ok(CopyState { op: kind.clone(), rows, units, k_left, elem_bytes, by: l.by })
     }
@@ -161,85 +212,163 @@ impl Lower<'_> {
 
     /// Emits a copy for the iteration `ahead` of the pointers, into ring slot `slot`.
     pub fn emit_copy(&mut self, state: &CopyState, ahead: u32, slot: u32) {
-        let t2::OpKind::CopyIn { buf, plan, .. } = &state.op else {
+        let t2::OpKind::CopyIn { buf, plan, rolled, .. } = &state.op else {
             unreachable!("only copies are prepared");
         };
-        let stride = self.module.buffer(*buf).slot_stride;
+        let slot = (slot * self.module.buffer(*buf).slot_stride) as i32;
         let along = ahead * state.by;
-        let mut walk = None;
-        let to = |u: &Unit| Address { offset: u.to.offset + (slot * stride) as i32, ..u.to };
-        match *plan {
-            t2::CopyPlan::CpAsync { bytes } => {
-                for u in &state.units {
-                    let (from, ignore) = self.source(state, u, along, &mut walk);
-                    self.b.push(Op::CpAsync { to: to(u), from, bytes, ignore: Some(ignore) });
-                }
+        match (&state.rows, groups(&state.units).filter(|_| *rolled)) {
+            (Rows::Walk { start, pitch, left, .. }, Some(groups)) => {
+                let walk = Walk { pointer: *start, pitch: *pitch, left: *left };
+                self.rolled_copy(state, *plan, groups, walk, along, slot);
             }
-            t2::CopyPlan::LoadStore { .. } => {
-                // A few loads in flight at a time: enough to overlap, few enough to stay in registers.
-                for units in state.units.chunks(8) {
-                    let loaded: Vec<Reg> = units
-                        .iter()
-                        .map(|u| {
-                            let (from, ignore) = self.source(state, u, along, &mut walk);
-                            let d = self.b.mov(Class::B16, 0);
-                            self.b.guarded(Some((ignore, false)), Op::LoadGlobal { d: vec![d], from });
-                            d
-                        })
-                        .collect();
-                    for (u, d) in units.iter().zip(loaded) {
-                        self.b.push(Op::StoreShared { a: vec![d], to: to(u) });
-                    }
-                }
+            (Rows::Walk { start, pitch, left, .. }, None) => {
+                let mut walk = Walk { pointer: *start, pitch: *pitch, left: *left };
+                self.copy_units(state, *plan, &state.units, Some(&mut walk), along, |to| shifted(to, slot));
+            }
+            (Rows::Pointers(_), _) => {
+                self.copy_units(state, *plan, &state.units, None, along, |to| shifted(to, slot));
             }
         }
         // The walk starts one iteration further at the next copy. Moving it with every copy, and not once per turn, keeps the assembler
         // from computing all rows once per turn and holding them in registers.
         if let Rows::Walk { start, .. } = &state.rows {
             let bytes = i64::from(state.by * state.elem_bytes);
-            self.b.push(Op::Int {
-                op: IntOp::Add,
-                ty: IntTy::S64,
-                d: *start,
-                a: (*start).into(),
-                b: bytes.into(),
-            });
+            self.step(*start, IntTy::S64, bytes);
         }
     }
 
-    /// Where a unit comes from, and the predicate under which it counts as zeros. `walk` is the row that the walking pointer
-    /// has reached.
+    fn step(&mut self, d: Reg, ty: IntTy, by: impl Into<Src>) {
+        self.b.push(Op::Int { op: IntOp::Add, ty, d, a: d.into(), b: by.into() });
+    }
+
+    /// Accesses in order; `walk` stands at the first one's row and is left at the last one's.
+    fn copy_units(
+        &mut self,
+        state: &CopyState,
+        plan: t2::CopyPlan,
+        units: &[Unit],
+        mut walk: Option<&mut Walk>,
+        along: u32,
+        to: impl Fn(Address) -> Address,
+    ) {
+        let first = units.first().map_or((0, 0), |u| (u.row, u.constant));
+        let mut row = first.0;
+        let mut source = |lower: &mut Self, u: &Unit| {
+            if let Some(walk) = &mut walk {
+                while row < u.row {
+                    (row, walk.pointer) = (row + 1, lower.b.add(walk.pointer, walk.pitch));
+                }
+            }
+            lower.source(state, u, along, first.1, walk.as_deref())
+        };
+        match plan {
+            t2::CopyPlan::CpAsync { bytes } => {
+                for u in units {
+                    let (from, ignore) = source(self, u);
+                    self.b.push(Op::CpAsync { to: to(u.to), from, bytes, ignore: Some(ignore) });
+                }
+            }
+            t2::CopyPlan::LoadStore { .. } => {
+                // A few loads in flight at a time: enough to overlap, few enough to stay in registers.
+                for units in units.chunks(GROUP) {
+                    let loaded: Vec<Reg> = units
+                        .iter()
+                        .map(|u| {
+                            let (from, ignore) = source(self, u);
+                            let d = self.b.mov(Class::B16, 0);
+                            self.b.guarded(Some((ignore, false)), Op::LoadGlobal { d: vec![d], from });
+                            d
+                        })
+                        .collect();
+                    for (u, d) in units.iter().zip(loaded) {
+                        self.b.push(Op::StoreShared { a: vec![d], to: to(u.to) });
+                    }
+                }
+            }
+        }
+    }
+
+    /// The groups as a loop: pointer, rows left and distance in shared memory move from group to group.
+    fn rolled_copy(
+        &mut self,
+        state: &CopyState,
+        plan: t2::CopyPlan,
+        groups: Groups,
+        walk: Walk,
+        along: u32,
+        slot: i32,
+    ) {
+        let count = self.b.mov(Class::B32, groups.count as i64);
+        let mut at = Walk { pointer: self.b.mov(Class::B64, walk.pointer), ..walk };
+        at.left = self.b.mov(Class::B32, walk.left);
+        let (pointer, left) = (at.pointer, at.left);
+        let first = &state.units[..groups.size];
+        let mut bases: Vec<(Reg, Reg)> = Vec::new();
+        for u in first {
+            if !bases.iter().any(|(from, _)| *from == u.to.base) {
+                bases.push((u.to.base, self.b.mov(Class::B32, u.to.base)));
+            }
+        }
+        let moving = |to: Address| {
+            let base = bases.iter().find(|(from, _)| *from == to.base).map_or(to.base, |(_, moving)| *moving);
+            shifted(Address { base, ..to }, slot)
+        };
+        // Predicates computed before the loop do not hold in it, nor the other way round.
+        let outside = std::mem::take(&mut self.outside);
+        self.b.open();
+        self.copy_units(state, plan, first, Some(&mut at), along, moving);
+        let copy = self.b.close();
+        self.outside = outside;
+        self.b.open();
+        let last = first.last().map_or(0, |u| u.row - first[0].row);
+        for step in last..groups.steps {
+            let to = if step + 1 == groups.steps { pointer } else { self.b.reg(Class::B64) };
+            let (a, b) = (at.pointer.into(), walk.pitch.into());
+            self.b.push(Op::Int { op: IntOp::Add, ty: IntTy::S64, d: to, a, b });
+            at.pointer = to;
+        }
+        self.step(left, IntTy::S32, -i64::from(groups.rows));
+        for (_, moving) in &bases {
+            self.step(*moving, IntTy::S32, i64::from(groups.shared));
+        }
+        self.step(count, IntTy::S32, -1);
+        let advance = self.b.close();
+        let name = format!("copy{}", count.0);
+        let copies = vec![copy];
+        self.b.stmt(Stmt::Loop(Loop { name, left: count, by: 1, copies, advance, rolled: true }));
+    }
+
+    /// Where a unit comes from, and the predicate under which it counts as zeros. A walk has reached the unit's row; its rows
+    /// left count from the row constant `first` on.
     fn source(
         &mut self,
         state: &CopyState,
         u: &Unit,
         along: u32,
-        walk: &mut Option<(usize, Reg)>,
+        first: u32,
+        walk: Option<&Walk>,
     ) -> (Address, Reg) {
         let past = self.outside(state.k_left, u.k + along);
-        match &state.rows {
-            Rows::Pointers(p) => {
+        match (&state.rows, walk) {
+            (Rows::Pointers(p), _) => {
                 let offset = ((u.k + along) * state.elem_bytes) as i32;
                 (Address { base: p[u.row], offset }, past)
             }
-            Rows::Walk { start, pitch, left, constants } => {
-                let mut at = walk.unwrap_or((0, *start));
-                while at.0 < u.row {
-                    at = (at.0 + 1, self.b.add(at.1, *pitch));
-                }
-                *walk = Some(at);
+            (Rows::Walk { .. }, Some(walk)) => {
                 let ignore = self.b.reg(Class::Pred);
-                let row = i64::from(constants[u.row]);
+                let row = i64::from(u.constant - first);
                 self.b.push(Op::SetIntOr {
                     cmp: Cmp::Lt,
                     ty: IntTy::S32,
                     d: ignore,
-                    a: (*left).into(),
+                    a: walk.left.into(),
                     b: row.into(),
                     or: past,
                 });
-                (Address { base: at.1, offset: (u.k * state.elem_bytes) as i32 }, ignore)
+                (Address { base: walk.pointer, offset: (u.k * state.elem_bytes) as i32 }, ignore)
             }
+            (Rows::Walk { .. }, None) => unreachable!("walking rows are copied with a walk"),
         }
     }
 

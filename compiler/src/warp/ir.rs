@@ -360,6 +360,8 @@ pub struct Loop {
     pub copies: Vec<Vec<Stmt>>,
     /// Induction updates, once per turn.
     pub advance: Vec<Stmt>,
+    /// The assembler must not unroll it further.
+    pub rolled: bool,
 }
 
 /// A kernel parameter as PTX declares it.

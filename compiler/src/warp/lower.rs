@@ -224,7 +224,14 @@ impl Lower<'_> {
         }
         self.copies = states;
         let advance = self.b.close();
-        self.b.stmt(Stmt::Loop(Loop { name: l.name.clone(), left, by: l.by, copies, advance }));
+        self.b.stmt(Stmt::Loop(Loop {
+            name: l.name.clone(),
+            left,
+            by: l.by,
+            copies,
+            advance,
+            rolled: false,
+        }));
         Ok(())
     }
 

@@ -51,14 +51,22 @@ impl Printer<'_> {
                     self.line(indent, &text);
                 }
                 Stmt::Loop(l) => {
-                    let head = format!("loop {} while {} > 0 by {} {{", l.name, self.reg(l.left), l.by);
+                    let head = format!(
+                        "loop {} while {} > 0 by {}{} {{",
+                        l.name,
+                        self.reg(l.left),
+                        l.by,
+                        if l.rolled { " rolled" } else { "" }
+                    );
                     self.line(indent, &head);
                     for (u, copy) in l.copies.iter().enumerate() {
                         if u > 0 {
                             let leave = format!("leave if {} <= {}", self.reg(l.left), u as u32 * l.by);
                             self.line(indent + 1, &leave);
                         }
-                        self.line(indent + 1, &format!("// slot {u}"));
+                        if l.copies.len() > 1 {
+                            self.line(indent + 1, &format!("// slot {u}"));
+                        }
                         self.stmts(indent + 1, copy);
                     }
                     self.line(indent + 1, "// next turn");

@@ -49,11 +49,14 @@ fn every_shape_by_every_variant_that_may_run_it() {
 
 #[test]
 fn schedules_change_nothing() {
-    let schedules: [&[(&str, &str)]; 5] = [
+    let schedules: [&[(&str, &str)]; 7] = [
         &[("BM", "128"), ("BN", "128"), ("BK", "32"), ("warps", "(2,2)"), ("k.stages", "2")],
         &[("BM", "64"), ("BN", "192"), ("BK", "32"), ("k.stages", "5")],
         &[("BM", "64"), ("BN", "64"), ("BK", "64"), ("k.stages", "3"), ("T", "bf16")],
         &[("BM", "128"), ("BN", "64"), ("BK", "32"), ("k.stages", "6"), ("raster", "1")],
+        // Narrow copies of these are loops.
+        &[("BM", "256"), ("BN", "128"), ("BK", "32")],
+        &[("BM", "128"), ("BN", "192"), ("BK", "64"), ("k.stages", "2")],
         &[("BM", "64"), ("BN", "128"), ("BK", "32"), ("warps", "(1,4)"), ("T", "bf16")],
     ];
     let shape = Shape { m: 140, n: 200, k: 168 };
