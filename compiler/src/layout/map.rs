@@ -70,9 +70,10 @@ impl<I: Label, O: Label> LinearMap<I, O> {
                 }
             }
         }
-        // A label that holds only an odd digit still exists.
-        let ins = Space::new(ins.fields().iter().copied().chain(odd.iter().map(|d| (d.from, 0))));
-        let outs = Space::new(outs.fields().iter().copied().chain(odd.iter().map(|d| (d.to, 0))));
+        // A label that holds only an odd digit still exists; one that held a digit and lost it does not.
+        let (ins, outs) = (ins.fields().iter().copied(), outs.fields().iter().copied());
+        let ins = odd.iter().fold(Space::new(ins), |space, d| space.mentioning(d.from));
+        let outs = odd.iter().fold(Space::new(outs), |space, d| space.mentioning(d.to));
         let map = LinearMap { ins, outs, cols, odd };
         for &(label, bits) in map.outs.fields() {
             check_extent(label, bits as u32, map.odd_out(label))?;

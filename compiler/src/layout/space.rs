@@ -136,9 +136,18 @@ impl<L: Label> Space<L> {
     }
 
     fn grow(&mut self, label: L, bits: u8) {
-        if bits == 0 && !L::KEEP_EMPTY {
-            return;
+        if bits > 0 || L::KEEP_EMPTY {
+            self.widen(label, bits);
         }
+    }
+
+    /// The space with a field for `label`, be it of no bits: the place of something that is not a bit.
+    pub(super) fn mentioning(mut self, label: L) -> Self {
+        self.widen(label, 0);
+        self
+    }
+
+    fn widen(&mut self, label: L, bits: u8) {
         match self.fields.iter_mut().find(|f| f.0 == label) {
             Some(field) => field.1 = field.1.saturating_add(bits),
             None => {

@@ -78,14 +78,18 @@ fn distributed(layout: &Layout) -> Result<String, TooLarge> {
     Ok(out)
 }
 
+fn bytes(n: u32) -> String {
+    format!("{n} byte{}", if n == 1 { "" } else { "s" })
+}
+
 fn in_memory(memory: &SharedLayout) -> Result<String, TooLarge> {
     let (grid, run) = offsets(memory)?;
     let shape: Vec<String> = memory.shape().iter().map(|s| s.1.to_string()).collect();
     let mut out = format!(
-        "{} elements of {} bytes in {} bytes, base aligned to {}\ncell: byte offset (bank){}\n",
+        "{} elements of {} in {}, base aligned to {}\ncell: byte offset (bank){}\n",
         shape.join(" × "),
-        memory.elem_bytes(),
-        memory.bytes(),
+        bytes(memory.elem_bytes()),
+        bytes(memory.bytes()),
         memory.align(),
         if run > 1 { format!(" of {run} consecutive elements") } else { String::new() },
     );

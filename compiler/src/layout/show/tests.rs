@@ -18,6 +18,7 @@ fn tables() {
         "local(2,1) * spatial(2,2) * replicated(lane, 2)",
         "warps(2,1) * spatial(2,4)",
         "local(3,1) * spatial(4,1) * local(1,2)",
+        "local(3)",
         "spatial(4)",
         "local(2,1,1) * spatial(1,2,4)",
         "(8,4):(4,1)",

@@ -249,3 +249,17 @@ fn the_tutorial_is_right() {
         "{shown}"
     );
 }
+
+/// Three registers are three registers: an input that holds an odd digit and no bit counts like any other.
+#[test]
+fn an_input_may_hold_an_odd_digit_alone() {
+    let three = local(&[3]).unwrap();
+    assert!(three.ins().has(Dim::Reg));
+    assert_eq!((three.size_in(Dim::Reg), three.shape()), (3, vec![(Axis(0), 3)]));
+    for register in 0..3 {
+        assert_eq!(three.coords(&[(Dim::Reg, register)]), [(Axis(0), register)]);
+    }
+    let lanes = spatial(&[4]).unwrap();
+    let back = three.product(&lanes).unwrap().divide_left(&three).unwrap();
+    assert_eq!(back, lanes, "the quotient has no registers left");
+}
