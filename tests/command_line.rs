@@ -108,6 +108,12 @@ fn misuse_ends_with_two() {
         &["compile", GEMM, "--target", "sm_42"],
         &["compile", GEMM, "--emit", "llvm"],
         &["compile", GEMM, "--emit", "cubin"],
+        &["compile", GEMM, "--set", "BM=64,BM=128"],
+        &["compile", GEMM, "--dim", "M=1", "--dim", "M=2"],
+        &["run", GEMM, "--device", "eval", "--check"],
+        &["run", GEMM, "--device", "eval", "--sanitize"],
+        &["run", GEMM, "--device", "eval", "--save-launch", "nowhere"],
+        &["run", GEMM, "--device", "cuda:0", "--sanitize"],
     ] {
         let said = fails(2, args);
         assert!(said.starts_with("error: "), "{args:?}: {said}");
@@ -189,6 +195,26 @@ fn arguments_that_disagree_show_both_sides() {
     assert!(said.contains("cannot read missing.npy"), "{said}");
 }
 
+/// More bytes than 64-bit systems have addresses for, so that none promises them.
+#[test]
+fn what_does_not_fit_in_memory_is_refused() {
+    let dims = "M=140737488355328,N=64,K=1";
+    for device in ["cpu", "eval"] {
+        let said = fails(1, &["run", GEMM, "--device", device, "--dim", dims]);
+        assert!(said.contains("does not fit in this machine's memory"), "{device}: {said}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_result_that_cannot_be_written_is_a_failure() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tilewright"));
+    let output = command.args(["compile", GEMM]).stdout(full).output().expect("the program runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("cannot write the result"), "{}", text(&output.stderr));
+}
+
 #[test]
 fn an_unknown_kernel_suggests_a_known_one() {
     let said = fails(1, &["run", GEMM, "--kernel", "gem"]);
@@ -220,6 +246,8 @@ fn a_bf16_file_implies_the_type() {
     let a = format!("a={}", folder.path("a.npy").display());
     let object = json(&["run", GEMM, "--device", "eval", "--json", "--dim", "N=4", "--arg", &a]);
     assert_eq!(object["outputs"][0]["dtype"], "bf16");
+    let object = json(&["run", GEMM, "--device", "cpu", "--json", "--dim", "N=4", "--arg", &a]);
+    assert_eq!(object["chosen_by"]["T"], "arguments", "{object}");
 }
 
 #[test]
@@ -381,4 +409,6 @@ fn a_saved_launch_runs_again() {
     assert_eq!(object["ok"], true, "{object}");
     let again = folder.path("results").join("c_out.npy");
     assert_eq!(fs::read(again).expect("the output"), fs::read(c).expect("the output"));
+    let said = fine(&["run", GEMM, "--device", "cpu", "--dim", "M=0,N=4,K=4", "--save-launch", &saved]);
+    assert!(said.contains("no launch was saved: the grid is empty"), "{said}");
 }

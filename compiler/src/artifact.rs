@@ -75,6 +75,8 @@ pub enum ChosenBy {
     Schedule,
     Cache,
     Model,
+    /// Implied by an argument's type or shape.
+    Arguments,
     Default,
 }
 
@@ -85,6 +87,7 @@ impl ChosenBy {
             ChosenBy::Schedule => "schedule",
             ChosenBy::Cache => "cache",
             ChosenBy::Model => "model",
+            ChosenBy::Arguments => "arguments",
             ChosenBy::Default => "default",
         }
     }

@@ -68,7 +68,7 @@ pub struct Args {
     /// Compare the result with the program's meaning, element by element
     #[arg(long)]
     check: bool,
-    /// On the CPU: also look for races, reads of unwritten shared memory and copies in flight
+    /// On the CPU (which `auto` then means): also look for races, reads of unwritten shared memory and copies in flight
     #[arg(long)]
     sanitize: bool,
     /// Write PTX, inputs and LAUNCH.json into a folder
@@ -92,8 +92,9 @@ pub fn run(ui: &Ui, args: Args) -> Result<(), Failure> {
     let dims = values::dims(&args.dim)?;
     let sets = values::sets(&args.set)?;
     let arguments = args.arg.iter().map(|text| values::argument(text)).collect::<Result<Vec<_>, _>>()?;
+    contradictions(&args)?;
     let asked_target = args.target.as_deref().map(compile::target).transpose()?;
-    let (place, fallback) = place(&args.device)?;
+    let (place, fallback) = place(&args.device, args.sanitize)?;
     let target = asked_target.unwrap_or(match &place {
         // PTX of the oldest target runs on every later GPU.
         Place::Cuda(device) => {
@@ -140,10 +141,7 @@ pub fn run(ui: &Ui, args: Args) -> Result<(), Failure> {
     // Written before the run, which overwrites `inout` tensors.
     let saved = match (&args.save_launch, &compiled) {
         (Some(folder), Some(compiled)) => save(folder, compiled, &prepared)?,
-        (Some(_), None) => {
-            return Err(Failure::Usage("--save-launch saves PTX, and --device eval makes none".into()));
-        }
-        (None, _) => Vec::new(),
+        _ => Vec::new(),
     };
     let start = Instant::now();
     let mut ran = match (&place, &compiled) {
@@ -167,6 +165,9 @@ pub fn run(ui: &Ui, args: Args) -> Result<(), Failure> {
         }
     };
     ran.notes.extend(fallback);
+    if args.save_launch.is_some() && saved.is_empty() {
+        ran.notes.push("no launch was saved: the grid is empty".into());
+    }
     let report = Report {
         kernel: &kernel,
         compiled: compiled.as_ref(),
@@ -182,10 +183,27 @@ pub fn run(ui: &Ui, args: Args) -> Result<(), Failure> {
     report.judge()
 }
 
-/// `--device`, and what to say about an `auto` that found no GPU.
-fn place(device: &str) -> Result<(Place, Option<String>), Failure> {
+/// Flags that a device has no use for.
+fn contradictions(args: &Args) -> Result<(), Failure> {
+    let flags = [
+        (args.check, "--check", "eval", "the evaluator is what other devices are compared with"),
+        (args.sanitize, "--sanitize", "eval", "the evaluator runs no PTX"),
+        (args.save_launch.is_some(), "--save-launch", "eval", "the evaluator runs no PTX"),
+        (args.sanitize, "--sanitize", "cuda", "the sanitizer is part of the executor; --device cpu has it"),
+    ];
+    match flags.iter().find(|(given, _, device, _)| *given && args.device.starts_with(device)) {
+        Some((_, flag, _, why)) => {
+            Err(Failure::Usage(format!("{flag} has no meaning with --device {}: {why}", args.device)))
+        }
+        None => Ok(()),
+    }
+}
+
+/// `--device`, and what to say about an `auto` that is not a GPU.
+fn place(device: &str, sanitize: bool) -> Result<(Place, Option<String>), Failure> {
     let open = |n| Device::open(n).map(Place::Cuda).map_err(Failure::input);
     match device {
+        "auto" if sanitize => Ok((Place::Cpu, None)),
         "cpu" => Ok((Place::Cpu, None)),
         "eval" => Ok((Place::Eval, None)),
         "auto" => match Device::open(0) {

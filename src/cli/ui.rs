@@ -1,6 +1,6 @@
 //! Where words go: results to stdout, everything else to stderr; with `--json`, objects to stdout, one a line.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 
 use clap::ValueEnum;
 use tilewright_compiler::diagnostics::{Code, Diagnostic, Diagnostics, SourceMap, codes};
@@ -81,14 +81,19 @@ impl Ui {
         Ui { colour, quiet, json }
     }
 
-    /// A result, to stdout. A reader that has gone away ends the process quietly.
+    /// A result, to stdout. A reader that has gone away ends the process quietly; a result that cannot be written is a failure.
     pub fn print(&self, text: &str) {
         let mut out = std::io::stdout().lock();
         let newline: &[u8] = if text.ends_with('\n') || text.is_empty() { b"" } else { b"\n" };
         let written =
             out.write_all(text.as_bytes()).and_then(|()| out.write_all(newline)).and_then(|()| out.flush());
-        if written.is_err() {
-            std::process::exit(0);
+        match written {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+            Err(error) => {
+                self.err(&format!("error: cannot write the result: {error}"));
+                std::process::exit(1);
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use tilewright_compiler::tile::Const;
 
 use super::Failure;
 
-/// `NAME=VALUE` pairs of an option that repeats and takes commas.
+/// `NAME=VALUE` pairs of an option that repeats and takes commas, each name once.
 pub fn pairs(option: &str, texts: &[String]) -> Result<Vec<(String, String)>, Failure> {
     let mut all = Vec::new();
     for text in texts {
@@ -20,6 +20,11 @@ pub fn pairs(option: &str, texts: &[String]) -> Result<Vec<(String, String)>, Fa
             let (name, value) = (name.trim(), value.trim());
             if name.is_empty() || value.is_empty() {
                 return Err(Failure::Usage(format!("{option} {part}: expected NAME=VALUE")));
+            }
+            if let Some((_, before)) = all.iter().find(|(known, _)| known == name) {
+                return Err(Failure::Usage(format!(
+                    "{option}: {name} is given twice, as {before} and as {value}"
+                )));
             }
             all.push((name.to_string(), value.to_string()));
         }
@@ -157,12 +162,13 @@ mod tests {
             [pair("T", "bf16"), pair("warps", "(2,2)"), pair("k.stages", "4"), pair("persistent", "true")]
         );
         assert!(matches!(sets(&["=3".into()]), Err(Failure::Usage(_))));
+        assert!(matches!(sets(&["BM=64".into(), "BN=64,BM=128".into()]), Err(Failure::Usage(_))));
     }
 
     #[test]
     fn dimensions_are_whole_numbers() {
         assert_eq!(dims(&["M=1_024,N=0".into()]).unwrap(), [("M".into(), 1024), ("N".into(), 0)]);
-        for bad in ["M=-1", "M=x", "M", "M=1.5", "M="] {
+        for bad in ["M=-1", "M=x", "M", "M=1.5", "M=", "M=1,M=2"] {
             assert!(matches!(dims(&[bad.into()]), Err(Failure::Usage(_))), "{bad}");
         }
     }

@@ -63,6 +63,9 @@ impl Elab<'_> {
                 format!("`{name} = {}` is not among its alternatives", chosen.value),
             );
             d = match chosen.span {
+                Some(at) if chosen.from == ValueSource::Implied => {
+                    d.label(at, "the argument given here implies it").secondary(span, "declared here")
+                }
                 Some(at) => d.label(at, "set here").secondary(span, "declared here"),
                 None => d.label(span, "declared here"),
             };
@@ -106,8 +109,8 @@ impl Elab<'_> {
                 return Some(Chosen { value, from: ValueSource::Instance, span: Some(s.span) });
             }
         }
-        if let Some(value) = self.implied(kernel, name) {
-            return Some(Chosen { value, from: ValueSource::Implied, span: None });
+        if let Some((value, param)) = self.implied(kernel, name) {
+            return Some(Chosen { value, from: ValueSource::Implied, span: Some(param) });
         }
         let (value, span) = match default {
             Some(d) => (self.one_value(d)?, Some(d.span)),
@@ -116,8 +119,8 @@ impl Elab<'_> {
         Some(Chosen { value, from: ValueSource::Default, span })
     }
 
-    /// What is known of the arguments fixes a type or size parameter.
-    fn implied(&self, kernel: &ast::Kernel, name: &ast::Ident) -> Option<BoundValue> {
+    /// What is known of the arguments fixes a type or size parameter: its value, and the parameter whose argument says so.
+    fn implied(&self, kernel: &ast::Kernel, name: &ast::Ident) -> Option<(BoundValue, Span)> {
         let Res::Local(local) = self.program.res(name) else { return None };
         let is = |n: &ast::Ident| self.program.res(n) == Res::Local(local);
         for a in &self.settings.arguments {
@@ -125,13 +128,13 @@ impl Elab<'_> {
             if let Some(elem) = a.elem
                 && is(&p.ty.name)
             {
-                return Some(BoundValue::Type(elem));
+                return Some((BoundValue::Type(elem), p.name.span));
             }
             for (n, e) in a.shape.iter().flatten().zip(&p.ty.shape) {
                 if let ast::ExprKind::Name(d) = &e.kind
                     && is(d)
                 {
-                    return Some(BoundValue::Int(*n));
+                    return Some((BoundValue::Int(*n), p.name.span));
                 }
             }
         }

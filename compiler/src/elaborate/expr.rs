@@ -193,7 +193,7 @@ impl Elab<'_> {
     }
 
     /// A file constant: a static number, or a table as a tensor of the kernel.
-    fn file_const(&mut self, id: ConstId) -> Val {
+    pub(super) fn file_const(&mut self, id: ConstId) -> Val {
         if let Some(v) = self.const_tensors.get(&id) {
             return v.clone();
         }

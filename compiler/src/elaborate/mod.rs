@@ -91,7 +91,7 @@ pub fn elaborate(program: &Program, name: &str, settings: &Settings) -> (Option<
 }
 
 /// Every kernel and instance of the root file and what it imports, with default settings and with each alternative of each type
-/// parameter in turn. An error is reported once.
+/// parameter in turn; and every constant, whether or not a kernel uses it. An error is reported once.
 pub fn check(program: &Program) -> Diagnostics {
     let mut all = Diagnostics::default();
     let mut seen = FxHashSet::default();
@@ -112,6 +112,11 @@ pub fn check(program: &Program) -> Diagnostics {
             take_new(&mut all, &mut seen, diagnostics);
         }
     }
+    let mut e = Elab::new(program, &defaults);
+    for number in 0..program.consts.len() {
+        e.file_const(ConstId(number as u32));
+    }
+    take_new(&mut all, &mut seen, e.diags);
     all.sort();
     all
 }

@@ -149,7 +149,9 @@ impl Loader<'_> {
         match self.provider.read(&path) {
             Ok(text) => Some(self.file(&path, text)),
             Err(why) => {
-                let d = Diagnostic::error(codes::CANNOT_IMPORT, format!("cannot import `{path}`"))
+                // The place of `""` and of `"."` has no name of its own.
+                let shown = if path.is_empty() { &*import.path } else { path.as_str() };
+                let d = Diagnostic::error(codes::CANNOT_IMPORT, format!("cannot import `{shown}`"))
                     .label(import.path_span, why)
                     .note("paths are relative to the file that imports");
                 self.diagnostics.push(d);

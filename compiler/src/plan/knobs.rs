@@ -110,7 +110,8 @@ fn source(from: t1::ValueSource) -> ChosenBy {
         t1::ValueSource::Set | t1::ValueSource::Instance => ChosenBy::Set,
         t1::ValueSource::Schedule => ChosenBy::Schedule,
         t1::ValueSource::Model => ChosenBy::Model,
-        t1::ValueSource::Implied | t1::ValueSource::Default => ChosenBy::Default,
+        t1::ValueSource::Implied => ChosenBy::Arguments,
+        t1::ValueSource::Default => ChosenBy::Default,
     }
 }
 

@@ -104,6 +104,7 @@ pub fn prepare(
         }
     }
     let facts = DimFacts { dims: &dims, scalars: &scalars };
+    room_for(kernel, &signature, &facts)?;
     for (at, tensor) in kernel.tensors.iter().enumerate() {
         if let Some(values) = &tensors[at] {
             let origin = present[at].map_or(tensor.name.as_str(), |f| &f.origin);
@@ -144,6 +145,25 @@ pub fn prepare(
     // Every tensor was given or made above.
     let tensors = tensors.into_iter().flatten().collect();
     Ok(Prepared { bound, tensors, notes })
+}
+
+/// Refuses what would end in an abort for want of memory: asks for all of it at once, and gives it back. Each tensor may be there a second
+/// time as 64-bit numbers, while it is made or evaluated.
+fn room_for(kernel: &Kernel, signature: &Signature<'_>, facts: &DimFacts<'_>) -> Result<(), LaunchError> {
+    let (mut bytes, mut largest) = (0usize, (0, None));
+    for tensor in &kernel.tensors {
+        let shape = shape_of(signature, tensor, facts)?;
+        let empty = HostTensor::zeros(tensor.elem, &shape)?;
+        let both = empty.bytes().len().saturating_add(empty.numel().saturating_mul(8));
+        bytes = bytes.saturating_add(both);
+        if both >= largest.0 {
+            largest = (both, Some((tensor.elem, shape)));
+        }
+    }
+    match (Vec::<u8>::new().try_reserve_exact(bytes), largest.1) {
+        (Err(_), Some((elem, shape))) => Err(TensorError::TooLarge { elem, shape }.into()),
+        _ => Ok(()),
+    }
 }
 
 /// The dimensions that nothing of the user's fixed.

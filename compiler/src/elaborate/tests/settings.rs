@@ -96,6 +96,19 @@ fn arguments_imply_generics() {
 }
 
 #[test]
+fn an_argument_that_implies_no_alternative_is_shown() {
+    let text = "kernel k<T: f16 | bf16>(a: T[M], out c: T[M]) { grid i over M by 64; c[i] = a[i]; }";
+    let arguments = vec![Argument { name: "a".into(), elem: Some(ElemType::F32), shape: None }];
+    let mut sources = SourceMap::default();
+    let (program, _) = load(&mut sources, &Memory::from([("t.tw", text)]), "t.tw");
+    let (_, diagnostics) = elaborate(&program, "k", &Settings { arguments, ..Settings::default() });
+    let said = diagnostics.render(&sources, false);
+    assert!(said.contains("`T = f32` is not among its alternatives"), "{said}");
+    assert!(said.contains("the argument given here implies it"), "{said}");
+    assert!(said.contains("t.tw:1:25"), "the place is the parameter `a`: {said}");
+}
+
+#[test]
 fn the_first_legal_combination_is_taken_and_all_are_listed() {
     let text = "kernel k(out c: f32[M, N]) {
         tune A in {128, 32}, B in 32..=96 step 32, C in {7, 8} where A + B <= 128, B % A == 0 || A == 32;

@@ -86,11 +86,8 @@ fn lex(text: &str) -> Result<Vec<(Token, Range<usize>)>, ExprError> {
             '∘' => tokens.push((Token::Name("o".into()), start..end)),
             _ => {
                 let spelled = if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-                return Err(ExprError::new(
-                    start..end,
-                    format!("`{spelled}` has no meaning here"),
-                )
-                .expected(&["a name", "a number", "`(`", "`)`", "`,`", "`:`", "`*`", "`/`", "`o`"]));
+                return Err(ExprError::new(start..end, format!("`{spelled}` has no meaning here"))
+                    .expected(&["a name", "a number", "`(`", "`)`", "`,`", "`:`", "`*`", "`/`", "`o`"]));
             }
         }
         chars.next();

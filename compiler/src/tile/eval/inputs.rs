@@ -168,13 +168,27 @@ pub(super) fn memory(kernel: &Kernel, inputs: &Inputs) -> Result<Vec<Memory>, Ev
         }
     }
     let uses = uses(kernel);
+    let shapes = kernel.tensors.iter().map(|tensor| shape(tensor, &facts)).collect::<Result<Vec<_>, _>>()?;
+    room_for(&shapes)?;
     let mut memory = Vec::new();
-    for (n, tensor) in kernel.tensors.iter().enumerate() {
-        let shape = shape(tensor, &facts)?;
+    for (n, (tensor, shape)) in kernel.tensors.iter().zip(shapes).enumerate() {
         let given = inputs.tensors.get(n).and_then(Option::as_ref);
         memory.push(Memory::new(shape.clone(), initial(tensor, &shape, given)?, uses[n]));
     }
     Ok(memory)
+}
+
+/// Refuses what would end in an abort for want of memory: asks for all of it at once, and gives it back.
+fn room_for(shapes: &[Vec<usize>]) -> Result<(), EvalError> {
+    // The given value, the rounded one, the element that instances share, and three tags.
+    const BYTES: usize = 8 + 8 + 8 + 3 * 4;
+    let elements = shapes.iter().fold(0usize, |n, shape| n.saturating_add(shape.iter().product()));
+    let bytes = elements.saturating_mul(BYTES);
+    Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| {
+        let message =
+            format!("evaluating {elements} elements takes {bytes} bytes, more than this machine gives");
+        EvalError::input(message, None)
+    })
 }
 
 fn shape(tensor: &Tensor, facts: &Facts) -> Result<Vec<usize>, EvalError> {
