@@ -1,6 +1,6 @@
 //! `tilewright run FILE`
 //!
-//! In order: read the file and the .npy arguments; elaborate once, which gives parameters their types; bind dimensions, so that the
+//! In order: read the file and the arguments' files; elaborate once, which gives parameters their types; bind dimensions, so that the
 //! schedule can be chosen for this size; compile; make what was not given; run; compare; write.
 
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use tilewright_compiler::elaborate::{self, Settings};
 use tilewright_compiler::passes::Timer;
 use tilewright_compiler::target::Target;
 use tilewright_compiler::tile::eval::{EvalError, EvalErrorKind};
-use tilewright_compiler::tile::{ElemType, Kernel, Param};
+use tilewright_compiler::tile::{Kernel, Param};
 use tilewright_runtime::cuda::{CudaError, Device};
 use tilewright_runtime::executor;
 use tilewright_runtime::launch::bind::find_param;
@@ -22,8 +22,7 @@ use tilewright_runtime::launch::on_cpu::{CpuError, run_on_cpu};
 use tilewright_runtime::launch::on_cuda::{CudaRunError, run_on_cuda};
 use tilewright_runtime::launch::prepare::dims_of;
 use tilewright_runtime::launch::{DimValues, Filling, Given, Meaning, Signature, prepare};
-use tilewright_runtime::tensor::convert::from_npy;
-use tilewright_runtime::tensor::{NpyArray, NpyKind};
+use tilewright_runtime::tensor::{FilePlace, Stored};
 
 use super::run_report::{Ran, Report};
 use super::source::Loaded;
@@ -35,6 +34,7 @@ use super::{Failure, Ui, compile, pipeline};
 #[command(after_help = "Examples:
   tilewright run gemm.tw --check
   tilewright run gemm.tw --arg a=a.npy --arg b=b.npy --out c=c.npy
+  tilewright run gemm.tw --arg b=model.safetensors:layers.0.up.weight --out c=results.safetensors
   tilewright run gemm.tw --dim M=257,N=130,K=72 --set T=bf16 --check
   tilewright run attention.tw --arg q=q.npy:transpose(0,2,1,3) --device eval
   tilewright run gemm.tw --save-launch saved         write PTX, inputs and LAUNCH.json for `exec`
@@ -47,14 +47,14 @@ pub struct Args {
     /// The kernel [default: the one named like the file, else the only one]
     #[arg(long)]
     kernel: Option<String>,
-    /// A parameter: a number, PATH.npy, PATH.npy:transpose(0,2,1,3), random or random:SEED
+    /// A parameter: a number, PATH.npy, PATH.safetensors:TENSOR, either with :transpose(0,2,1,3), random or random:SEED
     #[arg(long, value_name = "NAME=VALUE")]
     arg: Vec<String>,
     /// A dimension that no argument fixes
     #[arg(long, value_name = "NAME=N")]
     dim: Vec<String>,
-    /// Write an output
-    #[arg(long, value_name = "NAME=PATH.npy")]
+    /// Write an output: to PATH.npy, or to PATH.safetensors[:TENSOR], which several may share
+    #[arg(long, value_name = "NAME=PATH")]
     out: Vec<String>,
     /// auto (the first GPU, else cpu), cpu (the PTX, on the CPU), eval (the program's meaning), cuda:N
     #[arg(long, default_value = "auto")]
@@ -219,9 +219,11 @@ fn place(device: &str, sanitize: bool) -> Result<(Place, Option<String>), Failur
     }
 }
 
-fn read_arrays(arguments: &[(String, ArgValue)]) -> Result<Vec<Option<NpyArray>>, Failure> {
-    let read = |(_, value): &(String, ArgValue)| match value {
-        ArgValue::Npy { path, .. } => NpyArray::read(path).map(Some).map_err(Failure::input),
+fn read_arrays(arguments: &[(String, ArgValue)]) -> Result<Vec<Option<Stored>>, Failure> {
+    let read = |(name, value): &(String, ArgValue)| match value {
+        ArgValue::File(place) => {
+            place.read().map(Some).map_err(|e| Failure::input(format!("--arg {name}: {e}")))
+        }
         ArgValue::Number(_) | ArgValue::Random(_) => Ok(None),
     };
     arguments.iter().map(read).collect()
@@ -229,33 +231,18 @@ fn read_arrays(arguments: &[(String, ArgValue)]) -> Result<Vec<Option<NpyArray>>
 
 /// What a file says about its parameter's type, for generics that it implies.
 fn known_argument(
-    ((name, value), array): (&(String, ArgValue), &Option<NpyArray>),
+    ((name, value), stored): (&(String, ArgValue), &Option<Stored>),
 ) -> Option<elaborate::Argument> {
-    let array = array.as_ref()?;
-    let elem = match (array.ty.kind, array.ty.size) {
-        (NpyKind::Bool, _) => Some(ElemType::Bool),
-        (NpyKind::Float, 2) => Some(ElemType::F16),
-        (NpyKind::Float, 4) => Some(ElemType::F32),
-        (NpyKind::Float, _) => Some(ElemType::F64),
-        // bf16 travels as its bits.
-        (NpyKind::Uint | NpyKind::Void, 2) => Some(ElemType::Bf16),
-        (NpyKind::Int, size @ 2..) => Some(ElemType::Int(8 * size as u8)),
-        (NpyKind::Uint, size @ 4..) => Some(ElemType::Uint(8 * size as u8)),
-        // A byte may be an integer of any small width, or a code.
-        _ => None,
-    };
-    let mut shape: Vec<i64> = array.shape.iter().map(|&n| n as i64).collect();
-    if let ArgValue::Npy { transpose: Some(order), .. } = value {
-        shape = order.iter().map(|&axis| array.shape.get(axis).map(|&n| n as i64)).collect::<Option<_>>()?;
-    }
-    Some(elaborate::Argument { name: name.clone(), elem, shape: Some(shape) })
+    let (ArgValue::File(place), Some(stored)) = (value, stored) else { return None };
+    let shape = place.shape(stored)?.into_iter().map(|n| n as i64).collect();
+    Some(elaborate::Argument { name: name.clone(), elem: stored.elem(), shape: Some(shape) })
 }
 
 /// Arguments with the types of their parameters.
 fn give(
     kernel: &Kernel,
     arguments: &[(String, ArgValue)],
-    arrays: Vec<Option<NpyArray>>,
+    arrays: Vec<Option<Stored>>,
 ) -> Result<Vec<(String, Given)>, Failure> {
     let signature = Signature::from(kernel);
     let mut given: Vec<(String, Given)> = Vec::new();
@@ -265,25 +252,21 @@ fn give(
             return Err(Failure::Usage(format!("--arg {name} is given twice")));
         }
         let value = match (value, array, param) {
-            (ArgValue::Npy { path, transpose }, Some(array), param) => {
-                let origin = path.display().to_string();
+            (ArgValue::File(place), Some(stored), param) => {
+                let origin = place.to_string();
                 let Param::Tensor(id) = param else {
                     return Err(Failure::input(format!("{name} is a scalar, but {origin} is a file"))
                         .help(format!("give it as --arg {name}=NUMBER")));
                 };
                 let elem = kernel.tensors[id.0 as usize].elem;
-                let wrong = |error: &dyn std::fmt::Display| Failure::input(format!("{name}: {error}"));
-                let mut tensor = from_npy(&array, elem, &origin).map_err(|e| wrong(&e))?;
-                if let Some(order) = transpose {
-                    tensor = tensor.transposed(order).map_err(|e| wrong(&e))?;
-                }
-                Given::Tensor(tensor, origin)
+                let tensor = place.tensor(&stored, elem);
+                Given::Tensor(tensor.map_err(|e| Failure::input(format!("{name}: {e}")))?, origin)
             }
             (ArgValue::Number(value), ..) => Given::Number(*value),
             (ArgValue::Random(seed), ..) => Given::Random(seed.unwrap_or(0)),
             // Every path was read.
-            (ArgValue::Npy { path, .. }, None, _) => {
-                return Err(Failure::Bug(format!("{} was not read", path.display())));
+            (ArgValue::File(place), None, _) => {
+                return Err(Failure::Bug(format!("{place} was not read")));
             }
         };
         given.push((name.clone(), value));
@@ -291,7 +274,7 @@ fn give(
     Ok(given)
 }
 
-fn check_outputs(kernel: &Kernel, outputs: &[(String, PathBuf)]) -> Result<(), Failure> {
+fn check_outputs(kernel: &Kernel, outputs: &[(String, FilePlace)]) -> Result<(), Failure> {
     for (name, _) in outputs {
         let written = match find_param(&Signature::from(kernel), name) {
             Ok(Param::Tensor(t)) => kernel.tensors[t.0 as usize].kind.writable(),

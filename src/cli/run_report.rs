@@ -13,7 +13,7 @@ use tilewright_runtime::launch::on_cpu::CpuRun;
 use tilewright_runtime::launch::on_cuda::CudaRun;
 use tilewright_runtime::launch::{DeviceLaunch, Prepared, Verdict};
 use tilewright_runtime::tensor::convert::position;
-use tilewright_runtime::tensor::store;
+use tilewright_runtime::tensor::{FilePlace, store_all};
 
 use super::{Failure, Ui};
 
@@ -69,7 +69,7 @@ pub struct Report<'a> {
     /// With `--check`.
     pub verdicts: Option<Vec<Verdict>>,
     pub prepared: &'a Prepared,
-    pub outputs: &'a [(String, PathBuf)],
+    pub outputs: &'a [(String, FilePlace)],
     pub saved: &'a [PathBuf],
     pub compile_ms: f64,
     pub ran: &'a Ran,
@@ -78,12 +78,11 @@ pub struct Report<'a> {
 impl Report<'_> {
     /// Writes the files that `--out` asks for.
     pub fn write_outputs(&self) -> Result<(), Failure> {
-        for (name, path) in self.outputs {
-            if let Some(at) = self.kernel.tensors.iter().position(|t| t.name == *name) {
-                store(&self.prepared.tensors[at], path).map_err(Failure::input)?;
-            }
-        }
-        Ok(())
+        let placed = self.outputs.iter().filter_map(|(name, place)| {
+            let at = self.kernel.tensors.iter().position(|t| t.name == *name)?;
+            Some((name.as_str(), place, &self.prepared.tensors[at]))
+        });
+        store_all(placed).map_err(Failure::input)
     }
 
     /// Says it.
@@ -166,8 +165,8 @@ impl Report<'_> {
         for note in &self.ran.notes {
             line("note", note.clone());
         }
-        for (name, path) in self.outputs {
-            line("wrote", format!("{name} to {}", path.display()));
+        for (name, place) in self.outputs {
+            line("wrote", format!("{name} to {place}"));
         }
         for path in self.saved {
             line("wrote", format!("the launch to {}", path.display()));
@@ -232,7 +231,8 @@ impl Report<'_> {
             .zip(&self.prepared.tensors)
             .filter(|(t, _)| matches!(t.kind, TensorKind::Out | TensorKind::InOut))
             .map(|(t, host)| {
-                let path = self.outputs.iter().find(|(name, _)| *name == t.name).map(|(_, path)| path);
+                let path =
+                    self.outputs.iter().find(|(name, _)| *name == t.name).map(|(_, place)| place.to_string());
                 json!({"name": t.name, "dtype": t.elem.to_string(), "shape": host.shape(), "path": path})
             })
             .collect();

@@ -1,11 +1,10 @@
 //! Values on the command line: `--set`, `--dim` and `--arg`.
 //!
 //! `--set` and `--dim` repeat, or take commas outside parentheses: `--set T=bf16,warps=(2,2)` is two settings. An argument's value is a
-//! number, `PATH.npy`, `PATH.npy:transpose(0,2,1,3)` or `random[:SEED]`.
-
-use std::path::PathBuf;
+//! number, `random[:SEED]`, or a place in a file as [`FilePlace`] spells it.
 
 use tilewright_compiler::tile::Const;
+use tilewright_runtime::tensor::FilePlace;
 
 use super::Failure;
 
@@ -73,7 +72,7 @@ fn split(text: &str) -> Vec<&str> {
 #[derive(Clone, Debug, PartialEq)]
 pub enum ArgValue {
     Number(Const),
-    Npy { path: PathBuf, transpose: Option<Vec<usize>> },
+    File(FilePlace),
     Random(Option<u64>),
 }
 
@@ -86,22 +85,11 @@ pub fn argument(text: &str) -> Result<(String, ArgValue), Failure> {
         ArgValue::Random(None)
     } else if let Some(seed) = value.strip_prefix("random:") {
         ArgValue::Random(Some(seed.parse().map_err(|_| wrong("the seed of random:SEED is a whole number"))?))
-    } else if value.ends_with(".npy") {
-        ArgValue::Npy { path: value.into(), transpose: None }
-    } else if let Some((path, view)) = value.rsplit_once(".npy:") {
-        let order = view.strip_prefix("transpose(").and_then(|v| v.strip_suffix(')'));
-        let order =
-            order.ok_or_else(|| wrong("after PATH.npy: comes transpose(…), e.g. transpose(0,2,1,3)"))?;
-        let axes: Result<Vec<usize>, _> = order.split(',').map(|axis| axis.trim().parse()).collect();
-        let axes = axes
-            .map_err(|_| wrong("transpose(…) takes the axes in their new order, e.g. transpose(0,2,1,3)"))?;
-        ArgValue::Npy { path: format!("{path}.npy").into(), transpose: Some(axes) }
-    } else if value.contains(".safetensors:") {
-        return Err(Failure::input(format!("--arg {text}: .safetensors files cannot be read yet"))
-            .help("save the tensor as .npy: numpy.save(path, array)"));
+    } else if let Some(place) = FilePlace::parse(value) {
+        ArgValue::File(place.map_err(|why| wrong(&why))?)
     } else {
         ArgValue::Number(number(value).ok_or_else(|| {
-            wrong("the value is none of: a number, PATH.npy, PATH.npy:transpose(…), random, random:SEED")
+            wrong("the value is none of: a number, PATH.npy, PATH.safetensors:TENSOR, a path and :transpose(…), random, random:SEED")
         })?)
     };
     Ok((name, parsed))
@@ -132,15 +120,34 @@ fn number(text: &str) -> Option<Const> {
     }
 }
 
-/// `--out NAME=PATH`
-pub fn outputs(texts: &[String]) -> Result<Vec<(String, PathBuf)>, Failure> {
-    let pair = |text: &String| match text.split_once('=') {
-        Some((name, path)) if !name.trim().is_empty() && !path.trim().is_empty() => {
-            Ok((name.trim().to_string(), PathBuf::from(path.trim())))
+/// `--out NAME=PATH`; two of them may share a `.safetensors` file, under different names.
+pub fn outputs(texts: &[String]) -> Result<Vec<(String, FilePlace)>, Failure> {
+    let mut all: Vec<(String, FilePlace)> = Vec::new();
+    for text in texts {
+        let wrong = |why: &str| Failure::Usage(format!("--out {text}: {why}"));
+        let pair = text.split_once('=').map(|(name, path)| (name.trim(), path.trim()));
+        let (name, path) = pair
+            .filter(|(name, path)| !name.is_empty() && !path.is_empty())
+            .ok_or_else(|| wrong("expected NAME=PATH.npy or NAME=PATH.safetensors[:TENSOR]"))?;
+        // Any other path is written as .npy, whatever its name: /dev/stdout is one.
+        let place = match FilePlace::parse(path) {
+            Some(place) => place.map_err(|why| wrong(&why))?,
+            None => FilePlace { path: path.into(), tensor: None, transpose: None },
+        };
+        if place.transpose.is_some() {
+            return Err(wrong("a result is written as it is; transpose(…) is for --arg"));
         }
-        _ => Err(Failure::Usage(format!("--out {text}: expected NAME=PATH.npy"))),
-    };
-    texts.iter().map(pair).collect()
+        let clash = |(other_name, other): &&(String, FilePlace)| {
+            let called = |name: &str, place: &FilePlace| place.tensor.clone().unwrap_or_else(|| name.into());
+            let shared = place.path.extension().is_some_and(|e| e == "safetensors");
+            other.path == place.path && (!shared || called(other_name, other) == called(name, &place))
+        };
+        if let Some((other, _)) = all.iter().find(clash) {
+            return Err(wrong(&format!("{other} goes there already")));
+        }
+        all.push((name.to_string(), place));
+    }
+    Ok(all)
 }
 
 #[cfg(test)]
@@ -182,13 +189,43 @@ mod tests {
         assert_eq!(value("s=-1e-3"), ArgValue::Number(Const::Float(-1e-3)));
         assert_eq!(value("s=-inf"), ArgValue::Number(Const::Float(f64::NEG_INFINITY)));
         assert_eq!(value("a=random:7"), ArgValue::Random(Some(7)));
-        assert_eq!(value("a=x=y,z.npy"), ArgValue::Npy { path: "x=y,z.npy".into(), transpose: None });
-        assert_eq!(
-            value("a=d/x.npy:transpose(0, 2,1)"),
-            ArgValue::Npy { path: "d/x.npy".into(), transpose: Some(vec![0, 2, 1]) }
-        );
-        for bad in ["a", "a=", "a=file.bin", "a=random:x", "a=x.npy:flip(0)", "a=x.npy:transpose(a)"] {
+        let file = |path: &str, tensor: Option<&str>, transpose| {
+            ArgValue::File(FilePlace { path: path.into(), tensor: tensor.map(String::from), transpose })
+        };
+        assert_eq!(value("a=x=y,z.npy"), file("x=y,z.npy", None, None));
+        assert_eq!(value("a=d/x.npy:transpose(0, 2,1)"), file("d/x.npy", None, Some(vec![0, 2, 1])));
+        assert_eq!(value("a=w.safetensors:q.w"), file("w.safetensors", Some("q.w"), None));
+        for bad in [
+            "a",
+            "a=",
+            "a=file.bin",
+            "a=random:x",
+            "a=x.npy:flip(0)",
+            "a=x.npy:transpose(a)",
+            "a=w.safetensors:",
+        ] {
             assert!(matches!(argument(bad), Err(Failure::Usage(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn outputs_do_not_overwrite_each_other() {
+        let of = |texts: &[&str]| outputs(&texts.iter().map(|t| t.to_string()).collect::<Vec<_>>());
+        assert_eq!(of(&["c=c.npy", "d=d.npy"]).unwrap().len(), 2);
+        assert_eq!(
+            of(&["c=x.safetensors", "d=x.safetensors:c2"]).unwrap()[1].1.tensor.as_deref(),
+            Some("c2")
+        );
+        assert_eq!(of(&["c=/dev/full"]).unwrap()[0].1.path.to_str(), Some("/dev/full"));
+        for bad in [
+            &["c=x.npy", "d=x.npy"][..],
+            &["c=x.safetensors", "d=x.safetensors:c"],
+            &["c=x.npy:transpose(1,0)"],
+            &["c=x.npy:y"],
+            &["c="],
+            &["c"],
+        ] {
+            assert!(matches!(of(bad), Err(Failure::Usage(_))), "{bad:?}");
         }
     }
 }

@@ -51,7 +51,9 @@ pub enum LaunchError {
         vec!["_"; .shape.len()].join(", ")
     )]
     NotDense { name: String, origin: String, shape: Vec<usize>, got: Vec<usize> },
-    #[error("{name} has stride {want} along axis {axis}, but {origin} has stride {got} there")]
+    #[error(
+        "{name} has stride {want} along axis {axis}, but {origin} has stride {got} there; make it contiguous, or declare that stride as `_`"
+    )]
     WrongStride { name: String, axis: usize, want: i64, origin: String, got: usize },
     #[error("{name} is written, but {origin} has stride 0 along axis {axis}: several elements share memory")]
     Broadcast { name: String, axis: usize, origin: String },

@@ -320,7 +320,7 @@ fn strides_alignment_and_overlap() {
     assert!(g.bind(&with(at(&[8, 8], &[16, 1], 0x1000), c())).is_ok());
     assert_eq!(
         g.refusal(&with(at(&[8, 8], &[1, 8], 0x1000), c())),
-        "a has stride 1 along axis 1, but the argument has stride 8 there"
+        "a has stride 1 along axis 1, but the argument has stride 8 there; make it contiguous, or declare that stride as `_`"
     );
     // The stride of an axis with one element is never used.
     let one_wide = [("a", at(&[8, 1], &[3, 77], 0x1000)), ("b", at(&[8, 1], &[1, 1], 0x2000)), ("c", c())];

@@ -1,13 +1,16 @@
-//! Between files and tensors: which NumPy type stands for which element type.
+//! Between files and tensors: which type of a file stands for which element type.
 //!
-//! | element type | in a file | accepted too |
-//! | --- | --- | --- |
-//! | f16, f32, f64; integers of 16 bits and more; bool | itself | |
-//! | bf16 | uint16 bits | `<V2` |
-//! | tf32; index | float32; int64 | |
-//! | floats of at most 8 bits, e8m0 | uint8 codes | `V1` |
-//! | i1…i8, u1…u8 | int8, uint8 numbers | any integer type whose numbers fit |
-//! | b1…b8 | int16 numbers | any integer type whose numbers fit |
+//! | element type | in .npy | accepted too | in .safetensors |
+//! | --- | --- | --- | --- |
+//! | f16, f32, f64; integers of 16 bits and more; bool | itself | | itself |
+//! | bf16 | uint16 bits | `<V2` | BF16 |
+//! | tf32; index | float32; int64 | | F32; I64 |
+//! | e4m3, e5m2, e8m0 | uint8 codes | `V1` | F8_E4M3, F8_E5M2, F8_E8M0 |
+//! | other floats below 16 bits | uint8 codes | `V1` | U8 codes |
+//! | i1…i8, u1…u8 | int8, uint8 numbers | any integer type whose numbers fit | I8, U8 numbers |
+//! | b1…b8 | int16 numbers | any integer type whose numbers fit | I16 numbers |
+//!
+//! A `.safetensors` type that NumPy has too is taken as `.npy` takes it, bits and codes included.
 
 use std::path::Path;
 
@@ -17,6 +20,8 @@ use tilewright_compiler::tile::ElemType;
 
 use super::host::{HostTensor, TensorError};
 use super::npy::{NpyArray, NpyError, NpyKind, NpyType};
+use super::safetensors::{SafeArray, SafeError};
+use ::safetensors::tensor::Dtype;
 
 /// Why a file's array is not a tensor of the wanted type.
 #[derive(Debug, Error)]
@@ -24,9 +29,11 @@ pub enum LoadError {
     #[error(transparent)]
     Npy(#[from] NpyError),
     #[error(transparent)]
+    Safetensors(#[from] SafeError),
+    #[error(transparent)]
     Tensor(#[from] TensorError),
     #[error("{file} holds {got}, but {want} wants {expected}")]
-    WrongType { file: String, got: NpyType, want: ElemType, expected: String },
+    WrongType { file: String, got: String, want: ElemType, expected: String },
     #[error("{file} holds {value} at {index:?}, which is no {want} ({range})")]
     OutOfRange { file: String, value: i64, index: Vec<usize>, want: ElemType, range: String },
 }
@@ -93,9 +100,128 @@ pub fn store(tensor: &HostTensor, path: &Path) -> Result<(), NpyError> {
 
 /// An array as a tensor of `elem`; `file` is for messages.
 pub fn from_npy(array: &NpyArray, elem: ElemType, file: &str) -> Result<HostTensor, LoadError> {
+    let expected = NpyAs::of(elem).expected(elem);
+    from_array(array, elem, file, || LoadError::WrongType {
+        file: file.into(),
+        got: array.ty.to_string(),
+        want: elem,
+        expected,
+    })
+}
+
+/// A tensor of a `.safetensors` file as a tensor of `elem`; `file` is for messages.
+pub fn from_safetensors(array: &SafeArray, elem: ElemType, file: &str) -> Result<HostTensor, LoadError> {
+    let expected = match elem {
+        ElemType::Int(1..=8) | ElemType::Uint(1..=8) | ElemType::Bipolar(_) => {
+            format!("numbers of an integer type, such as {}", dtype_of(elem))
+        }
+        ElemType::Small { .. } | ElemType::E8m0 if dtype_of(elem) == Dtype::U8 => {
+            "its codes as U8, one per element".into()
+        }
+        _ => dtype_of(elem).to_string(),
+    };
+    let wrong =
+        || LoadError::WrongType { file: file.into(), got: array.dtype.to_string(), want: elem, expected };
+    match npy_type(array.dtype) {
+        Some(ty) => {
+            let array = NpyArray { ty, shape: array.shape.clone(), bytes: array.bytes.clone() };
+            from_array(&array, elem, file, wrong)
+        }
+        None if elem_of_dtype(array.dtype) == Some(elem) => {
+            Ok(HostTensor::from_bytes(elem, &array.shape, array.bytes.clone())?)
+        }
+        None => Err(wrong()),
+    }
+}
+
+/// The element type that an array's type implies, if there is only one.
+pub fn elem_of_npy(ty: NpyType) -> Option<ElemType> {
+    match (ty.kind, ty.size) {
+        (NpyKind::Bool, _) => Some(ElemType::Bool),
+        (NpyKind::Float, 2) => Some(ElemType::F16),
+        (NpyKind::Float, 4) => Some(ElemType::F32),
+        (NpyKind::Float, _) => Some(ElemType::F64),
+        // bf16 travels as its bits.
+        (NpyKind::Uint | NpyKind::Void, 2) => Some(ElemType::Bf16),
+        (NpyKind::Int, size @ 2..) => Some(ElemType::Int(8 * size as u8)),
+        (NpyKind::Uint, size @ 4..) => Some(ElemType::Uint(8 * size as u8)),
+        _ => None,
+    }
+}
+
+/// The element type that a `.safetensors` type implies, if there is only one.
+pub fn elem_of_dtype(dtype: Dtype) -> Option<ElemType> {
+    match dtype {
+        Dtype::BF16 => Some(ElemType::Bf16),
+        Dtype::F8_E4M3 => Some(ElemType::E4M3),
+        Dtype::F8_E5M2 => ElemType::small(5, 2),
+        Dtype::F8_E8M0 => Some(ElemType::E8m0),
+        // Here bf16 has a name of its own.
+        Dtype::U16 => Some(ElemType::Uint(16)),
+        other => elem_of_npy(npy_type(other)?),
+    }
+}
+
+/// NumPy's type of the same elements. What neither NumPy nor the language has (`C64`, `F8_E4M3FNUZ`), or what is packed in a way of its own
+/// (`F4`), has none.
+fn npy_type(dtype: Dtype) -> Option<NpyType> {
+    let (kind, size) = match dtype {
+        Dtype::BOOL => (NpyKind::Bool, 1),
+        Dtype::U8 => (NpyKind::Uint, 1),
+        Dtype::I8 => (NpyKind::Int, 1),
+        Dtype::I16 => (NpyKind::Int, 2),
+        Dtype::U16 => (NpyKind::Uint, 2),
+        Dtype::F16 => (NpyKind::Float, 2),
+        Dtype::I32 => (NpyKind::Int, 4),
+        Dtype::U32 => (NpyKind::Uint, 4),
+        Dtype::F32 => (NpyKind::Float, 4),
+        Dtype::F64 => (NpyKind::Float, 8),
+        Dtype::I64 => (NpyKind::Int, 8),
+        Dtype::U64 => (NpyKind::Uint, 8),
+        _ => return None,
+    };
+    Some(NpyType { kind, size })
+}
+
+/// The type that stands for an element type in a `.safetensors` file; its elements are the bytes that a `.npy` file has.
+fn dtype_of(elem: ElemType) -> Dtype {
+    match elem {
+        ElemType::Bf16 => Dtype::BF16,
+        ElemType::E8m0 => Dtype::F8_E8M0,
+        ElemType::Small { exponent: 4, mantissa: 3 } => Dtype::F8_E4M3,
+        ElemType::Small { exponent: 5, mantissa: 2 } => Dtype::F8_E5M2,
+        _ => match (NpyAs::of(elem).ty.kind, NpyAs::of(elem).ty.size) {
+            (NpyKind::Bool, _) => Dtype::BOOL,
+            (NpyKind::Int, 1) => Dtype::I8,
+            (NpyKind::Int, 2) => Dtype::I16,
+            (NpyKind::Int, 4) => Dtype::I32,
+            (NpyKind::Int, _) => Dtype::I64,
+            (NpyKind::Uint | NpyKind::Void, 1) => Dtype::U8,
+            (NpyKind::Uint | NpyKind::Void, 2) => Dtype::U16,
+            (NpyKind::Uint | NpyKind::Void, 4) => Dtype::U32,
+            (NpyKind::Uint | NpyKind::Void, _) => Dtype::U64,
+            (NpyKind::Float, 2) => Dtype::F16,
+            (NpyKind::Float, 4) => Dtype::F32,
+            (NpyKind::Float, _) => Dtype::F64,
+        },
+    }
+}
+
+/// What stands for a tensor in a `.safetensors` file; strides are undone.
+pub fn to_safetensors(tensor: &HostTensor) -> SafeArray {
+    let NpyArray { shape, bytes, .. } = to_npy(tensor);
+    SafeArray { dtype: dtype_of(tensor.elem()), shape, bytes }
+}
+
+/// An array as a tensor of `elem`; `wrong` is the error where their types do not fit.
+fn from_array(
+    array: &NpyArray,
+    elem: ElemType,
+    file: &str,
+    wrong: impl FnOnce() -> LoadError,
+) -> Result<HostTensor, LoadError> {
     let side = NpyAs::of(elem);
     let got = array.ty;
-    let wrong = || LoadError::WrongType { file: file.into(), got, want: elem, expected: side.expected(elem) };
     let codes_in_file = matches!(elem, ElemType::Bf16 | ElemType::Small { .. } | ElemType::E8m0);
     let opaque = codes_in_file && got.kind == NpyKind::Void && got.size == side.ty.size;
     if !side.by_value {

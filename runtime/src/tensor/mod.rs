@@ -9,14 +9,20 @@
 //! | --- | --- |
 //! | [`host`] | tensors in memory: elements, strides, packing below a byte |
 //! | [`npy`] | the `.npy` container: header and bytes |
-//! | [`convert`] | between the two, type by type |
+//! | [`safetensors`] | the `.safetensors` container: one tensor of a file |
+//! | [`convert`] | between files and tensors, type by type |
+//! | [`file`](mod@file) | a tensor's place in a file of either kind |
 //! | [`random`] | the generator behind `random:SEED`, the same on every machine |
 
 pub mod convert;
+pub mod file;
 pub mod host;
 pub mod npy;
 pub mod random;
+pub mod safetensors;
 
 pub use convert::{LoadError, NpyAs, load, store};
+pub use file::{FilePlace, Stored, store_all};
 pub use host::{HostTensor, TensorError, dense_strides};
 pub use npy::{NpyArray, NpyError, NpyKind, NpyType};
+pub use safetensors::{SafeArray, SafeError};

@@ -4,6 +4,7 @@
 mod kernel;
 mod mutation;
 mod rule;
+mod strided;
 
 use half::{bf16, f16};
 use kernel::{Gemm, Shape};
