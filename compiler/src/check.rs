@@ -70,8 +70,11 @@ mod tests {
     fn programs_of_the_reference_check() {
         let prelude = "kernel p(a: f32[M, 64], out b: f32[M, 64]) { grid i over M by 64; let d = 0..64; let x = a[i, d];
             b[i, d] = sigmoid(x) + silu(x) + gelu(x) + gelu_tanh(x) + softplus(x) * LN2 + fwht(x, d, 64) / PI; }";
+        // The prelude's constants are literals with names: they take the type of what they meet.
+        let narrow = "kernel h(a: f16[M], b: f64[M], out c: f16[M], out d: f64[M]) { grid i over M by 64;
+            c[i] = gelu(a[i]) * PI; d[i] = gelu(b[i]) * LOG2E; }";
         let mut wrong = String::new();
-        for text in [front::tests::ATTENTION, prelude].iter().chain(front::tests::FRAGMENTS) {
+        for text in [front::tests::ATTENTION, prelude, narrow].iter().chain(front::tests::FRAGMENTS) {
             wrong += &run(text);
         }
         assert!(wrong.is_empty(), "{wrong}");

@@ -129,6 +129,9 @@ impl Elab<'_> {
             );
             return Val::Poison;
         }
+        if f.name.as_str() == "fwht" && f.name.span.file == self.program.prelude && !self.fits_fwht(&args) {
+            return Val::Poison;
+        }
         self.calls.push((f.name.text.clone(), span));
         self.bind_captures(f);
         for (p, (v, at)) in f.params.iter().zip(args) {
@@ -149,6 +152,22 @@ impl Elab<'_> {
         };
         self.calls.pop();
         v
+    }
+
+    /// The one rule of the prelude's functions that their text cannot state: `fwht(x, d, n)` goes over whole runs of a power of two.
+    fn fits_fwht(&mut self, args: &[(Val, Span)]) -> bool {
+        let [_, (d, d_at), (n, n_at)] = args else { return true };
+        let (&Val::Range(axis), Some(n)) = (d, n.static_int()) else { return true };
+        let extent = i64::from(self.k.axis(axis).extent);
+        if n > 0 && n & (n - 1) == 0 && extent % n == 0 {
+            return true;
+        }
+        self.error(
+            Diagnostic::error(codes::BAD_EXTENT, format!("`fwht` cannot go over runs of {n}"))
+                .label(*n_at, "not a power of two that divides the range")
+                .secondary(*d_at, format!("{extent} lanes")),
+        );
+        false
     }
 
     /// An argument where the parameter has a type: the element type, and the axes if it names any.

@@ -315,6 +315,15 @@ impl Elab<'_> {
                         Some(e) => self.launch_int(e).map_or(Stride::Free, Stride::Given),
                     })
                     .collect();
+                for (stride, e) in strides.iter().zip(list) {
+                    if let (Stride::Given(LaunchExpr::Const(Const::Int(v @ ..0))), Some(e)) = (stride, e) {
+                        self.error(
+                            Diagnostic::error(codes::BAD_PARAMETER, "a stride is not negative")
+                                .label(e.span, format!("this is {v}"))
+                                .help("`rev(D)` visits a domain backwards"),
+                        );
+                    }
+                }
                 self.k.tensors[t.0 as usize].strides = strides;
             }
             AttrKind::Align(n) => {
@@ -397,6 +406,21 @@ impl Elab<'_> {
                 return;
             }
             let default = self.launch_of(v, d.span);
+            if let Some(expr) = &default
+                && let Some(later) = first_scalar_from(expr, s)
+            {
+                let name = &self.k.scalar(later).name;
+                let what = if later == s { "itself".into() } else { format!("`{name}`, which comes later") };
+                self.error(
+                    Diagnostic::error(
+                        codes::BAD_PARAMETER,
+                        format!("the default of `{}` uses {what}", p.name),
+                    )
+                    .label(d.span, "used here")
+                    .help("a default may use dimensions and the scalars before it"),
+                );
+                return;
+            }
             self.k.scalars[s.0 as usize].default = default;
         }
     }
@@ -445,5 +469,17 @@ impl Elab<'_> {
         let t = self.push_tensor(name.as_str(), elem, TensorKind::Temp { init }, ty.shape.len(), span);
         self.finish_tensor(t, &ty.shape, &[]);
         Some(t)
+    }
+}
+
+/// A scalar that an expression uses and that is not before `s`.
+fn first_scalar_from(expr: &LaunchExpr, s: ScalarId) -> Option<ScalarId> {
+    let of = |x: &LaunchExpr| first_scalar_from(x, s);
+    match expr {
+        LaunchExpr::Scalar(used) => (*used >= s).then_some(*used),
+        LaunchExpr::Const(_) | LaunchExpr::Dim(_) | LaunchExpr::Stride(..) => None,
+        LaunchExpr::Unary(_, x) | LaunchExpr::Cast(_, x) => of(x),
+        LaunchExpr::Binary(_, x, y) | LaunchExpr::Compare(_, x, y) => of(x).or_else(|| of(y)),
+        LaunchExpr::Select(x, y, z) => of(x).or_else(|| of(y)).or_else(|| of(z)),
     }
 }

@@ -229,6 +229,8 @@ pub(crate) struct Elab<'p> {
     schedule_items: Vec<ScheduleItem>,
     /// Values of tune parameters from a schedule.
     schedule_tune: Vec<(String, ScheduleValue, Span)>,
+    /// The same of schedules that do not apply: they must be right, too.
+    idle_tune: Vec<(String, ScheduleValue, Span)>,
 }
 
 impl<'p> Elab<'p> {
@@ -281,6 +283,7 @@ impl<'p> Elab<'p> {
             calls: Vec::new(),
             schedule_items: Vec::new(),
             schedule_tune: Vec::new(),
+            idle_tune: Vec::new(),
         }
     }
 

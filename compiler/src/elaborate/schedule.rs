@@ -29,12 +29,12 @@ impl Elab<'_> {
         }
         all.extend(inside);
         let wanted = self.settings.target.clone();
-        let chosen = all
-            .into_iter()
-            .filter(|s| wanted.as_ref().is_none_or(|t| s.target.as_str() == t))
-            .find(|s| s.when.as_ref().is_none_or(|w| self.schedule_applies(w)));
-        if let Some(s) = chosen.filter(|_| wanted.is_some()) {
-            self.take_schedule(s);
+        let chosen = all.iter().position(|s| {
+            wanted.as_ref().is_some_and(|t| s.target.as_str() == t)
+                && s.when.as_ref().is_none_or(|w| self.schedule_applies(w))
+        });
+        for (at, s) in all.into_iter().enumerate() {
+            self.take_schedule(s, chosen == Some(at));
         }
         self.set_paths(kernel);
     }
@@ -60,7 +60,8 @@ impl Elab<'_> {
         expr.eval(&Likely(&self.k, self.settings)) == Some(Const::Bool(true))
     }
 
-    fn take_schedule(&mut self, s: &Schedule) {
+    /// Reads a schedule, and follows it if it applies.
+    fn take_schedule(&mut self, s: &Schedule, applies: bool) {
         for item in &s.items {
             let path: Vec<String> = item.path.segments.iter().map(|i| i.to_string()).collect();
             let value = match &item.value {
@@ -73,7 +74,11 @@ impl Elab<'_> {
             if let ([name], Some(v)) = (&path[..], &value)
                 && self.is_tune(item.path.last())
             {
-                self.schedule_tune.push((name.clone(), v.clone(), item.span));
+                let list = if applies { &mut self.schedule_tune } else { &mut self.idle_tune };
+                list.push((name.clone(), v.clone(), item.span));
+                continue;
+            }
+            if !applies {
                 continue;
             }
             self.schedule_items.push(ScheduleItem {
@@ -97,7 +102,14 @@ impl Elab<'_> {
         match &e.kind {
             ExprKind::Number(n) => match n.value {
                 NumberValue::Int(v) => i64::try_from(v).ok().map(ScheduleValue::Int),
-                NumberValue::Float(_) => None,
+                NumberValue::Float(_) => {
+                    self.error(
+                        Diagnostic::error(codes::BAD_SETTING, "a schedule has no such value")
+                            .label(e.span, "this is a fraction")
+                            .help("a schedule's values are integers, `true` and `false`, words, and tuples of them"),
+                    );
+                    None
+                }
             },
             ExprKind::Bool(b) => Some(ScheduleValue::Bool(*b)),
             ExprKind::Name(n) => match self.program.res(n) {

@@ -3,7 +3,7 @@
 use super::bind::{bound_value, static_val, value_list};
 use super::value::{Binding, Val};
 use super::{Elab, Target, Tuning};
-use crate::diagnostics::{Diagnostic, codes};
+use crate::diagnostics::{Diagnostic, Span, codes};
 use crate::front::ast::{self, StmtKind, TuneChoices};
 use crate::front::{LocalKind, Res};
 use crate::tile::*;
@@ -102,6 +102,26 @@ impl Elab<'_> {
         }
     }
 
+    /// A schedule's value for a tune parameter, if it is one of the parameter's.
+    fn scheduled_value(&mut self, p: &TuneParam, v: &ScheduleValue, at: Span) -> Option<BoundValue> {
+        let value = match v {
+            ScheduleValue::Int(v) => Some(BoundValue::Int(*v)),
+            ScheduleValue::Bool(b) => Some(BoundValue::Bool(*b)),
+            ScheduleValue::Name(n) => ElemType::from_name(n).map(BoundValue::Type),
+            ScheduleValue::Tuple(_) => None,
+        };
+        if let Some(v) = value.filter(|v| p.values.contains(v)) {
+            return Some(v);
+        }
+        self.error(
+            Diagnostic::error(codes::BAD_SETTING, format!("this is not among the values of `{}`", p.name))
+                .label(at, "the schedule wants this")
+                .secondary(p.name.span, "declared here")
+                .help(format!("`{}` is one of {}", p.name, value_list(&p.values))),
+        );
+        None
+    }
+
     fn fixed_tune(&mut self, p: &TuneParam) -> Option<(BoundValue, ValueSource)> {
         if let Some(text) = self.setting(p.name.as_str()) {
             let value = self.parse_value(&text);
@@ -124,32 +144,13 @@ impl Elab<'_> {
                 }
             };
         }
+        for (name, v, at) in self.idle_tune.clone() {
+            if name == p.name.as_str() {
+                self.scheduled_value(p, &v, at);
+            }
+        }
         if let Some((_, v, at)) = self.schedule_tune.iter().find(|(n, ..)| n == p.name.as_str()).cloned() {
-            let value = match v {
-                ScheduleValue::Int(v) => Some(BoundValue::Int(v)),
-                ScheduleValue::Bool(b) => Some(BoundValue::Bool(b)),
-                ScheduleValue::Name(n) => ElemType::from_name(&n).map(BoundValue::Type),
-                ScheduleValue::Tuple(_) => None,
-            };
-            return match value {
-                Some(v) if p.values.contains(&v) => Some((v, ValueSource::Schedule)),
-                _ => {
-                    self.error(
-                        Diagnostic::error(
-                            codes::BAD_SETTING,
-                            format!("this is not among the values of `{}`", p.name),
-                        )
-                        .label(at, "the schedule wants this")
-                        .secondary(p.name.span, "declared here")
-                        .help(format!(
-                            "`{}` is one of {}",
-                            p.name,
-                            value_list(&p.values)
-                        )),
-                    );
-                    None
-                }
-            };
+            return self.scheduled_value(p, &v, at).map(|v| (v, ValueSource::Schedule));
         }
         let model = self.settings.model.iter().find(|(n, _)| n == p.name.as_str()).map(|(_, v)| v.clone());
         model.filter(|v| p.values.contains(v)).map(|v| (v, ValueSource::Model))

@@ -387,6 +387,9 @@ impl<'a> Body<'_, 'a> {
                     (LocalKind::LetMut | LocalKind::Temp, _) => return,
                     (LocalKind::Param, Some(ParamMode::Out | ParamMode::InOut)) => return,
                     (LocalKind::Param, None) => return,
+                    (LocalKind::Param, Some(ParamMode::Packed)) => d
+                        .secondary(local.span, "a packed parameter, which is only read")
+                        .help("what is written is `out` or `inout`, and not `packed`"),
                     (LocalKind::Param, Some(_)) => {
                         let start = Span { end: local.span.start, ..local.span };
                         d.secondary(local.span, "a parameter that is only read").replace(

@@ -29,6 +29,8 @@ ids! {
 pub struct Program {
     /// The file that was asked for.
     pub root: FileId,
+    /// The file of what every program has, written in the language itself.
+    pub prelude: FileId,
     /// Of all files.
     pub imports: Vec<ast::Import>,
     pub consts: Vec<ast::Const>,

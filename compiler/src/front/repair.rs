@@ -316,6 +316,12 @@ fn general(f: &Failure, toks: &[Tok], region: &Region) -> Diagnostic {
             .label(whole, "its value would be lost")
             .help("name it with `let`, or write it somewhere: `place = …;`");
     }
+    if kind == Some(Assign) && toks.get(region.from).is_some_and(|t| t.kind == Atomic) {
+        return Diagnostic::error(codes::BAD_PLACE, "`=` cannot be atomic")
+            .label(span, "this overwrites, it does not combine")
+            .note("atomic are `+=`, `max=`, `min=`, `&=`, `|=` and `^=`")
+            .help("a plain write has no `atomic`: `place = value;`");
+    }
     if kind == Some(Assign) && !f.takes("=") && is_place(toks, region, f.at) {
         let whole = f.span_of(toks[region.from]).to(prev.map_or(span, |p| f.span_of(p)));
         return Diagnostic::error(codes::BAD_PLACE, "cannot assign to this")

@@ -56,6 +56,7 @@ pub fn resolve(loaded: Loaded, diagnostics: &mut Diagnostics) -> Program {
     let names = root_names(&units);
     Program {
         root: units[0].file,
+        prelude: units[units.len() - 1].file,
         imports: units.iter().flat_map(|u| u.imports.iter().map(|(i, _)| i.clone())).collect(),
         consts: items.consts,
         fns: items.fns,
