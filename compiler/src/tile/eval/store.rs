@@ -33,7 +33,9 @@ impl Machine<'_> {
     ) -> Result<Values, EvalError> {
         match self.kernel.value(v).op {
             Op::Broadcast(x) | Op::Reorder(x) => self.unrounded(frame, x, axes, shape),
-            Op::Cast(x) if self.kernel.ty(x).elem.is_float() => Ok(frame.get(x)?.spread(axes, shape)),
+            Op::Cast(x) if self.kernel.ty(x).elem.is_float() && self.kernel.ty(v).elem.is_float() => {
+                Ok(frame.get(x)?.spread(axes, shape))
+            }
             Op::Select(c, x, y) if self.kernel.ty(v).elem.is_float() => {
                 let c = frame.get(c)?.spread(axes, shape);
                 match (c, self.unrounded(frame, x, axes, shape)?, self.unrounded(frame, y, axes, shape)?) {

@@ -323,3 +323,20 @@ fn only_the_last_rounding_is_left_out() {
     let y = unrounded("atomic t[i] += (x[i] as f16) as f32; y[i] = 0; z[i] = 0;");
     assert_eq!(y[2], THIRD + f16(THIRD));
 }
+
+#[test]
+fn a_cast_to_an_integer_is_never_left_out() {
+    let text = "kernel k(x: f32[N], out y: i32[N], out z: i32[N]) {
+        grid i over N by 4;
+        y[i] = (x[i] * 100) as i32;
+        z[i] = where(i == 0, (x[i] * 4) as i32, 7);
+    }";
+    let kernel = kernel(text, "k", &[]);
+    for mode in [Mode::Exact, Mode::Unrounded, Mode::Typed] {
+        let outputs =
+            Launch::of(&kernel, &[("N", 2)]).float("x", &[THIRD, -THIRD]).run(mode).expect("no fault");
+        let values = |name| &outputs.named(&kernel, name).expect("an output").values;
+        assert_eq!(values("y"), &Values::Int(vec![33, -33]), "{mode:?}");
+        assert_eq!(values("z"), &Values::Int(vec![1, 7]), "{mode:?}");
+    }
+}
