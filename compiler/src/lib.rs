@@ -30,7 +30,10 @@ pub mod passes;
 pub mod plan;
 pub mod ptx;
 pub mod scheduled;
+pub mod snapshot;
 pub mod sync;
 pub mod target;
 pub mod tile;
 pub mod warp;
+
+pub use snapshot::snapshot;

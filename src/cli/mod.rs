@@ -5,36 +5,52 @@
 
 mod check;
 mod compile;
+mod diff;
 mod exec;
+mod fmt;
 mod layout;
+mod new;
 mod panic;
 mod pipeline;
 mod ptxas;
+mod replace;
 mod run;
 mod run_report;
+mod shell;
+mod snapshot;
 mod source;
 mod ui;
 mod values;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use ui::{Failure, Ui};
 
 /// Stack for the command's thread: the parser and the evaluator recurse as deep as a program nests.
 const STACK_BYTES: usize = 256 << 20;
 
+/// `--version`; `-V` prints the first line.
+const VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), "\ntargets: sm_80, sm_86, sm_89, sm_90a\nlicence: MIT OR Apache-2.0");
+
 #[derive(Debug, Parser)]
 #[command(
     name = "tilewright",
     version,
+    long_version = VERSION,
     about = "Compiles tile programs (.tw) to PTX, and runs and checks them with or without a GPU",
-    after_help = "Examples:
+    after_long_help = "Examples:
+  tilewright new scores                             write a first kernel, with comments
   tilewright run gemm.tw --check                    compile, run, compare with the program's meaning
   tilewright check gemm.tw                          report every error in a file
   tilewright compile gemm.tw --target sm_90a        print PTX
+  tilewright fmt gemm.tw                            write the file in the one style
+  tilewright snapshot gemm.tw                       compare with golden files, in your CI
   tilewright layout 'spatial(8, 4) * local(1, 2)'   show which thread holds which element
+
+Results go to stdout, everything else to stderr. --color auto colours what goes to a terminal, unless NO_COLOR is set.
 
 Exit status: 0 fine, 1 the program or its input is wrong, 2 the command line is, 3 a bug of ours."
 )]
@@ -56,6 +72,11 @@ enum Command {
     Run(run::Args),
     Exec(exec::Args),
     Layout(layout::Args),
+    Fmt(fmt::Args),
+    New(new::Args),
+    Snapshot(snapshot::Args),
+    Completions(shell::CompletionArgs),
+    Man(shell::ManArgs),
 }
 
 impl Command {
@@ -66,6 +87,9 @@ impl Command {
             Command::Run(args) => args.json,
             Command::Exec(args) => args.json,
             Command::Layout(args) => args.json,
+            Command::Fmt(args) => args.json,
+            Command::Snapshot(args) => args.json,
+            Command::New(_) | Command::Completions(_) | Command::Man(_) => false,
         }
     }
 }
@@ -74,7 +98,8 @@ impl Command {
 pub fn main() -> ExitCode {
     panic::install();
     // Exits with status 2 on misuse, and with 0 after --help and --version.
-    let cli = Cli::parse();
+    let matches = Cli::command().color(help_colour()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let worker = std::thread::Builder::new().name("tilewright".into()).stack_size(STACK_BYTES);
     match worker.spawn(move || dispatch(cli)).map(|thread| thread.join()) {
         Ok(Ok(code)) => code,
@@ -87,6 +112,18 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// `--color` as help and misuse want it, which are printed before the command line is understood.
+fn help_colour() -> ColorChoice {
+    let args: Vec<String> =
+        std::env::args_os().map(|a| a.to_string_lossy().into_owned()).take_while(|a| a != "--").collect();
+    let spaced = args.windows(2).find(|w| w[0] == "--color").map(|w| w[1].as_str());
+    match args.iter().find_map(|a| a.strip_prefix("--color=")).or(spaced) {
+        Some("always") => ColorChoice::Always,
+        Some("never") => ColorChoice::Never,
+        _ => ColorChoice::Auto,
+    }
+}
+
 fn dispatch(cli: Cli) -> ExitCode {
     let ui = Ui::new(cli.color, cli.quiet, cli.command.json());
     let result = match cli.command {
@@ -95,6 +132,11 @@ fn dispatch(cli: Cli) -> ExitCode {
         Command::Run(args) => run::run(&ui, args),
         Command::Exec(args) => exec::exec(&ui, args),
         Command::Layout(args) => layout::layout(&ui, args),
+        Command::Fmt(args) => fmt::fmt(&ui, args),
+        Command::New(args) => new::new(&ui, args),
+        Command::Snapshot(args) => snapshot::snapshot(&ui, args),
+        Command::Completions(args) => shell::completions(&ui, args),
+        Command::Man(args) => shell::man(&ui, args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

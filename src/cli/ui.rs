@@ -10,7 +10,7 @@ use super::panic::REPORT;
 /// `--color`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Colour {
-    /// Where stderr is a terminal and NO_COLOR is not set
+    /// Where it is a terminal and NO_COLOR is not set
     Auto,
     Always,
     Never,
@@ -66,19 +66,25 @@ impl Failure {
 /// Output, as the user wants it.
 #[derive(Clone, Copy, Debug)]
 pub struct Ui {
+    /// On stderr.
     pub colour: bool,
+    /// On stdout.
+    pub colour_out: bool,
     pub quiet: bool,
     pub json: bool,
 }
 
 impl Ui {
     pub fn new(colour: Colour, quiet: bool, json: bool) -> Ui {
-        let colour = match colour {
+        // https://no-color.org: set and not empty.
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+        let on = |terminal: bool| match colour {
             Colour::Always => true,
             Colour::Never => false,
-            Colour::Auto => std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+            Colour::Auto => terminal && wanted,
         };
-        Ui { colour, quiet, json }
+        let (err, out) = (std::io::stderr().is_terminal(), std::io::stdout().is_terminal());
+        Ui { colour: on(err), colour_out: on(out), quiet, json }
     }
 
     /// A result, to stdout. A reader that has gone away ends the process quietly; a result that cannot be written is a failure.
@@ -94,6 +100,15 @@ impl Ui {
                 self.err(&format!("error: cannot write the result: {error}"));
                 std::process::exit(1);
             }
+        }
+    }
+
+    /// A unified diff, to stdout.
+    pub fn diff(&self, diff: &str) {
+        if self.colour_out {
+            self.print(&super::diff::coloured(diff));
+        } else {
+            self.print(diff);
         }
     }
 

@@ -39,6 +39,18 @@ impl SourceMap {
         FileId(self.files.len() as u32 - 1)
     }
 
+    /// The same files, with their names as seen from `folder`: `/home/a/k.tw` from `/home` is `a/k.tw`, and `/home/m.tw` from `/home/a` is `../m.tw`.
+    /// Names that have no path from there stay as they are.
+    pub fn seen_from(&self, folder: &str) -> SourceMap {
+        let mut seen = self.clone();
+        for file in &mut seen.files {
+            if !file.name.starts_with('<') {
+                file.name = relative(folder, &file.name);
+            }
+        }
+        seen
+    }
+
     /// `None` for an id of another source map.
     pub fn file(&self, id: FileId) -> Option<&SourceFile> {
         self.files.get(id.0 as usize)
@@ -67,6 +79,20 @@ impl SourceMap {
         let file = self.file(span.file).map_or("<unknown>", |f| f.name.as_str());
         Location { file, line, column, end_line, end_column }
     }
+}
+
+/// The path from a folder to a file, both as given by the user. Names only: the file system is not asked.
+fn relative(folder: &str, path: &str) -> String {
+    let parts = |p: &str| p.split('/').filter(|s| *s != ".").map(String::from).collect::<Vec<_>>();
+    let (folder, path) = (if folder.is_empty() { vec![] } else { parts(folder) }, parts(path));
+    let same = folder.iter().zip(&path).take_while(|(a, b)| a == b).count();
+    let absolute = path.first().is_some_and(String::is_empty);
+    if folder[same..].iter().any(|s| s == "..") || (absolute && same == 0) {
+        return path.join("/");
+    }
+    let mut steps = vec!["..".to_string(); folder.len() - same];
+    steps.extend_from_slice(&path[same..]);
+    steps.join("/")
 }
 
 #[cfg(test)]

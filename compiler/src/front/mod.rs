@@ -33,6 +33,7 @@ pub mod builtins;
 mod directives;
 mod expected;
 mod exprs;
+pub mod format;
 mod lexer;
 mod loader;
 mod parser;
