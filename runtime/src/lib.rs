@@ -1,6 +1,8 @@
-//! Tilewright's runtime: tensors and files, the CPU executor for PTX, and the CUDA launch path.
+//! Tilewright's runtime: tensors and files, the CPU executor for PTX, the CUDA launch path, and verification of
+//! every level of the compiler.
 
 pub mod cuda;
 pub mod executor;
 pub mod launch;
 pub mod tensor;
+pub mod verify;

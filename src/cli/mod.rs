@@ -21,6 +21,7 @@ mod snapshot;
 mod source;
 mod ui;
 mod values;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,7 @@ const VERSION: &str =
     after_long_help = "Examples:
   tilewright new scores                             write a first kernel, with comments
   tilewright run gemm.tw --check                    compile, run, compare with the program's meaning
+  tilewright verify gemm.tw                         try every level on random shapes and schedules
   tilewright check gemm.tw                          report every error in a file
   tilewright compile gemm.tw --target sm_90a        print PTX
   tilewright fmt gemm.tw                            write the file in the one style
@@ -70,6 +72,7 @@ enum Command {
     Check(check::Args),
     Compile(compile::Args),
     Run(run::Args),
+    Verify(verify::Args),
     Exec(exec::Args),
     Layout(layout::Args),
     Fmt(fmt::Args),
@@ -85,6 +88,7 @@ impl Command {
             Command::Check(args) => args.json,
             Command::Compile(args) => args.json,
             Command::Run(args) => args.json,
+            Command::Verify(args) => args.json,
             Command::Exec(args) => args.json,
             Command::Layout(args) => args.json,
             Command::Fmt(args) => args.json,
@@ -130,6 +134,7 @@ fn dispatch(cli: Cli) -> ExitCode {
         Command::Check(args) => check::check(&ui, args),
         Command::Compile(args) => compile::compile(&ui, args),
         Command::Run(args) => run::run(&ui, args),
+        Command::Verify(args) => verify::verify(&ui, args),
         Command::Exec(args) => exec::exec(&ui, args),
         Command::Layout(args) => layout::layout(&ui, args),
         Command::Fmt(args) => fmt::fmt(&ui, args),

@@ -146,6 +146,16 @@ pub fn tune_space(
     (space, e.diags)
 }
 
+/// The other alternatives of each type parameter that `settings` leave open, as settings: `[("T", "bf16")]` for `T: f16 | bf16`.
+pub fn type_space(program: &Program, name: &str, settings: &Settings) -> Vec<(String, String)> {
+    let Some(target) = Target::named(program, name) else { return Vec::new() };
+    let mut e = Elab::new(program, settings);
+    e.run(&target);
+    let mut all = e.type_alternatives(&target);
+    all.retain(|(name, _)| !settings.sets.iter().any(|(set, _)| set == name));
+    all
+}
+
 fn elaborate_error(program: &Program, name: &str, settings: &Settings) -> (Vec<Tuning>, Diagnostics) {
     (Vec::new(), elaborate(program, name, settings).1)
 }

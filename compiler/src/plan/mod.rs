@@ -6,6 +6,7 @@
 //! | [`contraction`] | what the loop computes |
 //! | [`access`], [`cover`] | how tensors are subscripted, and that lanes stay inside |
 //! | [`knobs`] | warps, stages, raster: from the schedule, completed by rules, within the budgets |
+//! | [`alternatives`] | what else a schedule item could be, for those who try
 //! | [`model`] | tune parameters, where nothing else does |
 //! | [`fragments`] | register layouts: anchors of the matrix instructions |
 //! | [`shared`] | copies and the shared-memory layout that suits every accessor |
@@ -14,6 +15,7 @@
 //! | [`refuse`] | how a program or schedule is refused |
 
 pub mod access;
+pub mod alternatives;
 pub mod build;
 pub mod contraction;
 pub mod cover;

@@ -596,15 +596,20 @@ impl<'a, 'm> Block<'a, 'm> {
         let bytes = (buffer.elem.bits() / 8) as u8;
         let offsets = &self.tables.offsets[buf.0 as usize];
         let (mut words, mut problem) = (Vec::new(), None);
-        let exist: Vec<u32> = shape.iter().map(|n| *n as u32).collect();
-        let from = exist.len() - 1;
-        each(&exist, |c| {
+        let last = shape.len() - 1;
+        let mut read = buffer.shape.clone();
+        read[last] = size.min(read[last].saturating_sub(at));
+        // Threads read the whole slice, whatever exists of it: what is poison there is a fault, though no value shows it.
+        each(&read, |c| {
             let element = c.iter().zip(&buffer.shape).enumerate().fold(0usize, |index, (n, (c, extent))| {
-                index * *extent as usize + *c as usize + if n == from { at as usize } else { 0 }
+                index * *extent as usize + *c as usize + if n == last { at as usize } else { 0 }
             });
-            words.push(self.shared.read(base + offsets[element], bytes).map_err(|p| {
+            let word = self.shared.read(base + offsets[element], bytes).map_err(|p| {
                 problem.get_or_insert(p);
-            }));
+            });
+            if c.iter().zip(&shape).all(|(c, n)| (*c as usize) < *n) {
+                words.push(word);
+            }
         });
         self.problem(problem, op, buf);
         let data = if buffer.elem.is_float() {
