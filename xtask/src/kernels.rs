@@ -28,16 +28,22 @@ const SCHEDULES: [Schedule; 12] = [
     (256, 128, 32, None, Some(3)),
 ];
 
-/// Compiles `dsl_examples/gemm.tw`.
-pub fn gemm(target: Target, sets: &[(String, String)]) -> Result<Compiled> {
-    let path = root().join("dsl_examples/gemm.tw");
+/// Compiles a kernel of `dsl_examples/FILE`.
+pub fn example(file: &str, kernel: &str, target: Target, sets: &[(String, String)]) -> Result<Compiled> {
+    let path = root().join("dsl_examples").join(file);
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let files = Memory::from([("gemm.tw", text.as_str())]);
+    let files = Memory::from([(file, text.as_str())]);
     let mut sources = SourceMap::default();
     let mut options = Options::new(target);
     options.verify = true;
+    options.kernel = Some(kernel.into());
     options.settings.sets = sets.to_vec();
-    compile(&mut sources, &files, "gemm.tw", &options).map_err(|d| anyhow::anyhow!(d.render(&sources, false)))
+    compile(&mut sources, &files, file, &options).map_err(|d| anyhow::anyhow!(d.render(&sources, false)))
+}
+
+/// Compiles `dsl_examples/gemm.tw`.
+pub fn gemm(target: Target, sets: &[(String, String)]) -> Result<Compiled> {
+    example("gemm.tw", "gemm", target, sets)
 }
 
 fn sets(s: Schedule, dtype: &str) -> Vec<(String, String)> {

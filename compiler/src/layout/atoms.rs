@@ -245,41 +245,52 @@ pub struct MatrixAccess {
     /// Matrices per instruction: 1, 2 or 4.
     pub count: u32,
     pub trans: bool,
-    /// (reg, lane, …) → coordinates of what each lane's address points at. Register bits 0..3 run along the row of 8
-    /// elements; higher ones number the instructions. Lanes beyond `8·count` repeat the lower ones.
+    /// (reg, lane, …) → coordinates of what each lane's address points at. The lowest register bits (three for 16-bit
+    /// elements) run along the row of 16 bytes; higher ones number the instructions. Lanes beyond `8·count` repeat the lower ones.
     pub rows: Layout,
-    /// For instruction bit `i` (register bit `3 + i` of `rows`): the register bit of the fragment that it stands for.
+    /// For instruction bit `i` (the register bits of `rows` above the row): the register bit of the fragment that it stands for.
     pub instruction_bits: Vec<u32>,
     /// For matrix bit `i` (which of the 1, 2, 4 matrices): the register bit of the fragment.
     pub matrix_bits: Vec<u32>,
 }
 
-/// Whether a fragment of 16-bit elements can be loaded by `ldmatrix` from memory where `along` is contiguous, and the row
+/// Whether a fragment of `width`-bit elements can be loaded by `ldmatrix` from memory where `along` is contiguous, and the row
 /// addresses if so.
 ///
-/// Needed: the pair bit and the two low lane bits (with `trans`: the three high lane bits) run through 8 neighbours of
-/// `along`. Everything else is free: the 8 rows of a matrix may be any 8 rows, which is what interleaved atoms use.
-/// `matrix_bits` chooses the register bits that number the matrices of one instruction (at most two; the atom's own order
-/// is `[1, 2]` for x4).
-pub fn matrix_rows(fragment: &Layout, along: Axis, trans: bool, matrix_bits: &[u32]) -> Option<MatrixAccess> {
+/// `ldmatrix` moves 32-bit registers whatever they hold: with p register bits inside one (1 for 16-bit elements, 2 for 8-bit ones, 0
+/// for 32-bit ones), those and the two low lane bits must run through the `4 << p` neighbours of `along` that 16 bytes hold. With
+/// `trans`, which moves 16-bit units and so wants 16-bit elements, the three high lane bits must. Everything else is free: the 8
+/// rows of a matrix may be any 8 rows, which is what interleaved atoms use. `matrix_bits` chooses the register bits that number the
+/// matrices of one instruction (at most two; the atom's own order is `[p, p + 1]` for x4).
+pub fn matrix_rows(
+    fragment: &Layout,
+    width: u32,
+    along: Axis,
+    trans: bool,
+    matrix_bits: &[u32],
+) -> Option<MatrixAccess> {
     let (reg, lane) = (fragment.cols_of(Dim::Reg), fragment.cols_of(Dim::Lane));
-    if reg.is_empty() || lane.len() != 5 || matrix_bits.len() > 2 {
+    if !matches!(width, 8 | 16 | 32) || trans && width != 16 || fragment.ins().has(Dim::Bit) {
         return None;
     }
-    let matrix = |b: &u32| (*b > 0).then(|| reg.get(*b as usize).copied()).flatten();
+    let packed = (32 / width).trailing_zeros();
+    if reg.len() < packed as usize || lane.len() != 5 || matrix_bits.len() > 2 {
+        return None;
+    }
+    let matrix = |b: &u32| (*b >= packed).then(|| reg.get(*b as usize).copied()).flatten();
     let matrices: Vec<u64> = matrix_bits.iter().map(matrix).collect::<Option<_>>()?;
-    let (row, inside): ([u64; 3], [u64; 3]) = if trans {
-        ([reg[0], lane[0], lane[1]], [lane[2], lane[3], lane[4]])
-    } else {
-        ([lane[2], lane[3], lane[4]], [reg[0], lane[0], lane[1]])
-    };
+    let (low_reg, reg_rest) = reg.split_at(packed as usize);
+    let pair: Vec<u64> = low_reg.iter().chain(&lane[..2]).copied().collect();
+    let (row, inside) = if trans { (&pair[..], &lane[2..]) } else { (&lane[2..], &pair[..]) };
     let outs = fragment.outs();
-    if outs.bits(along) < 3 || (0..3).any(|b| inside[b as usize] != outs.put(along, 1 << b)) {
+    let bits = inside.len() as u32;
+    if outs.bits(along) < bits || (0..bits).any(|b| inside[b as usize] != outs.put(along, 1 << b)) {
         return None;
     }
     // A row is one vector: nothing else may move inside it.
-    let low = outs.put(along, 7);
-    let instruction_bits: Vec<u32> = (1..reg.len() as u32).filter(|b| !matrix_bits.contains(b)).collect();
+    let low = outs.put(along, (1 << bits) - 1);
+    let instruction_bits: Vec<u32> =
+        (packed..packed + reg_rest.len() as u32).filter(|b| !matrix_bits.contains(b)).collect();
     let others = instruction_bits.iter().map(|&b| reg[b as usize]);
     if row.iter().chain(&matrices).copied().chain(others).any(|c| c & low != 0) {
         return None;
@@ -292,11 +303,10 @@ pub fn matrix_rows(fragment: &Layout, along: Axis, trans: bool, matrix_bits: &[u
     let rest = fragment.ins().fields().iter().filter(|f| f.0 > Dim::Lane);
     cols.extend(rest.clone().flat_map(|f| fragment.cols_of(f.0)));
     let ins = Space::new(
-        [(Dim::Reg, 3 + instruction_bits.len() as u8), (Dim::Lane, 5)].into_iter().chain(rest.copied()),
+        [(Dim::Reg, (bits as usize + instruction_bits.len()) as u8), (Dim::Lane, 5)]
+            .into_iter()
+            .chain(rest.copied()),
     );
-    if fragment.ins().has(Dim::Bit) {
-        return None;
-    }
     let rows = LinearMap::new(ins, outs.clone(), cols, fragment.odd().to_vec()).ok()?;
     Some(MatrixAccess {
         count: 1 << matrices.len(),

@@ -1,6 +1,6 @@
 //! T1 to fused T2: macro-ops, access plans, layouts, buffers, channels and the place of every op in the pipeline.
 //!
-//! The pipeline of a contraction with S slots and a tile of k depth cut into n slices of 16 (`kk`):
+//! The pipeline of a contraction with S slots and a tile of k depth cut into n slices as deep as a matrix instruction (`kk`):
 //! ```text
 //! acquire, copy.in A, copy.in B, commit      stage 0      as soon as the step's first fragments are on their way
 //! wait, load slice 0                         stage S-2    at the end of a step, for the next one: its latency hides behind
@@ -10,7 +10,7 @@
 //! ```
 //! So every fragment has one copy, each step needs one wait and one barrier, and both stand where nobody waits long.
 
-use super::contraction::{Contraction, Operand};
+use super::contraction::{Contraction, Major, Operand};
 use super::epilogue;
 use super::fragments::Tiling;
 use super::knobs::{Knobs, Problem};
@@ -32,7 +32,7 @@ pub fn build(
 ) -> Result<Module, Refusal> {
     let Problem { bm, bn, bk, .. } = p;
     let (wm, wn) = knobs.warps_for(variant, p);
-    let tiling = Tiling { bm, bn, bk, wm, wn };
+    let tiling = Tiling { bm, bn, bk, wm, wn, atom: p.atom, interleave: c.b.major == Major::K };
     let role = RoleId(0);
     let warps = wm * wn;
     let mut module = Module {
@@ -53,8 +53,10 @@ pub fn build(
         raster: Raster { group: knobs.raster },
         shared_bytes: 0,
     };
-    let a = shared::buffer(&mut module, "A", &c.a, &tiling, true, knobs.stages, variant)?;
-    let b = shared::buffer(&mut module, "B", &c.b, &tiling, false, knobs.stages, variant)?;
+    // Each column that a thread copies across k keeps a predicate through the loop, and a thread has seven.
+    let columns = if c.a.major == Major::Outer { 2 } else { 4 };
+    let a = shared::buffer(&mut module, "A", &c.a, &tiling, true, knobs.stages, 4, variant)?;
+    let b = shared::buffer(&mut module, "B", &c.b, &tiling, false, knobs.stages, columns, variant)?;
     let chan = ChanId(0);
     let bytes = module.buffers.iter().map(|b| b.slot_bytes).sum();
     module.channels.push(Channel {
@@ -106,11 +108,10 @@ impl Pipeline<'_> {
     fn run(&mut self, a: &shared::Staged, b: &shared::Staged) -> Result<(), Refusal> {
         let (c, l) = (self.c, self.kernel.loop_(self.c.loop_id));
         let t = self.tiling;
-        let (last, slices) = (self.stages - 1, t.bk / 16);
+        let (last, slices) = (self.stages - 1, t.bk / t.atom.k());
         let acc_layout = t.accumulator();
-        let acc_tile = |p: &mut Self, name: String| {
-            p.tile(t1::ElemType::F32, vec![c.m, c.n], acc_layout.clone(), true, name)
-        };
+        let acc_tile =
+            |p: &mut Self, name: String| p.tile(t.atom.acc(), vec![c.m, c.n], acc_layout.clone(), true, name);
         let init = acc_tile(self, format!("{}.0", c.name));
         let span = l.span;
         self.module.body.push(Node::Op(Op {
@@ -146,7 +147,7 @@ impl Pipeline<'_> {
         }
         for (kk, (fa, fb)) in (0u32..).zip(fragments) {
             let next = acc_tile(self, format!("{}.k{kk}", c.name));
-            let kind = OpKind::Mma { atom: MmaAtom::M16N8K16, a: fa, b: fb, acc };
+            let kind = OpKind::Mma { atom: t.atom, a: fa, b: fb, acc };
             // The copies (order 1) go out before the first matrix instructions; the last slice's come after the next step's fragments.
             let order = match kk {
                 0 => 2,
@@ -170,7 +171,7 @@ impl Pipeline<'_> {
             ahead: 0,
             unroll: self.stages,
         }));
-        let get = self.tile(t1::ElemType::F32, vec![c.m, c.n], acc_layout, false, c.name.clone() + ".value");
+        let get = self.tile(t.atom.acc(), vec![c.m, c.n], acc_layout, false, c.name.clone() + ".value");
         self.module.body.push(Node::Op(Op {
             role: self.role,
             kind: OpKind::AccGet { acc: result },
@@ -218,9 +219,9 @@ impl Pipeline<'_> {
         let kind = OpKind::Load {
             slot,
             buf: staged.buf,
-            at: kk * 16,
-            size: 16,
-            atom: LoadAtom::Ldmatrix { matrices: 4, trans: false },
+            at: kk * self.tiling.atom.k(),
+            size: self.tiling.atom.k(),
+            atom: staged.atom,
         };
         self.op(kind, Some(value), stage, order, self.kernel.loop_(self.c.loop_id).span);
         value

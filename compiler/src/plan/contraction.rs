@@ -5,7 +5,7 @@
 
 use super::access::{dim_of_axis, indices};
 use super::refuse::Refusal;
-use crate::scheduled::ir::Index;
+use crate::scheduled::ir::{Index, MmaAtom, MmaType};
 use crate::tile::ir as t1;
 
 /// One operand of the product.
@@ -14,15 +14,25 @@ pub struct Operand {
     pub name: String,
     pub tensor: t1::TensorId,
     pub elem: t1::ElemType,
+    /// What the matrix instruction takes it as.
+    pub ty: MmaType,
     pub ix: Vec<Index>,
     /// The axis that the result keeps.
     pub outer: t1::AxisId,
-    /// The tensor dimensions that the kept and the contracted axis subscript.
-    pub outer_dim: usize,
-    pub k_dim: usize,
+    /// Which of the kept and the contracted axis subscripts the tensor's last dimension, along which memory is contiguous.
+    pub major: Major,
 }
 
-/// `for k … { acc += a[m, k] @ b[n, k].T }`
+/// The axis of an operand along which memory is contiguous.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Major {
+    /// The contracted one: `a[i, k]`, `b[j, k].T`.
+    K,
+    /// The one that the result keeps: `a[k, i].T`, `b[k, j]`.
+    Outer,
+}
+
+/// `for k … { acc += a[m, k] @ b[n, k].T }`, with the operands stored either way round.
 #[derive(Clone, Debug)]
 pub struct Contraction {
     pub loop_id: t1::LoopId,
@@ -31,6 +41,7 @@ pub struct Contraction {
     pub name: String,
     pub a: Operand,
     pub b: Operand,
+    pub atom: MmaAtom,
     pub m: t1::AxisId,
     pub n: t1::AxisId,
     pub k: t1::AxisId,
@@ -109,6 +120,7 @@ fn contraction(kernel: &t1::Kernel, id: t1::LoopId) -> Result<Contraction, Refus
         name: carried.name.clone(),
         m: a.outer,
         n: b.outer,
+        atom: MmaAtom { a: a.ty, b: b.ty },
         a,
         b,
         k,
@@ -152,10 +164,14 @@ fn operand(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Result<Operand
             .note("operands that are read straight from a tensor are lowered today"));
     };
     let t = kernel.tensor(*tensor);
-    if !matches!(value.ty.elem, t1::ElemType::F16 | t1::ElemType::Bf16) {
-        return Err(Refusal::construct(value.span, format!("`@` of {}", value.ty.elem))
-            .note("f16 and bf16 are lowered today"));
-    }
+    let ty = match value.ty.elem {
+        t1::ElemType::F16 => MmaType::F16,
+        t1::ElemType::Bf16 => MmaType::Bf16,
+        other => {
+            return Err(Refusal::construct(value.span, format!("`@` of {other}"))
+                .note("f16 and bf16 are lowered today"));
+        }
+    };
     let ix = indices(kernel, *tensor, ix, value.span)?;
     let outer: Vec<t1::AxisId> = value.ty.axes.iter().copied().filter(|a| *a != k).collect();
     let (&[outer], Some(k_dim)) = (&outer[..], dim_of_axis(&ix, k)) else {
@@ -170,9 +186,13 @@ fn operand(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Result<Operand
             format!("a diagonal of `{}` as an operand of `@`", t.name),
         ));
     };
-    if k_dim + 1 != ix.len() {
-        return Err(Refusal::construct(value.span, format!("the operand order of `{}`", t.name))
-            .note("the contracted range must subscript the last dimension today: `a[i, k] @ b[j, k].T`"));
-    }
-    Ok(Operand { name: t.name.clone(), tensor: *tensor, elem: value.ty.elem, ix, outer, outer_dim, k_dim })
+    let major = match ix.len() {
+        n if k_dim + 1 == n => Major::K,
+        n if outer_dim + 1 == n => Major::Outer,
+        _ => {
+            return Err(Refusal::construct(value.span, format!("the operand order of `{}`", t.name))
+                .note("the contracted or the kept range must subscript the last dimension, as in `a[i, k]` and `a[k, i].T`"));
+        }
+    };
+    Ok(Operand { name: t.name.clone(), tensor: *tensor, elem: value.ty.elem, ty, ix, outer, major })
 }

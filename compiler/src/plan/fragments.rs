@@ -1,18 +1,21 @@
-//! Register layouts of a contraction: the anchors that `mma.sync.m16n8k16` sets, times how warps and registers tile the result.
+//! Register layouts of a contraction: the anchors that `mma.sync.m16n8kK` sets, times how warps and registers tile the result.
 //!
 //! **Interleaving.** A thread of one atom holds two adjacent columns. N is permuted alike for B and the accumulator, so that the atoms of a
 //! block of 32 columns interleave: atom a's column c is column `8 (c / 2) + 2 a + c % 2` of the block, and a thread holds eight
-//! adjacent columns over four atoms: one 16-byte store of halves. Where a warp has fewer atoms, fewer interleave.
+//! adjacent columns over four atoms: one 16-byte store of halves. Where a warp has fewer atoms, fewer interleave; and none do where B is contiguous along N, because
+//! `ldmatrix.trans` takes an atom's eight columns from eight neighbours in memory.
 //!
 //! ```text
 //! bits of the column j, low to high:     e | atom bits (t) | lane bits q0 q1 | further atoms | warp    (odd digit outermost, in registers)
 //! bits of the row i:                     lane bits g0 g1 g2 | h (row + 8) | atoms | warp               (likewise)
 //! accumulator registers, low to high:    e, h, column atoms, row atoms, odd digits
-//! A registers:                           e, h, k + 8, row atoms            B registers:   e, k + 8, column atoms
+//! A registers:                           p, h, k + 4·2^p, row atoms        B registers:   p, k + 4·2^p, column atoms
 //! ```
-//! These are ptx-ISA's fragments of m16n8k16 with N relabelled.
+//! with as many bits p as elements of the operand share a 32-bit register: one for halves, two for bytes, none for tf32.
+//! These are ptx-ISA's fragments of m16n8kK with N relabelled.
 
 use crate::layout::{Axis, Dim, Layout, OddDigit, Space};
+use crate::scheduled::ir::MmaAtom;
 
 /// Sizes of a block tile and its warps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +26,9 @@ pub struct Tiling {
     /// Warps along rows and columns.
     pub wm: u32,
     pub wn: u32,
+    pub atom: MmaAtom,
+    /// Whether the atoms of a block of columns interleave.
+    pub interleave: bool,
 }
 
 /// `n = odd * 2^bits`.
@@ -41,13 +47,24 @@ impl Tiling {
     }
 
     /// Atom bits that interleave.
-    fn interleave(&self) -> u32 {
-        self.column_atoms().min(2)
+    fn interleaved(&self) -> u32 {
+        if self.interleave { self.column_atoms().min(2) } else { 0 }
+    }
+
+    /// Elements of an operand that share a 32-bit register: register bits.
+    pub fn packed(&self) -> u32 {
+        (32 / self.atom.a.bits()).trailing_zeros()
+    }
+
+    /// What the bits inside a register, the two low lane bits and the upper half move along k.
+    fn depth(&self) -> (Vec<(u64, u64)>, [u64; 2], u64) {
+        let p = self.packed();
+        ((0..p).map(|b| (0, 1 << b)).collect(), [1 << p, 2 << p], 4 << p)
     }
 
     /// The column that bit of each kind contributes: pair, lane q, atoms, warps.
     fn columns(&self) -> ColumnBits {
-        let t = self.interleave();
+        let t = self.interleaved();
         let atoms = self.column_atoms();
         let atom = (0..atoms).map(|a| if a < t { 2 << a } else { 8 << a }).collect();
         let warp = (0..self.wn.trailing_zeros()).map(|w| 1 << (3 + atoms + w)).collect();
@@ -97,26 +114,28 @@ impl Tiling {
         self.layout(registers, &outs, &columns, odd)
     }
 
-    /// A fragment of one k-slice of 16, on (row, k).
+    /// A fragment of one k-slice of an atom's depth, on (row, k).
     pub fn a_fragment(&self) -> Layout {
         let (row_atom, row_warp) = self.rows();
-        let mut bits: Vec<(u64, u64)> = vec![(0, 1), (8, 0), (0, 8)];
+        let (mut bits, lane, upper) = self.depth();
+        bits.extend([(8, 0), (0, upper)]);
         bits.extend(row_atom.iter().map(|a| (*a, 0)));
         let registers = bits.len();
-        bits.extend([(0, 2), (0, 4), (1, 0), (2, 0), (4, 0)]);
+        bits.extend([(0, lane[0]), (0, lane[1]), (1, 0), (2, 0), (4, 0)]);
         bits.extend((0..self.wn.trailing_zeros()).map(|_| (0, 0)));
         bits.extend(row_warp.iter().map(|w| (*w, 0)));
         self.operand(registers, &bits, self.bm)
     }
 
-    /// B's fragment of one k-slice of 16, on (column, k).
+    /// B's fragment of one k-slice of an atom's depth, on (column, k).
     pub fn b_fragment(&self) -> Layout {
         let c = self.columns();
-        let mut bits: Vec<(u64, u64)> = vec![(0, 1), (0, 8)];
+        let (mut bits, lane, upper) = self.depth();
+        bits.push((0, upper));
         bits.extend(c.atom.iter().map(|a| (*a, 0)));
         let registers = bits.len();
         // The atom's column bits are the pair bit and the two lane bits of the accumulator.
-        bits.extend([(0, 2), (0, 4), (1, 0), (c.lane[0], 0), (c.lane[1], 0)]);
+        bits.extend([(0, lane[0]), (0, lane[1]), (1, 0), (c.lane[0], 0), (c.lane[1], 0)]);
         bits.extend(c.warp.iter().map(|w| (*w, 0)));
         bits.extend((0..self.wm.trailing_zeros()).map(|_| (0, 0)));
         self.operand(registers, &bits, self.bn)
@@ -130,7 +149,7 @@ impl Tiling {
         } else {
             Vec::new()
         };
-        self.layout(registers, &[(Axis(0), outer), (Axis(1), 4)], &columns, odd)
+        self.layout(registers, &[(Axis(0), outer), (Axis(1), self.atom.k().trailing_zeros())], &columns, odd)
     }
 
     fn layout(

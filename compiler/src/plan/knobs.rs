@@ -6,7 +6,7 @@
 
 use super::refuse::Refusal;
 use crate::artifact::{ChosenBy, ScheduleItem};
-use crate::scheduled::ir::Variant;
+use crate::scheduled::ir::{MmaAtom, Variant};
 use crate::target::Target;
 use crate::tile::ir as t1;
 
@@ -29,13 +29,19 @@ pub struct Problem {
     pub bm: u32,
     pub bn: u32,
     pub bk: u32,
-    pub elem_bytes: u32,
+    /// The matrix instruction.
+    pub atom: MmaAtom,
 }
 
 impl Problem {
+    /// Bytes of an operand's element.
+    pub fn elem_bytes(self) -> u32 {
+        self.atom.a.bits() / 8
+    }
+
     /// Bytes of one ring entry: a slot of each operand.
     pub fn stage_bytes(self) -> u32 {
-        (self.bm + self.bn) * self.bk * self.elem_bytes
+        (self.bm + self.bn) * self.bk * self.elem_bytes()
     }
 }
 
@@ -45,7 +51,7 @@ impl Knobs {
     pub fn warps_for(&self, variant: Variant, p: Problem) -> (u32, u32) {
         let (wm, wn) = self.warps;
         let doubled = if p.bm / wm > p.bn / wn { (2 * wm, wn) } else { (wm, 2 * wn) };
-        let copies = p.bm.max(p.bn) * p.bk * p.elem_bytes / 4 / (wm * wn * 32);
+        let copies = p.bm.max(p.bn) * p.bk * p.elem_bytes() / 4 / (wm * wn * 32);
         let crowded = variant != Variant::Wide && (accumulators(p, self.warps) > 96 || copies > 16);
         if crowded && wm * wn <= 4 && divides(p, doubled) { doubled } else { self.warps }
     }
@@ -150,11 +156,11 @@ fn read_warps(item: &t1::ScheduleItem) -> Result<(u32, u32), Refusal> {
     })
 }
 
-/// Whether a tile splits into m16n8k16 atoms with whole ldmatrix.x4 loads on every warp.
+/// Whether a tile splits into matrix instructions with whole ldmatrix.x4 loads on every warp.
 fn divides(p: Problem, (wm, wn): (u32, u32)) -> bool {
     // Warps take power-of-two digits only: an odd digit of the tile stays in registers.
     let pow2 = |n: u32| 1 << n.trailing_zeros();
-    pow2(p.bm) >= 16 * wm && pow2(p.bn) >= 16 * wn && p.bk >= 16 && p.bk.is_power_of_two()
+    pow2(p.bm) >= 16 * wm && pow2(p.bn) >= 16 * wn && p.bk >= p.atom.k() && p.bk.is_power_of_two()
 }
 
 fn accumulators(p: Problem, warps: (u32, u32)) -> u32 {
@@ -212,10 +218,16 @@ fn no_warps(kernel: &t1::Kernel, p: Problem) -> Refusal {
     Refusal::schedule(
         kernel.span,
         format!(
-            "a tile of {}×{}×{} does not divide into m16n8k16 matrix instructions with whole ldmatrix loads",
-            p.bm, p.bn, p.bk
+            "a tile of {}×{}×{} does not divide into m16n8k{} matrix instructions with whole ldmatrix loads",
+            p.bm,
+            p.bn,
+            p.bk,
+            p.atom.k()
         ),
-        "rows, columns and depth of the tile must be multiples of 16",
+        format!(
+            "rows and columns of the tile must be multiples of 16, its depth a power of two of at least {}",
+            p.atom.k()
+        ),
     )
 }
 
@@ -226,7 +238,10 @@ fn check_warps(kernel: &t1::Kernel, p: Problem, warps: (u32, u32)) -> Result<(),
     Err(Refusal::schedule(
         kernel.span,
         format!("warps = ({}, {}) do not divide a tile of {}×{}×{}", warps.0, warps.1, p.bm, p.bn, p.bk),
-        "each warp needs at least 16 rows and 16 columns, and the depth must be a multiple of 16",
+        format!(
+            "each warp needs at least 16 rows and 16 columns, and the depth must be a multiple of {}",
+            p.atom.k()
+        ),
     ))
 }
 
@@ -258,7 +273,7 @@ pub fn register_estimate(p: Problem, warps: (u32, u32)) -> u32 {
     let (wm, wn) = (p.bm / warps.0, p.bn / warps.1);
     let fragments = 2 * (wm / 16 * 4 + wn / 8 * 2);
     // A thread that copies more than four rows of an operand walks a pointer under a predicate per row.
-    let units = p.bm.max(p.bn) * p.bk * p.elem_bytes / 16 / (warps.0 * warps.1 * 32);
+    let units = p.bm.max(p.bn) * p.bk * p.elem_bytes() / 16 / (warps.0 * warps.1 * 32);
     let addresses = 4 + 8 + 6 + 10 + if units > 4 { 24 } else { 0 };
     let rest = fragments + addresses;
     (accumulators(p, warps) + rest + rest / 10).next_multiple_of(8)
@@ -305,9 +320,10 @@ pub fn bytes(n: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scheduled::ir::MmaType;
 
     fn problem(bm: u32, bn: u32, bk: u32) -> Problem {
-        Problem { bm, bn, bk, elem_bytes: 2 }
+        Problem { bm, bn, bk, atom: MmaAtom { a: MmaType::F16, b: MmaType::F16 } }
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub fn plan(kernel: &t1::Kernel, target: Target) -> Result<Planned, Refusal> {
         bm: kernel.axis(c.m).extent,
         bn: kernel.axis(c.n).extent,
         bk: kernel.axis(c.k).extent,
-        elem_bytes: 2,
+        atom: c.atom,
     };
     let knobs = knobs::read(kernel, &kernel.loop_(c.loop_id).name, problem, target)?;
     let modules = Variant::ALL

@@ -76,7 +76,7 @@ fn choose<'a>(
     space
         .iter()
         .filter_map(|t| {
-            let p = Problem { bm: bm(t) as u32, bn: bn(t) as u32, bk: bk(t) as u32, elem_bytes: 2 };
+            let p = Problem { bm: bm(t) as u32, bn: bn(t) as u32, bk: bk(t) as u32, atom: c.atom };
             Some((cost(p, m, n, target)?, t))
         })
         .min_by(|x, y| x.0.total_cmp(&y.0))

@@ -1,31 +1,35 @@
 //! Staging an operand: who copies what, and the shared-memory layout that suits the copies and the fragment loads together.
 //!
-//! A tile of R rows and bk coordinates is copied in units of 16 bytes (`wide`), 4 bytes (`mid`) or one element (`any`). Lanes run along
-//! the contracted range first, so that a warp's units are contiguous in global memory, then down the rows; what is left goes to
-//! registers, that is, to further accesses of the same thread. With 128 threads, a 128×32 tile of halves and 16-byte units:
+//! A tile of R rows and bk coordinates is copied in units of 16 bytes (`wide`), 4 bytes (`mid`) or one element (`any`), and lies in
+//! shared memory as in global memory. Lanes run along the contiguous axis first, so that a warp's units are contiguous in global memory,
+//! then along the other; what is left goes to registers, that is, to further accesses of the same thread. With 128 threads, a 128×32
+//! tile of halves and 16-byte units:
 //! ```text
-//! thread bits 0-1: the unit of the row      thread bits 2-6: row bits 0-4      accesses 0..4: row bits 5-6
+//! a[i, k], contiguous along k:   thread bits 0-1: the unit of the row   bits 2-6: row bits 0-4   accesses 0..4: row bits 5-6
+//! a[k, i], contiguous along i:   thread bits 0-2: units 0..8            bits 3-6: k bits 0-3     accesses 0..4: k bit 4, unit bit 3
 //! ```
 
-use super::contraction::Operand;
+use super::contraction::{Major, Operand};
 use super::fragments::Tiling;
 use super::refuse::Refusal;
-use crate::layout::atoms::matrix_rows;
+use crate::layout::atoms::{MatrixAccess, matrix_rows};
 use crate::layout::{Accessor, Axis, Dim, Layout, LayoutError, OddDigit, SharedLayout, Space, solve_shared};
 use crate::scheduled::ir::*;
 
-/// An operand's buffer and how it is filled.
+/// An operand's buffer, how it is filled and how it is read.
 #[derive(Clone, Debug)]
 pub struct Staged {
     pub buf: BufId,
     pub plan: CopyPlan,
     pub map: Layout,
+    pub atom: LoadAtom,
 }
 
 /// Bytes to which the base of a ring is aligned: what swizzles of 128 bytes by 8 rows need.
 const BASE_ALIGN: u32 = 1024;
 
-/// Adds the ring of an operand to the module.
+/// Adds the ring of an operand to the module. Where it is copied across k, a thread should have at most so many `columns`.
+#[allow(clippy::too_many_arguments)]
 pub fn buffer(
     module: &mut Module,
     name: &str,
@@ -33,6 +37,7 @@ pub fn buffer(
     tiling: &Tiling,
     is_a: bool,
     slots: u32,
+    columns: u32,
     variant: Variant,
 ) -> Result<Staged, Refusal> {
     let elem_bytes = operand.elem.bits() / 8;
@@ -40,8 +45,18 @@ pub fn buffer(
     let unit = variant.alignment(elem_bytes);
     let threads = module.threads();
     let span = crate::diagnostics::Span::default();
-    let map = copy_map(rows, tiling.bk, unit / elem_bytes, threads).map_err(|e| internal(span, e))?;
-    let Some(map) = map else {
+    let tile = Tile {
+        rows,
+        bk: tiling.bk,
+        unit: unit / elem_bytes,
+        threads,
+        short_run: (64 / unit).trailing_zeros().min(5),
+    };
+    let map = match operand.major {
+        Major::K => tile.along_k(),
+        Major::Outer => tile.across_k(columns),
+    };
+    let Some(map) = map.map_err(|e| internal(span, e))? else {
         return Err(Refusal::schedule(
             span,
             format!(
@@ -57,11 +72,16 @@ pub fn buffer(
         Variant::Any => CopyPlan::LoadStore { bytes: unit },
     };
     let fragment = if is_a { tiling.a_fragment() } else { tiling.b_fragment() };
-    let Some(matrices) = matrix_rows(&fragment, Axis(1), false, &[1, 2]) else {
-        unreachable!("fragments of m16n8k16 are rows of ldmatrix along the contracted axis");
+    let trans = operand.major == Major::Outer;
+    let Some(matrices) = fragment_rows(&fragment, operand.elem.bits(), trans) else {
+        unreachable!("fragments of m16n8kK are rows of ldmatrix");
     };
     let accessors = [Accessor::vector(unit, map.clone()), Accessor::matrix(4, matrices.rows)];
-    let shape = [(Axis(0), rows), (Axis(1), tiling.bk)];
+    let (outer, k) = ((Axis(0), rows), (Axis(1), tiling.bk));
+    let shape = match operand.major {
+        Major::K => [outer, k],
+        Major::Outer => [k, outer],
+    };
     let solution = solve_shared(&shape, operand.elem.bits(), &accessors).map_err(|e| internal(span, e))?;
     let slot_bytes = solution.layout.bytes();
     let taken: Vec<String> = solution.wavefronts.iter().map(|w| format!("{}/{}", w.taken, w.ideal)).collect();
@@ -72,14 +92,21 @@ pub fn buffer(
         name: name.into(),
         elem: operand.elem,
         slots,
-        shape: vec![rows, tiling.bk],
+        shape: shape.iter().map(|(_, extent)| *extent).collect(),
         layout_name: format!("{} wavefronts {}", describe(&solution.layout), taken.join(" ")),
         layout: solution.layout,
         slot_bytes,
         base,
         slot_stride,
     });
-    Ok(Staged { buf: BufId(module.buffers.len() as u16 - 1), plan, map })
+    let atom = LoadAtom::Ldmatrix { matrices: 4, trans };
+    Ok(Staged { buf: BufId(module.buffers.len() as u16 - 1), plan, map, atom })
+}
+
+/// The rows that `ldmatrix.x4` reads for a fragment on (kept axis, k) whose elements have `bits` bits.
+pub fn fragment_rows(fragment: &Layout, bits: u32, trans: bool) -> Option<MatrixAccess> {
+    let p = (32 / bits).trailing_zeros();
+    matrix_rows(fragment, bits, Axis(u16::from(!trans)), trans, &[p, p + 1])
 }
 
 fn internal(span: crate::diagnostics::Span, e: LayoutError) -> Refusal {
@@ -102,31 +129,72 @@ fn describe(layout: &SharedLayout) -> String {
     if swizzles.is_empty() { "rows".into() } else { format!("rows xor({})", swizzles.join(",")) }
 }
 
-/// Which (element of the access, access, lane, warp) moves which element; an access is `unit` neighbours along the row. `None` if there are more threads than units.
-fn copy_map(rows: u32, bk: u32, unit: u32, threads: u32) -> Result<Option<Layout>, LayoutError> {
-    let (odd, row_bits) = (rows >> rows.trailing_zeros(), rows.trailing_zeros());
-    let k_bits = bk.trailing_zeros();
-    let unit_bits = unit.trailing_zeros();
-    let thread_bits = threads.trailing_zeros();
-    if !bk.is_power_of_two() || row_bits + k_bits < unit_bits + thread_bits {
-        return Ok(None);
+/// A tile to copy: `unit` elements an access, along whichever axis is contiguous.
+#[derive(Clone, Copy)]
+struct Tile {
+    rows: u32,
+    bk: u32,
+    unit: u32,
+    threads: u32,
+    /// Lanes, as a power of two, that move 64 bytes.
+    short_run: u32,
+}
+
+/// An axis and a bit of its coordinate.
+type AxisBit = (u16, u32);
+
+impl Tile {
+    /// Lanes along k, then down the rows.
+    fn along_k(self) -> Result<Option<Layout>, LayoutError> {
+        let (row_bits, k_bits) = (self.rows.trailing_zeros(), self.bk.trailing_zeros());
+        let unit_bits = self.unit.trailing_zeros();
+        // At most a warp's worth along the row.
+        let along = k_bits.saturating_sub(unit_bits).min(5);
+        let mut order: Vec<AxisBit> = (unit_bits..unit_bits + along).map(|b| (1, b)).collect();
+        order.extend((0..row_bits).map(|b| (0, b)));
+        order.extend((unit_bits + along..k_bits).map(|b| (1, b)));
+        self.map(1, &order)
     }
-    // (axis, bit) in the order in which threads take them: units of the row (a warp's worth at most), rows, the rest.
-    let along = (k_bits - unit_bits).min(5);
-    let mut order: Vec<(u16, u32)> = (unit_bits..unit_bits + along).map(|b| (1, b)).collect();
-    order.extend((0..row_bits).map(|b| (0, b)));
-    order.extend((unit_bits + along..k_bits).map(|b| (1, b)));
-    let outs = Space::new([(Axis(0), row_bits as u8), (Axis(1), k_bits as u8)]);
-    let column = |(axis, bit): (u16, u32)| outs.put(Axis(axis), 1 << bit);
-    let (thread, register) = order.split_at(thread_bits as usize);
-    let within = (0..unit_bits).map(|b| column((1, b)));
-    let cols = within.chain(register.iter().chain(thread).map(|b| column(*b))).collect();
-    let ins = Space::new([
-        (Dim::Reg, unit_bits as u8 + register.len() as u8),
-        (Dim::Lane, 5),
-        (Dim::Warp, (thread_bits - 5) as u8),
-    ]);
-    let digits =
-        if odd > 1 { vec![OddDigit { radix: odd as u16, from: Dim::Reg, to: Axis(0) }] } else { Vec::new() };
-    Layout::new(ins, outs, cols, digits).map(Some)
+
+    /// Some lanes along the kept axis, then down k, then the rest of the kept axis: as many as leave the threads all of k, because a row of its
+    /// own costs a thread more than a column; but at least 64 bytes' worth, so that no sector is fetched twice.
+    fn across_k(self, most: u32) -> Result<Option<Layout>, LayoutError> {
+        let (row_bits, k_bits) = (self.rows.trailing_zeros(), self.bk.trailing_zeros());
+        let unit_bits = self.unit.trailing_zeros();
+        let spare = self.threads.trailing_zeros().saturating_sub(k_bits);
+        let (odd, units) = (self.rows >> row_bits, row_bits.saturating_sub(unit_bits));
+        let few = (spare..units).find(|along| odd << (units - along) <= most).unwrap_or(units);
+        let along = few.clamp(self.short_run, 5).min(units);
+        let mut order: Vec<AxisBit> = (unit_bits..unit_bits + along).map(|b| (0, b)).collect();
+        order.extend((0..k_bits).map(|b| (1, b)));
+        order.extend((unit_bits + along..row_bits).map(|b| (0, b)));
+        self.map(0, &order)
+    }
+
+    /// Which (element of the access, access, lane, warp) moves which element, if threads take the bits in `order` and registers what is
+    /// left; accesses run along `contiguous`. `None` if there are more threads than accesses.
+    fn map(self, contiguous: u16, order: &[AxisBit]) -> Result<Option<Layout>, LayoutError> {
+        let (odd, row_bits) = (self.rows >> self.rows.trailing_zeros(), self.rows.trailing_zeros());
+        let (k_bits, unit_bits) = (self.bk.trailing_zeros(), self.unit.trailing_zeros());
+        let thread_bits = self.threads.trailing_zeros();
+        if !self.bk.is_power_of_two() || order.len() + (unit_bits as usize) != (row_bits + k_bits) as usize {
+            return Ok(None);
+        }
+        let Some((thread, register)) = order.split_at_checked(thread_bits as usize) else { return Ok(None) };
+        let outs = Space::new([(Axis(0), row_bits as u8), (Axis(1), k_bits as u8)]);
+        let column = |(axis, bit): AxisBit| outs.put(Axis(axis), 1 << bit);
+        let within = (0..unit_bits).map(|b| column((contiguous, b)));
+        let cols = within.chain(register.iter().chain(thread).map(|b| column(*b))).collect();
+        let ins = Space::new([
+            (Dim::Reg, unit_bits as u8 + register.len() as u8),
+            (Dim::Lane, 5),
+            (Dim::Warp, (thread_bits - 5) as u8),
+        ]);
+        let digits = if odd > 1 {
+            vec![OddDigit { radix: odd as u16, from: Dim::Reg, to: Axis(0) }]
+        } else {
+            Vec::new()
+        };
+        Layout::new(ins, outs, cols, digits).map(Some)
+    }
 }

@@ -9,6 +9,7 @@ use super::{
     Pointee, Reg, RegId, Space, SpecialReg, Stem, StemId, Stmt, Symbol, Target, Type, VarId, Variable,
 };
 use crate::diagnostics::{SourceMap, Span};
+use crate::scheduled::ir::MmaType;
 use crate::sync::{SyncOp, model::Class as SyncClass};
 use crate::warp::ir as t3;
 
@@ -516,18 +517,22 @@ impl<'a, 'b> Select<'a, 'b> {
                 let shape = super::MatShape::M8n8;
                 self.push(Ldmatrix { shape, trans: *trans, space: Space::Shared, ty: Type::B16, dst, addr });
             }
-            t3::Op::Mma { half, c, a, b } => {
-                let ty = half_type(*half);
+            t3::Op::Mma { atom, c, a, b } => {
                 let (c, a, b) = (self.regs(c), self.regs(a), self.regs(b));
+                let (shape, sum) = match atom.a {
+                    MmaType::F16 | MmaType::Bf16 => (super::MatShape::M16n8k16, Type::F32),
+                    MmaType::Tf32 => (super::MatShape::M16n8k8, Type::F32),
+                    MmaType::S8 | MmaType::U8 => (super::MatShape::M16n8k32, Type::S32),
+                };
                 self.push(Mma {
-                    shape: super::MatShape::M16n8k16,
+                    shape,
                     a_layout: super::MatLayout::Row,
                     b_layout: super::MatLayout::Col,
                     satfinite: false,
-                    dty: Type::F32,
-                    aty: ty,
-                    bty: ty,
-                    cty: Type::F32,
+                    dty: sum,
+                    aty: matrix_type(atom.a),
+                    bty: matrix_type(atom.b),
+                    cty: sum,
                     bit_op: None,
                     f8f6f4: false,
                     sparse: None,
@@ -583,6 +588,16 @@ fn int_type(ty: t3::IntTy) -> Type {
         t3::IntTy::B64 => Type::B64,
         t3::IntTy::U64 => Type::U64,
         t3::IntTy::S64 => Type::S64,
+    }
+}
+
+fn matrix_type(ty: MmaType) -> Type {
+    match ty {
+        MmaType::F16 => Type::F16,
+        MmaType::Bf16 => Type::Bf16,
+        MmaType::Tf32 => Type::Tf32,
+        MmaType::S8 => Type::S8,
+        MmaType::U8 => Type::U8,
     }
 }
 

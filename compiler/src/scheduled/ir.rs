@@ -138,22 +138,74 @@ impl CopyPlan {
 /// How a fragment comes out of shared memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadAtom {
-    /// `ldmatrix` of this many 8×8 matrices of 16-bit elements.
+    /// `ldmatrix` of this many matrices of 8 rows of 16 bytes; `trans` where the kept axis is the contiguous one.
     Ldmatrix { matrices: u32, trans: bool },
 }
 
-/// Matrix instructions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MmaAtom {
-    /// `mma.sync.aligned.m16n8k16.row.col` of 16-bit floats, f32 accumulation.
-    M16N8K16,
+/// Element types of a matrix instruction's operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MmaType {
+    F16,
+    Bf16,
+    Tf32,
+    S8,
+    U8,
+}
+
+impl MmaType {
+    /// As PTX spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            MmaType::F16 => "f16",
+            MmaType::Bf16 => "bf16",
+            MmaType::Tf32 => "tf32",
+            MmaType::S8 => "s8",
+            MmaType::U8 => "u8",
+        }
+    }
+
+    /// Bits that an element takes in a register.
+    pub fn bits(self) -> u32 {
+        match self {
+            MmaType::F16 | MmaType::Bf16 => 16,
+            MmaType::Tf32 => 32,
+            MmaType::S8 | MmaType::U8 => 8,
+        }
+    }
+}
+
+/// A matrix instruction `mma.sync.aligned.m16n8kK.row.col`, in which four 32-bit registers of a thread hold A, two hold B and four the
+/// sum, whatever the types: so K is 256 bits' worth of elements.
+///
+/// | A, B | K | sum |
+/// | --- | --- | --- |
+/// | f16, bf16 (both the same) | 16 | f32 |
+/// | tf32 | 8 | f32 |
+/// | s8, u8 (in any combination) | 32 | s32 |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MmaAtom {
+    pub a: MmaType,
+    pub b: MmaType,
 }
 
 impl MmaAtom {
-    pub fn name(self) -> &'static str {
-        match self {
-            MmaAtom::M16N8K16 => "m16n8k16",
+    /// Depth of one instruction.
+    pub fn k(self) -> u32 {
+        256 / self.a.bits()
+    }
+
+    /// Type of the sum.
+    pub fn acc(self) -> t1::ElemType {
+        match self.a {
+            MmaType::F16 | MmaType::Bf16 | MmaType::Tf32 => t1::ElemType::F32,
+            MmaType::S8 | MmaType::U8 => t1::ElemType::Int(32),
         }
+    }
+
+    /// `m16n8k16.f16`; both types where they differ.
+    pub fn name(self) -> String {
+        let (k, a, b) = (self.k(), self.a.name(), self.b.name());
+        if a == b { format!("m16n8k{k}.{a}") } else { format!("m16n8k{k}.{a}.{b}") }
     }
 }
 
@@ -185,7 +237,7 @@ pub enum OpKind {
     Wait { chan: ChanId },
     /// Give the entry back.
     Release { chan: ChanId, slot: ValId },
-    /// Read a fragment: positions `at..at + size` of the buffer's last (contraction) axis.
+    /// Read a fragment: positions `at..at + size` of the buffer's contraction axis.
     Load { slot: ValId, buf: BufId, at: u32, size: u32, atom: LoadAtom },
     /// A fresh accumulator holding a constant.
     AccNew { init: f64 },

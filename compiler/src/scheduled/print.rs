@@ -182,12 +182,13 @@ impl Printer<'_> {
             }
             OpKind::Load { slot, buf, at, size, atom } => {
                 let LoadAtom::Ldmatrix { matrices, trans } = atom;
-                let trans = if *trans { ".trans" } else { "" };
+                let part = format!("{at}..{}", at + size);
+                let (part, trans) =
+                    if *trans { (format!("{part}, :"), ".trans") } else { (format!(":, {part}"), "") };
                 format!(
-                    "load {}.{}[:, {at}..{}] atom=ldmatrix.x{matrices}{trans}",
+                    "load {}.{}[{part}] atom=ldmatrix.x{matrices}{trans}",
                     self.name(*slot),
                     m.buffer(*buf).name,
-                    at + size
                 )
             }
             OpKind::AccNew { init } => format!("acc.new {init}"),

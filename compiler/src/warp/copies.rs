@@ -1,4 +1,4 @@
-//! Copies from global to shared memory, and fragment loads from shared memory.
+//! Copies from global to shared memory along the contracted axis; [`across`](super::across) holds the others.
 //!
 //! **Pointers.** A row that a thread copies keeps its 64-bit pointer for the whole loop; iterations are immediates, and all
 //! pointers move once per turn of the unrolled loop. Rows past the end are clamped to the last one: what they hold is dropped at the
@@ -15,7 +15,6 @@ use super::tilemap::TileMap;
 use crate::layout::{Axis, SharedLayout};
 use crate::plan::Refusal;
 use crate::scheduled::ir as t2;
-use crate::tile::ir as t1;
 
 /// Above this many rows per thread, one pointer walks.
 const MOST_POINTERS: usize = 4;
@@ -103,7 +102,7 @@ fn shifted(to: Address, by: i32) -> Address {
 }
 
 /// Byte offset of an element of a staged operand.
-fn offset(layout: &SharedLayout, outer: u32, k: u32) -> u32 {
+pub fn offset(layout: &SharedLayout, outer: u32, k: u32) -> u32 {
     layout.offset(&[(Axis(0), outer), (Axis(1), k)])
 }
 
@@ -191,7 +190,7 @@ impl Lower<'_> {
     }
 
     /// `hi - lo` of the loop less the thread's own place; one register per distinct place.
-    fn k_left(&mut self, l: &t2::Loop, columns: &[u32]) -> Result<Reg, Refusal> {
+    pub fn k_left(&mut self, l: &t2::Loop, columns: &[u32]) -> Result<Reg, Refusal> {
         if let Some((_, r)) = self.k_left.iter().find(|(c, _)| c == columns) {
             return Ok(*r);
         }
@@ -373,7 +372,7 @@ impl Lower<'_> {
     }
 
     /// Whether the unit at `along` lies past the end; one predicate per distinct question within a straight line.
-    fn outside(&mut self, k_left: Reg, along: u32) -> Reg {
+    pub fn outside(&mut self, k_left: Reg, along: u32) -> Reg {
         if let Some((_, p)) = self.outside.iter().find(|(key, _)| *key == (k_left, along)) {
             return *p;
         }
@@ -389,63 +388,6 @@ impl Lower<'_> {
             for p in pointers.clone() {
                 self.b.push(Op::Int { op: IntOp::Add, ty: IntTy::S64, d: p, a: p.into(), b: bytes.into() });
             }
-        }
-    }
-
-    /// Loads a fragment by `ldmatrix.x4` from ring slot `slot`.
-    ///
-    /// The fragment's layout gives the addresses: within 8×8 matrices, lane bits 0-1 and the element pair run along the contracted
-    /// axis (checked by the layout's construction), lane bits 2-4 are the matrix row, and the two register bits above the pair
-    /// number the four matrices; so address lane bits 0-2 take the columns of lane bits 2-4 and lane bits 3-4 those of the registers.
-    pub fn emit_load(&mut self, kind: &t2::OpKind, result: t2::ValId, slot: u32) {
-        let t2::OpKind::Load { buf, at, .. } = kind else {
-            unreachable!("called for fragment loads");
-        };
-        let map = self.map(result);
-        let buffer = self.module.buffer(*buf);
-        let (outer, k) = (&map.axes[0], &map.axes[1]);
-        let at_coords = |o: u32, kk: u32| offset(&buffer.layout, o, kk);
-        let mut columns: Vec<u32> = (2..5).map(|bit| at_coords(outer.thread[bit], k.thread[bit])).collect();
-        columns.extend([2usize, 4].map(|r| at_coords(outer.register[r], k.register[r])));
-        columns.extend((5..outer.thread.len()).map(|bit| at_coords(outer.thread[bit], k.thread[bit])));
-        let base = (buffer.base + slot * buffer.slot_stride) as i32;
-        let regs = self.fragment(result, map.registers / 2);
-        for m in 0..map.registers / 8 {
-            let constant = at_coords(outer.register[8 * m], k.register[8 * m] + at);
-            let mut from = self.threads.shared(&mut self.b, &columns, constant);
-            from.offset += base;
-            let d = regs[4 * m..4 * m + 4].to_vec();
-            self.b.push(Op::Ldmatrix { d, from, trans: false });
-        }
-    }
-
-    /// `acc += a · bᵀ`, atom by atom; columns go back and forth so that neighbours share an operand.
-    pub fn emit_mma(&mut self, a: t2::ValId, b: t2::ValId, acc: t2::ValId) {
-        let (ma, mb, mc) = (self.map(a), self.map(b), self.map(acc));
-        let half = match &self.module.value(a).kind {
-            t2::ValKind::Tile { elem: t1::ElemType::Bf16, .. } => Half::Bf16,
-            _ => Half::F16,
-        };
-        let fa = self.fragment(a, ma.registers / 2);
-        let fb = self.fragment(b, mb.registers / 2);
-        let fc = self.accumulator(acc, mc.registers);
-        let row_of = |r: u32| (0..ma.registers / 8).find(|m| ma.axes[0].register[8 * m] == r);
-        let column_of = |c: u32| (0..mb.registers / 4).find(|n| mb.axes[0].register[4 * n] == c);
-        let mut atoms: Vec<(usize, usize, usize)> = Vec::new();
-        for g in 0..mc.registers / 4 {
-            let (Some(m), Some(n)) =
-                (row_of(mc.axes[0].register[4 * g]), column_of(mc.axes[1].register[4 * g]))
-            else {
-                unreachable!("fragments and accumulator come from one tiling");
-            };
-            atoms.push((m, n, g));
-        }
-        atoms.sort_by_key(|&(m, n, _)| (m, if m % 2 == 0 { n as i64 } else { -(n as i64) }));
-        for (m, n, g) in atoms {
-            let c = [fc[4 * g], fc[4 * g + 1], fc[4 * g + 2], fc[4 * g + 3]];
-            let a = [fa[4 * m], fa[4 * m + 1], fa[4 * m + 2], fa[4 * m + 3]];
-            let b = [fb[2 * n], fb[2 * n + 1]];
-            self.b.push(Op::Mma { half, c, a, b });
         }
     }
 }

@@ -5,6 +5,7 @@
 //! instruction (or a template); [`crate::ptx::select`] only flattens control flow and prints names.
 
 use crate::diagnostics::Span;
+use crate::scheduled::ir::MmaAtom;
 use crate::sync::SyncOp;
 
 /// A virtual register of a [`Kernel`].
@@ -319,9 +320,9 @@ pub enum Op {
         from: Address,
         trans: bool,
     },
-    /// `m16n8k16`, accumulating in place into the four registers `c`.
+    /// Accumulating in place into the four registers `c`.
     Mma {
-        half: Half,
+        atom: MmaAtom,
         c: [Reg; 4],
         a: [Reg; 4],
         b: [Reg; 2],

@@ -3,6 +3,7 @@
 //! The order of the emitted code: parameters and the block's place; lane addresses and row pointers; the prologue's copies; the
 //! accumulators; the loop, unrolled by the slots of the ring so that every slot is an immediate; then what follows.
 
+use super::across::AcrossState;
 use super::address::Threads;
 use super::build::Builder;
 use super::copies::CopyState;
@@ -44,6 +45,7 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
         k_left: Vec::new(),
         outside: Vec::new(),
         copies: Vec::new(),
+        matrix_rows: FxHashMap::default(),
         elements: FxHashMap::default(),
         rows: FxHashMap::default(),
         exists: FxHashMap::default(),
@@ -100,6 +102,21 @@ fn carried(body: &[t2::Node]) -> FxHashMap<t2::ValId, t2::ValId> {
     map
 }
 
+/// The registers of a copy, by which way it goes.
+enum Copy {
+    Along(CopyState),
+    Across(AcrossState),
+}
+
+impl Copy {
+    fn k_left(&self) -> Reg {
+        match self {
+            Copy::Along(state) => state.k_left,
+            Copy::Across(state) => state.k_left,
+        }
+    }
+}
+
 pub struct Lower<'a> {
     pub kernel: &'a t1::Kernel,
     pub module: &'a t2::Module,
@@ -114,7 +131,9 @@ pub struct Lower<'a> {
     pub k_left: Vec<(Vec<u32>, Reg)>,
     /// Predicates of the current straight line: (counter, threshold) and its register.
     pub outside: Vec<((Reg, u32), Reg)>,
-    copies: Vec<(t2::BufId, CopyState)>,
+    copies: Vec<(t2::BufId, Copy)>,
+    /// What the lanes address for each fragment.
+    pub matrix_rows: FxHashMap<t2::ValId, Rc<TileMap>>,
     /// Elements computed so far after the loop.
     pub elements: FxHashMap<(t2::ValId, usize), super::elements::Element>,
     /// Row pointers and existence predicates after the loop.
@@ -130,11 +149,17 @@ impl Lower<'_> {
                 self.b.comment("lane addresses and row pointers");
                 for node in &l.body {
                     if let t2::Node::Op(t2::Op {
-                        kind: kind @ t2::OpKind::CopyIn { buf, .. }, span, ..
+                        kind: kind @ t2::OpKind::CopyIn { buf, ix, .. },
+                        span,
+                        ..
                     }) = node
                     {
                         self.b.span = *span;
-                        let state = self.prepare_copy(kind, l)?;
+                        let state = if ix.last().is_some_and(|i| i.axis == Some(l.axis)) {
+                            Copy::Along(self.prepare_copy(kind, l)?)
+                        } else {
+                            Copy::Across(self.prepare_across(kind, l)?)
+                        };
                         self.copies.push((*buf, state));
                     }
                 }
@@ -210,7 +235,7 @@ impl Lower<'_> {
         self.outside.clear();
         let turn = l.unroll * l.by;
         self.b.open();
-        let mut counters: Vec<Reg> = self.copies.iter().map(|(_, c)| c.k_left).collect();
+        let mut counters: Vec<Reg> = self.copies.iter().map(|(_, c)| c.k_left()).collect();
         counters.push(left);
         counters.sort_unstable();
         counters.dedup();
@@ -220,7 +245,9 @@ impl Lower<'_> {
         }
         let states = std::mem::take(&mut self.copies);
         for (_, state) in &states {
-            self.advance_copy(state, turn);
+            if let Copy::Along(state) = state {
+                self.advance_copy(state, turn);
+            }
         }
         self.copies = states;
         let advance = self.b.close();
@@ -247,8 +274,10 @@ impl Lower<'_> {
         match &op.kind {
             t2::OpKind::CopyIn { buf, .. } => {
                 let states = std::mem::take(&mut self.copies);
-                if let Some((_, state)) = states.iter().find(|(b, _)| b == buf) {
-                    self.emit_copy(state, ahead, slot);
+                match states.iter().find(|(b, _)| b == buf) {
+                    Some((_, Copy::Along(state))) => self.emit_copy(state, ahead, slot),
+                    Some((_, Copy::Across(state))) => self.emit_across(state, ahead, slot),
+                    None => unreachable!("every copy of the loop is prepared"),
                 }
                 self.copies = states;
             }
@@ -273,7 +302,7 @@ impl Lower<'_> {
                     }
                 }
             }
-            t2::OpKind::Mma { a, b, acc, .. } => self.emit_mma(*a, *b, *acc),
+            t2::OpKind::Mma { atom, a, b, acc } => self.emit_mma(*atom, *a, *b, *acc),
             t2::OpKind::WriteReg { tensor, ix, value, vec } => self.emit_write(*tensor, ix, *value, *vec)?,
             // Channels are implicit in slots and derived synchronisation; elements are computed where they are written.
             t2::OpKind::Acquire { .. }

@@ -7,16 +7,19 @@
 //! | [`lower`] | T2 to T3, in order |
 //! | [`scalars`] | parameters, strides, the block's place in the grid |
 //! | [`tilemap`], [`address`] | layouts as thread columns and register constants; addresses from them |
-//! | [`copies`] | copies to shared memory, fragments, matrix instructions |
+//! | [`copies`], [`across`] | copies to shared memory, along and across the contracted axis |
+//! | [`matrix`] | fragments, matrix instructions |
 //! | [`elements`] | what follows the loop |
 //! | [`print`] | the text of `--emit warp` |
 
+pub mod across;
 pub mod address;
 pub mod build;
 pub mod copies;
 pub mod elements;
 pub mod ir;
 pub mod lower;
+pub mod matrix;
 pub mod print;
 pub mod scalars;
 pub mod tilemap;

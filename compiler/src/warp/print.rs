@@ -171,8 +171,8 @@ impl Printer<'_> {
                 let trans = if *trans { ".trans" } else { "" };
                 format!("{} = ldmatrix.x{}{trans} {}", self.regs(d), d.len(), self.address(*from))
             }
-            Op::Mma { half, c, a, b } => {
-                format!("{} += mma.m16n8k16.{} {}, {}", self.regs(c), lower(half), self.regs(a), self.regs(b))
+            Op::Mma { atom, c, a, b } => {
+                format!("{} += mma.{} {}, {}", self.regs(c), atom.name(), self.regs(a), self.regs(b))
             }
             Op::Sync { op, obligations } => {
                 let ids: Vec<String> = obligations.iter().map(|o| format!("o{o}")).collect();

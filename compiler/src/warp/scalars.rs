@@ -184,6 +184,17 @@ impl<'a> Scalars<'a> {
         }
     }
 
+    /// The stride of a dimension in elements, where it is a dense row's length: that fits in 32 bits.
+    pub fn row_elements(&self, t: t1::TensorId, dim: usize) -> Option<Src> {
+        let tensor = self.kernel.tensor(t);
+        let [row] = &tensor.shape[dim + 1..] else { return None };
+        match (&tensor.strides[dim], &row.extent) {
+            (t1::Stride::Dense, t1::LaunchExpr::Dim(d)) => Some(self.dim(*d)),
+            (t1::Stride::Dense, extent) => extent.eval_int(&t1::NoFacts).map(Src::Int),
+            _ => None,
+        }
+    }
+
     /// The stride of a dimension in bytes, 64 bits.
     pub fn stride_bytes(&mut self, b: &mut Builder, t: t1::TensorId, dim: usize) -> Result<Reg, Refusal> {
         if let Some(r) = self.strides.get(&(t, dim)) {

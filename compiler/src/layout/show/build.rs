@@ -305,7 +305,7 @@ fn gemm_accessors(shape: &[(Axis, u32)], bits: u32) -> Result<Vec<Accessor>, Lay
     if bits == 16 && row.1 % 16 == 0 && column.1 % 16 == 0 {
         let tile = spread_over(Dim::Reg, &[(row.0, row.1 / 16), (column.0, column.1 / 16)], Order::Row)?;
         let fragment = tile.product(&mma_a(16, 16, row.0, column.0)?)?;
-        if let Some(access) = matrix_rows(&fragment, column.0, false, &[1, 2]) {
+        if let Some(access) = matrix_rows(&fragment, 16, column.0, false, &[1, 2]) {
             accessors.push(Accessor::matrix(4, access.rows));
         }
     }

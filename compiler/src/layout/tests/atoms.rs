@@ -97,7 +97,7 @@ fn interleaved_rows_are_the_permuted_set() {
         spread_over(Dim::Reg, &[(n, 4)], Order::Row).unwrap().product(&mma_b(16, 16, k, n).unwrap()).unwrap();
     let fragment = four.permute_axis(n, &interleave(5, 1, 2, 2)).unwrap();
     // Register bits: pair, K half, atom (2 bits). One instruction takes both K halves of two atoms.
-    let access = matrix_rows(&fragment, k, false, &[1, 2]).unwrap();
+    let access = matrix_rows(&fragment, 16, k, false, &[1, 2]).unwrap();
     for a in 0..4 {
         for r in 0..8 {
             for half in 0..2 {
@@ -107,6 +107,28 @@ fn interleaved_rows_are_the_permuted_set() {
             }
         }
     }
+}
+
+#[test]
+fn ldmatrix_moves_registers_whatever_they_hold() {
+    // Register i of lane 4g + q is the q-th 32-bit word of row g of matrix i: four s8, one tf32.
+    let (m, k) = (Axis(0), Axis(1));
+    for width in [8u32, 16, 32] {
+        let (per, p) = (32 / width, (32 / width).trailing_zeros());
+        let fragment = mma_a(width, 8 * per, m, k).unwrap();
+        let access = matrix_rows(&fragment, width, k, false, &[p, p + 1]).unwrap();
+        for (i, g, q, e) in combinations(4, 8, 4, per) {
+            let held = fragment.coords(&[(Dim::Reg, i * per + e), (Dim::Lane, 4 * g + q)]);
+            let read = access.rows.coords(&[(Dim::Reg, q * per + e), (Dim::Lane, 8 * i + g)]);
+            assert_eq!(read, held, "width {width}, register {i}, lane {}", 4 * g + q);
+        }
+        assert_eq!(matrix_rows(&fragment, width, m, true, &[p, p + 1]).is_some(), width == 16);
+    }
+}
+
+/// Every combination of four indices below the given bounds.
+fn combinations(a: u32, b: u32, c: u32, d: u32) -> impl Iterator<Item = (u32, u32, u32, u32)> {
+    (0..a * b * c * d).map(move |i| (i / (b * c * d), i / (c * d) % b, i / d % c, i % d))
 }
 
 #[test]
@@ -121,7 +143,7 @@ fn ldmatrix_serves_what_its_hardware_result_says() {
     ] {
         // A from memory contiguous along m: the fragment's pair runs along k, so the matrix arrives transposed.
         let matrices: Vec<u32> = (1..fragment.ins().bits(Dim::Reg)).collect();
-        let access = matrix_rows(&fragment, along, trans, &matrices).unwrap();
+        let access = matrix_rows(&fragment, 16, along, trans, &matrices).unwrap();
         let result = ldmatrix(access.count, trans, Axis(0), Axis(1)).unwrap();
         for lane in 0..32 {
             for reg in 0..fragment.size_in(Dim::Reg) {

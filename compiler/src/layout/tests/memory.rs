@@ -67,7 +67,7 @@ fn a_reads(rows: u32, k: u32) -> Accessor {
     let atom = mma_a(16, 16, ROW, K).unwrap();
     let tile = spread_over(Dim::Reg, &[(ROW, rows / 16), (K, k / 16)], Order::Row).unwrap();
     let fragment = tile.product(&atom).unwrap();
-    Accessor::matrix(4, matrix_rows(&fragment, K, false, &[1, 2]).unwrap().rows)
+    Accessor::matrix(4, matrix_rows(&fragment, 16, K, false, &[1, 2]).unwrap().rows)
 }
 
 /// ldmatrix.x4 rows of a B tile [n, k], four atoms of 8 columns interleaved in each 32, two K halves per instruction.
@@ -77,7 +77,7 @@ fn b_reads(rows: u32, k: u32, interleaved: bool) -> Accessor {
     let block = if interleaved { block.permute_axis(ROW, &interleave(5, 1, 2, 2)).unwrap() } else { block };
     let tile = spread_over(Dim::Reg, &[(ROW, rows / 32), (K, k / 16)], Order::Row).unwrap();
     let fragment = tile.product(&block).unwrap();
-    Accessor::matrix(4, matrix_rows(&fragment, K, false, &[1, 2]).unwrap().rows)
+    Accessor::matrix(4, matrix_rows(&fragment, 16, K, false, &[1, 2]).unwrap().rows)
 }
 
 /// ldmatrix.x4.trans rows of a tile [k, mn] with mn contiguous.
@@ -85,7 +85,7 @@ fn trans_reads(k: u32, mn: u32) -> Accessor {
     let atom = mma_a(16, 16, K, ROW).unwrap();
     let tile = spread_over(Dim::Reg, &[(ROW, k / 16), (K, mn / 16)], Order::Row).unwrap();
     let fragment = tile.product(&atom).unwrap();
-    Accessor::matrix(4, matrix_rows(&fragment, K, true, &[1, 2]).unwrap().rows)
+    Accessor::matrix(4, matrix_rows(&fragment, 16, K, true, &[1, 2]).unwrap().rows)
 }
 
 fn copies(rows: u32, columns: u32) -> Vec<Accessor> {

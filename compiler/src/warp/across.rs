@@ -1,0 +1,202 @@
+//! Copies of operands that are contiguous along the axis that the result keeps: `a[k, i].T`, `b[k, j]`.
+//!
+//! Going along the contracted range, one coordinate is a whole row of memory, whose pitch only the launch knows. A thread copies a few
+//! columns of a few rows: at 128×32 and 16-byte units, two rows 16 apart by two columns 64 apart. One pointer per operand walks down
+//! the rows, by the same distance from row to row and from the last to the first of the next iteration; columns are immediates. So
+//! an access costs no instruction of its own, and a row costs one: `mad.wide` adds a 64-bit product in a single instruction.
+//!
+//! **The end of the contraction.** One predicate per row ignores its accesses: zeros are written, also in iterations past the last.
+//!
+//! **The end of the kept axis.** Rows must not be clamped as pointers are where k is contiguous, because a thread's columns share the
+//! pointer. A predicate per column, computed before the loop, guards the access instead: what lies outside is not copied, so its place in every
+//! slot is zeroed once, before the loop, that nothing uninitialised is ever read. What the result's columns get from there is dropped at the
+//! write.
+
+use super::copies::offset;
+use super::ir::*;
+use super::lower::Lower;
+use super::tilemap::TileMap;
+use crate::plan::Refusal;
+use crate::scheduled::ir as t2;
+
+/// What a copy across the contracted axis keeps in registers.
+pub struct AcrossState {
+    pub op: t2::OpKind,
+    rows: Vec<Row>,
+    /// Walks; at the start of a copy it is at the thread's first row of that iteration, column 0.
+    pointer: Reg,
+    step: Step,
+    /// Coordinates of the contracted range from this thread's first row on, counted down with the loop.
+    pub k_left: Reg,
+    by: u32,
+}
+
+/// Bytes from one of a thread's rows to the next.
+enum Step {
+    /// Elements in a row (32 bits) times bytes.
+    Product(Reg, i64),
+    Bytes(Src),
+}
+
+/// The accesses of a thread in one row.
+struct Row {
+    /// Distance along the contracted range from the thread's first row.
+    k: u32,
+    units: Vec<Unit>,
+}
+
+/// One access of a thread per iteration.
+struct Unit {
+    /// Holds where the column exists.
+    inside: Reg,
+    /// From the pointer.
+    bytes: i32,
+    to: Address,
+}
+
+impl Lower<'_> {
+    /// Everything that is computed once for a copy, and the zeros of the columns that do not exist.
+    pub fn prepare_across(&mut self, kind: &t2::OpKind, l: &t2::Loop) -> Result<AcrossState, Refusal> {
+        let t2::OpKind::CopyIn { buf, tensor, ix, plan, map, .. } = kind else {
+            unreachable!("only copies are prepared");
+        };
+        let map = TileMap::of(map);
+        let buffer = self.module.buffer(*buf).clone();
+        let elem_bytes = buffer.elem.bits() / 8;
+        let (outer, k) = (&map.axes[0], &map.axes[1]);
+        let k_dim = ix.iter().position(|i| i.axis == Some(l.axis));
+        let outer_axis = ix.last().and_then(|i| i.axis);
+        let (Some(k_dim), Some(outer_axis)) = (k_dim, outer_axis) else {
+            unreachable!("the planner gives operands one kept and one contracted axis");
+        };
+
+        // The pointer: the tensor, every scalar subscript, the thread's first row and column.
+        let mut pointer = self.scalars.pointer(*tensor)?;
+        for (dim, index) in ix.iter().enumerate().filter(|(d, _)| *d != k_dim) {
+            if let (None, Some(v)) = (index.axis, index.offset) {
+                let at = self.scalars.index(&mut self.b, v)?;
+                let stride = self.scalars.stride_bytes(&mut self.b, *tensor, dim)?;
+                pointer = self.b.mad(IntTy::S64, at, stride, pointer);
+            }
+        }
+        let pitch = self.scalars.stride_bytes(&mut self.b, *tensor, k_dim)?;
+        let lo = self.scalars.coordinate(&mut self.b, l.lo)?;
+        let first_row = match (self.threads.linear(&mut self.b, &k.thread), lo) {
+            (own, Src::Int(0)) => own,
+            (Some(own), lo) => Some(self.b.add(own, lo)),
+            (None, lo) => Some(self.b.mov(Class::B32, lo)),
+        };
+        if let Some(row) = first_row {
+            let row = self.b.widen(false, row);
+            pointer = self.b.mad(IntTy::S64, row, pitch, pointer);
+        }
+        let column = self.axis_position(outer_axis, &outer.thread)?;
+        let pointer = self.b.mad_wide(false, column, i64::from(elem_bytes), pointer);
+        let hi = self.scalars.coordinate(&mut self.b, self.kernel.axis(outer_axis).hi)?;
+        let hi = match hi {
+            Src::Reg(hi) => hi,
+            imm => self.b.mov(Class::B32, imm),
+        };
+        let columns_left = self.b.int(IntOp::Sub, IntTy::S32, hi, column);
+
+        let columns: Vec<u32> =
+            outer.thread.iter().zip(&k.thread).map(|(o, kk)| offset(&buffer.layout, *o, *kk)).collect();
+        let mut rows: Vec<Row> = Vec::new();
+        let mut inside: Vec<(u32, Reg)> = Vec::new();
+        for u in (0..map.registers).step_by((plan.unit() / elem_bytes) as usize) {
+            let (o, kk) = (outer.register[u], k.register[u]);
+            let inside = match inside.iter().find(|(c, _)| *c == o) {
+                Some((_, p)) => *p,
+                None => {
+                    let p = self.b.set_int(Cmp::Gt, IntTy::S32, columns_left, i64::from(o));
+                    inside.push((o, p));
+                    p
+                }
+            };
+            let mut to = self.threads.shared(&mut self.b, &columns, offset(&buffer.layout, o, kk));
+            to.offset += buffer.base as i32;
+            let unit = Unit { inside, bytes: (o * elem_bytes) as i32, to };
+            match rows.iter_mut().find(|r| r.k == kk) {
+                Some(row) => row.units.push(unit),
+                None => rows.push(Row { k: kk, units: vec![unit] }),
+            }
+        }
+        rows.sort_by_key(|r| r.k);
+        let apart = l.by / rows.len() as u32;
+        if rows.iter().zip(0..).any(|(r, n)| r.k != n * apart) {
+            unreachable!(
+                "threads take the low bits of the contracted range, so a thread's rows are equally far apart"
+            );
+        }
+        let step = match self.scalars.row_elements(*tensor, k_dim) {
+            Some(Src::Reg(elements)) => Step::Product(elements, i64::from(apart * elem_bytes)),
+            Some(Src::Int(elements)) => Step::Bytes((elements * i64::from(apart * elem_bytes)).into()),
+            _ => Step::Bytes(self.b.int(IntOp::MulLo, IntTy::S64, pitch, i64::from(apart)).into()),
+        };
+        let k_left = self.k_left(l, &k.thread)?;
+        let state = AcrossState { op: kind.clone(), rows, pointer, step, k_left, by: l.by };
+        if let t2::CopyPlan::CpAsync { bytes } = *plan {
+            self.zero_outside(&state, bytes, &buffer);
+        }
+        Ok(state)
+    }
+
+    /// Stores zeros where no copy will ever write.
+    fn zero_outside(&mut self, state: &AcrossState, bytes: u32, buffer: &t2::Buffer) {
+        let zero = self.b.mov(Class::B32, 0);
+        let zeros = vec![zero; (bytes / 4) as usize];
+        for slot in 0..buffer.slots {
+            for u in state.rows.iter().flat_map(|r| &r.units) {
+                let to = Address { offset: u.to.offset + (slot * buffer.slot_stride) as i32, ..u.to };
+                self.b.guarded(Some((u.inside, false)), Op::StoreShared { a: zeros.clone(), to });
+            }
+        }
+    }
+
+    /// Emits the copy of the next iteration, which is `ahead` of the counters, into ring slot `slot`.
+    pub fn emit_across(&mut self, state: &AcrossState, ahead: u32, slot: u32) {
+        let t2::OpKind::CopyIn { buf, plan, .. } = &state.op else {
+            unreachable!("only copies are prepared");
+        };
+        let stride = self.module.buffer(*buf).slot_stride;
+        let to = |u: &Unit| Address { offset: u.to.offset + (slot * stride) as i32, ..u.to };
+        for row in &state.rows {
+            let past = self.outside(state.k_left, row.k + ahead * state.by);
+            let from = |u: &Unit| Address { base: state.pointer, offset: u.bytes };
+            match *plan {
+                t2::CopyPlan::CpAsync { bytes } => {
+                    for u in &row.units {
+                        let op = Op::CpAsync { to: to(u), from: from(u), bytes, ignore: Some(past) };
+                        self.b.guarded(Some((u.inside, true)), op);
+                    }
+                }
+                t2::CopyPlan::LoadStore { .. } => {
+                    for units in row.units.chunks(8) {
+                        let loaded: Vec<Reg> =
+                            units.iter().map(|u| self.load_inside(u, past, from(u))).collect();
+                        for (u, d) in units.iter().zip(loaded) {
+                            self.b.push(Op::StoreShared { a: vec![d], to: to(u) });
+                        }
+                    }
+                }
+            }
+            let p = state.pointer;
+            self.b.push(match state.step {
+                Step::Product(elements, bytes) => {
+                    Op::MadWide { signed: false, d: p, a: elements.into(), b: bytes.into(), c: p.into() }
+                }
+                Step::Bytes(bytes) => Op::Int { op: IntOp::Add, ty: IntTy::S64, d: p, a: p.into(), b: bytes },
+            });
+        }
+    }
+
+    /// One element, zero outside.
+    fn load_inside(&mut self, u: &Unit, past: Reg, from: Address) -> Reg {
+        let d = self.b.mov(Class::B16, 0);
+        let here = self.b.reg(Class::Pred);
+        self.b.push(Op::PredNot { d: here, a: past });
+        let here = self.b.pred_and(here, u.inside);
+        self.b.guarded(Some((here, true)), Op::LoadGlobal { d: vec![d], from });
+        d
+    }
+}

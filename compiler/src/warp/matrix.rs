@@ -1,0 +1,82 @@
+//! Fragments from shared memory, and the matrix instructions on them.
+//!
+//! A fragment's layout gives the addresses of its `ldmatrix`es ([`crate::layout::atoms::matrix_rows`]): lane `8j + r` addresses row r of
+//! matrix j. Rows run along whichever axis the operand's buffer is contiguous in; where that is the kept axis, `.trans` turns each 8×8
+//! matrix so that the registers hold the same as ever.
+
+use super::copies::offset;
+use super::ir::*;
+use super::lower::Lower;
+use super::tilemap::TileMap;
+use crate::plan::shared::fragment_rows;
+use crate::scheduled::ir as t2;
+use std::rc::Rc;
+
+impl Lower<'_> {
+    /// Loads a fragment by `ldmatrix.x4` from ring slot `slot`.
+    pub fn emit_load(&mut self, kind: &t2::OpKind, result: t2::ValId, slot: u32) {
+        let t2::OpKind::Load { buf, at, atom: t2::LoadAtom::Ldmatrix { trans, .. }, .. } = kind else {
+            unreachable!("called for fragment loads");
+        };
+        let rows = self.matrix_rows(result, *buf, *trans);
+        let buffer = self.module.buffer(*buf);
+        let (outer, k) = (&rows.axes[0], &rows.axes[1]);
+        let columns: Vec<u32> =
+            outer.thread.iter().zip(&k.thread).map(|(o, kk)| offset(&buffer.layout, *o, *kk)).collect();
+        let base = (buffer.base + slot * buffer.slot_stride) as i32;
+        // A row is 16 bytes; what is left of the registers numbers the instructions.
+        let per_row = (16 * 8 / buffer.elem.bits()) as usize;
+        let instructions = rows.registers / per_row;
+        let regs = self.fragment(result, 4 * instructions);
+        for (m, d) in regs.chunks(4).enumerate() {
+            let constant = offset(&buffer.layout, outer.register[per_row * m], k.register[per_row * m] + at);
+            let mut from = self.threads.shared(&mut self.b, &columns, constant);
+            from.offset += base;
+            self.b.push(Op::Ldmatrix { d: d.to_vec(), from, trans: *trans });
+        }
+    }
+
+    /// What each lane addresses for a fragment, by value and cached.
+    fn matrix_rows(&mut self, fragment: t2::ValId, buf: t2::BufId, trans: bool) -> Rc<TileMap> {
+        if let Some(rows) = self.matrix_rows.get(&fragment) {
+            return rows.clone();
+        }
+        let Some(access) =
+            fragment_rows(self.module.layout(fragment), self.module.buffer(buf).elem.bits(), trans)
+        else {
+            unreachable!("the planner gives ldmatrix to fragments that it serves");
+        };
+        let rows = Rc::new(TileMap::of(&access.rows));
+        self.matrix_rows.insert(fragment, rows.clone());
+        rows
+    }
+
+    /// `acc += a · bᵀ`, atom by atom; columns go back and forth so that neighbours share an operand.
+    pub fn emit_mma(&mut self, atom: t2::MmaAtom, a: t2::ValId, b: t2::ValId, acc: t2::ValId) {
+        let (ma, mb, mc) = (self.map(a), self.map(b), self.map(acc));
+        // Elements of A and B in a thread for one instruction: four and two registers.
+        let packed = (32 / atom.a.bits()) as usize;
+        let (ea, eb) = (4 * packed, 2 * packed);
+        let fa = self.fragment(a, ma.registers / packed);
+        let fb = self.fragment(b, mb.registers / packed);
+        let fc = self.accumulator(acc, mc.registers);
+        let row_of = |r: u32| (0..ma.registers / ea).find(|m| ma.axes[0].register[ea * m] == r);
+        let column_of = |c: u32| (0..mb.registers / eb).find(|n| mb.axes[0].register[eb * n] == c);
+        let mut atoms: Vec<(usize, usize, usize)> = Vec::new();
+        for g in 0..mc.registers / 4 {
+            let (Some(m), Some(n)) =
+                (row_of(mc.axes[0].register[4 * g]), column_of(mc.axes[1].register[4 * g]))
+            else {
+                unreachable!("fragments and accumulator come from one tiling");
+            };
+            atoms.push((m, n, g));
+        }
+        atoms.sort_by_key(|&(m, n, _)| (m, if m % 2 == 0 { n as i64 } else { -(n as i64) }));
+        for (m, n, g) in atoms {
+            let c = [fc[4 * g], fc[4 * g + 1], fc[4 * g + 2], fc[4 * g + 3]];
+            let a = [fa[4 * m], fa[4 * m + 1], fa[4 * m + 2], fa[4 * m + 3]];
+            let b = [fb[2 * n], fb[2 * n + 1]];
+            self.b.push(Op::Mma { atom, c, a, b });
+        }
+    }
+}
