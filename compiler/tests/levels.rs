@@ -9,13 +9,24 @@ use tilewright_compiler::front::Memory;
 use tilewright_compiler::target::Target;
 
 fn gemm(target: Target, sets: &[(&str, &str)]) -> Result<Compiled, String> {
-    let files = Memory::from([("gemm.tw", include_str!("../../dsl_examples/gemm.tw"))]);
+    example("gemm.tw", include_str!("../../dsl_examples/gemm.tw"), "gemm", target, sets)
+}
+
+fn example(
+    file: &str,
+    text: &str,
+    kernel: &str,
+    target: Target,
+    sets: &[(&str, &str)],
+) -> Result<Compiled, String> {
+    let files = Memory::from([(file, text)]);
     let mut sources = SourceMap::default();
     let mut options = Options::new(target);
     options.dumps = true;
     options.verify = true;
     options.settings.sets = sets.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
-    compile(&mut sources, &files, "gemm.tw", &options).map_err(|d| d.render(&sources, false))
+    options.kernel = Some(kernel.into());
+    compile(&mut sources, &files, file, &options).map_err(|d| d.render(&sources, false))
 }
 
 fn small(target: Target) -> Compiled {
@@ -62,6 +73,15 @@ fn ptx_of_each_target() {
             Some(first) => assert_eq!(first, &code, "{target}"),
         }
     }
+}
+
+#[test]
+fn operands_across_the_contracted_axis() {
+    let text = include_str!("../../dsl_examples/gemm_layouts.tw");
+    let sets = [("BM", "64"), ("BN", "64"), ("BK", "32"), ("k.stages", "2")];
+    let tn = example("gemm_layouts.tw", text, "gemm_tn", Target::Sm80, &sets).expect("it compiles");
+    insta::assert_snapshot!("tn_scheduled", wide(&tn.dumps.scheduled, "scheduled", "variant mid"));
+    insta::assert_snapshot!("tn_warp", wide(&tn.dumps.warp, "warp gemm_tn_wide", "warp gemm_tn_mid"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Assembling the GEMM example for every target and a range of schedules.
+//! Assembling the GEMM examples for every target and a range of schedules.
 
 use crate::assembler;
 use crate::steps::{root, target_dir};
@@ -41,11 +41,6 @@ pub fn example(file: &str, kernel: &str, target: Target, sets: &[(String, String
     compile(&mut sources, &files, file, &options).map_err(|d| anyhow::anyhow!(d.render(&sources, false)))
 }
 
-/// Compiles `dsl_examples/gemm.tw`.
-pub fn gemm(target: Target, sets: &[(String, String)]) -> Result<Compiled> {
-    example("gemm.tw", "gemm", target, sets)
-}
-
 fn sets(s: Schedule, dtype: &str) -> Vec<(String, String)> {
     let (bm, bn, bk, warps, stages) = s;
     let mut sets = vec![
@@ -70,6 +65,12 @@ pub fn scratch() -> Result<PathBuf> {
 pub fn assemble_all(bin: &Path, only: &str) -> Result<()> {
     let folder = scratch()?;
     let mut jobs = Vec::new();
+    let mut add = |kernel, schedule, dtype, target| {
+        let job = Job { kernel, schedule, dtype, target };
+        if job.name().contains(only) {
+            jobs.push(job);
+        }
+    };
     for (n, schedule) in SCHEDULES.into_iter().enumerate() {
         for dtype in ["f16", "bf16"] {
             for target in Target::ALL {
@@ -79,10 +80,11 @@ pub fn assemble_all(bin: &Path, only: &str) -> Result<()> {
                 if same_code && n > 0 {
                     continue;
                 }
-                if name((schedule, dtype, target)).contains(only) {
-                    jobs.push((schedule, dtype, target));
-                }
+                add("gemm", schedule, dtype, target);
             }
+        }
+        for kernel in ["gemm_nn", "gemm_tn", "gemm_tt"] {
+            add(kernel, schedule, "f16", Target::Sm80);
         }
     }
     let next = std::sync::atomic::AtomicUsize::new(0);
@@ -117,19 +119,32 @@ pub fn assemble_all(bin: &Path, only: &str) -> Result<()> {
     Ok(())
 }
 
-fn name(((bm, bn, bk, warps, stages), dtype, target): (Schedule, &str, Target)) -> String {
-    let warps = warps.map_or("default warps".into(), |(m, n)| format!("warps ({m}, {n})"));
-    let stages = stages.map_or("default stages".into(), |s| format!("{s} stages"));
-    format!("{target} {dtype} {bm}x{bn}x{bk} {warps} {stages}")
+/// A kernel to assemble.
+#[derive(Clone, Copy)]
+struct Job {
+    kernel: &'static str,
+    schedule: Schedule,
+    dtype: &'static str,
+    target: Target,
 }
 
-fn assemble_one(
-    bin: &Path,
-    folder: &Path,
-    (schedule, dtype, target): (Schedule, &str, Target),
-) -> (String, bool) {
-    let name = name((schedule, dtype, target));
-    let compiled = match gemm(target, &sets(schedule, dtype)) {
+impl Job {
+    fn name(&self) -> String {
+        let Job { kernel, schedule: (bm, bn, bk, warps, stages), dtype, target } = self;
+        let warps = warps.map_or("default warps".into(), |(m, n)| format!("warps ({m}, {n})"));
+        let stages = stages.map_or("default stages".into(), |s| format!("{s} stages"));
+        format!("{kernel} {target} {dtype} {bm}x{bn}x{bk} {warps} {stages}")
+    }
+
+    fn compile(&self) -> Result<Compiled> {
+        let file = if self.kernel == "gemm" { "gemm.tw" } else { "gemm_layouts.tw" };
+        example(file, self.kernel, self.target, &sets(self.schedule, self.dtype))
+    }
+}
+
+fn assemble_one(bin: &Path, folder: &Path, job: Job) -> (String, bool) {
+    let (name, target) = (job.name(), job.target);
+    let compiled = match job.compile() {
         Ok(c) => c,
         // A schedule may be more than a target has; that must be said before PTX.
         Err(e) if e.to_string().contains("E0703") => {

@@ -3,8 +3,8 @@
 //! | command | does |
 //! | --- | --- |
 //! | `test` | formatting, lints, unit, property, snapshot, corpus and documentation tests, then the assembler checks |
-//! | `ptxas` | assembles the GEMM example for every target and a range of schedules: no spills, no warnings |
-//! | `sass` | counts the instructions of the GEMM's main loop |
+//! | `ptxas` | assembles the GEMM examples for every target and a range of schedules: no spills, no warnings |
+//! | `sass` | counts the instructions of the main loop of each operand order |
 //! | `bless` | accepts every changed snapshot |
 
 mod assembler;
@@ -31,13 +31,13 @@ enum Command {
         #[arg(long)]
         allow_missing_ptxas: bool,
     },
-    /// Assemble the GEMM example for every target and many schedules: no spills, no warnings
+    /// Assemble the GEMM examples for every target and many schedules: no spills, no warnings
     Ptxas {
         /// Only kernels whose line contains this, for example `sm_80` or `128x128x32`
         #[arg(default_value = "")]
         only: String,
     },
-    /// Count the instructions of the GEMM's main loop: at most 1.9 per HMMA, no PRMT, no spills
+    /// Count the instructions of each operand order's main loop: NT at most 1.9 per HMMA, the others within 5 % of it, no PRMT, no spills
     Sass,
     /// Accept every changed snapshot
     Bless,

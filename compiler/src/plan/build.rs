@@ -55,8 +55,8 @@ pub fn build(
     };
     // Each column that a thread copies across k keeps a predicate through the loop, and a thread has seven.
     let columns = if c.a.major == Major::Outer { 2 } else { 4 };
-    let a = shared::buffer(&mut module, "A", &c.a, &tiling, true, knobs.stages, 4, variant)?;
-    let b = shared::buffer(&mut module, "B", &c.b, &tiling, false, knobs.stages, columns, variant)?;
+    let a = shared::buffer(&mut module, "A", &c.a, c.k, &tiling, true, knobs.stages, 4, variant)?;
+    let b = shared::buffer(&mut module, "B", &c.b, c.k, &tiling, false, knobs.stages, columns, variant)?;
     let chan = ChanId(0);
     let bytes = module.buffers.iter().map(|b| b.slot_bytes).sum();
     module.channels.push(Channel {

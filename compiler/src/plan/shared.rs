@@ -15,6 +15,7 @@ use super::refuse::Refusal;
 use crate::layout::atoms::{MatrixAccess, matrix_rows};
 use crate::layout::{Accessor, Axis, Dim, Layout, LayoutError, OddDigit, SharedLayout, Space, solve_shared};
 use crate::scheduled::ir::*;
+use crate::tile::ir::AxisId;
 
 /// An operand's buffer, how it is filled and how it is read.
 #[derive(Clone, Debug)]
@@ -34,6 +35,7 @@ pub fn buffer(
     module: &mut Module,
     name: &str,
     operand: &Operand,
+    contracted: AxisId,
     tiling: &Tiling,
     is_a: bool,
     slots: u32,
@@ -92,8 +94,9 @@ pub fn buffer(
         name: name.into(),
         elem: operand.elem,
         slots,
-        shape: shape.iter().map(|(_, extent)| *extent).collect(),
-        layout_name: format!("{} wavefronts {}", describe(&solution.layout), taken.join(" ")),
+        axes: vec![operand.outer, contracted],
+        shape: vec![rows, tiling.bk],
+        layout_name: format!("{} wavefronts {}", describe(operand.major, &solution.layout), taken.join(" ")),
         layout: solution.layout,
         slot_bytes,
         base,
@@ -117,8 +120,9 @@ fn internal(span: crate::diagnostics::Span, e: LayoutError) -> Refusal {
     )
 }
 
-/// A layout in a few words: row-major, or which address bits are XORed into which.
-fn describe(layout: &SharedLayout) -> String {
+/// A layout in a few words: what is contiguous (rows of k, or columns of the kept axis), and which address bits are XORed into which.
+fn describe(major: Major, layout: &SharedLayout) -> String {
+    let lines = if major == Major::K { "rows" } else { "columns" };
     let swizzles: Vec<String> = layout
         .map()
         .cols()
@@ -126,7 +130,7 @@ fn describe(layout: &SharedLayout) -> String {
         .filter(|c| c.count_ones() > 1)
         .map(|c| format!("{}^{}", 63 - c.leading_zeros(), c.trailing_zeros()))
         .collect();
-    if swizzles.is_empty() { "rows".into() } else { format!("rows xor({})", swizzles.join(",")) }
+    if swizzles.is_empty() { lines.into() } else { format!("{lines} xor({})", swizzles.join(",")) }
 }
 
 /// A tile to copy: `unit` elements an access, along whichever axis is contiguous.

@@ -61,7 +61,9 @@ pub struct Buffer {
     pub name: String,
     pub elem: t1::ElemType,
     pub slots: u32,
-    /// Static extent per axis, outermost first.
+    /// What each axis of `layout` stands for, axis 0 first; for an operand the kept axis, then the contracted one.
+    pub axes: Vec<t1::AxisId>,
+    /// Static extent of each.
     pub shape: Vec<u32>,
     /// Element coordinates to byte offset inside a slot.
     pub layout: crate::layout::SharedLayout,

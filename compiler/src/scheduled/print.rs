@@ -182,13 +182,12 @@ impl Printer<'_> {
             }
             OpKind::Load { slot, buf, at, size, atom } => {
                 let LoadAtom::Ldmatrix { matrices, trans } = atom;
-                let part = format!("{at}..{}", at + size);
-                let (part, trans) =
-                    if *trans { (format!("{part}, :"), ".trans") } else { (format!(":, {part}"), "") };
+                let trans = if *trans { ".trans" } else { "" };
                 format!(
-                    "load {}.{}[{part}] atom=ldmatrix.x{matrices}{trans}",
+                    "load {}.{}[:, {at}..{}] atom=ldmatrix.x{matrices}{trans}",
                     self.name(*slot),
                     m.buffer(*buf).name,
+                    at + size
                 )
             }
             OpKind::AccNew { init } => format!("acc.new {init}"),

@@ -8,7 +8,7 @@ use super::choose::{Chosen, choose};
 use super::device_launch::{DeviceLaunch, ParamValue};
 use super::error::LaunchError;
 use super::prepare::Prepared;
-use crate::executor::{self, Arg, ExecError, Finding, Options};
+use crate::executor::{self, Arg, ExecError, Finding, Options, Stats};
 use crate::tensor::HostTensor;
 
 /// What running on the CPU gave; the tensors are in the `Prepared`.
@@ -19,6 +19,8 @@ pub struct CpuRun {
     /// Grids, in order.
     pub launches: Vec<DeviceLaunch>,
     pub findings: Vec<Finding>,
+    /// One per grid, in order.
+    pub stats: Vec<Stats>,
     pub compile_time: Duration,
     pub run_time: Duration,
 }
@@ -60,6 +62,7 @@ pub fn run_on_cpu(
         result.variants.push(variant.into());
         result.launches.push(launch);
         result.findings.extend(outcome.findings);
+        result.stats.push(outcome.stats);
         result.compile_time += outcome.compile_time;
         result.run_time += outcome.run_time;
     }

@@ -543,6 +543,10 @@ impl<'a, 'm> Block<'a, 'm> {
             return Err(self.malformed("a copy of another rank than its buffer"));
         }
         let data = self.read(tensor, &place, op.span)?;
+        // The tensor may have its axes in another order than the buffer.
+        let order: Option<Vec<usize>> =
+            place.axes.iter().map(|a| buffer.axes.iter().position(|b| a == b)).collect();
+        let Some(order) = order else { return Err(self.malformed("a copy of other axes than its buffer's")) };
         let asynchronous =
             op.result.is_some_and(|t| matches!(module.value(t).kind, ValKind::Tok(TokClass::CpAsync)));
         let writer = Writer {
@@ -552,10 +556,10 @@ impl<'a, 'm> Block<'a, 'm> {
         };
         let (mut element, mut problem) = (0, None);
         each(&buffer.shape, |at| {
-            let index = at
-                .iter()
-                .zip(&place.shape)
-                .try_fold(0usize, |index, (c, n)| ((*c as usize) < *n).then_some(index * n + *c as usize));
+            let index = order.iter().zip(&place.shape).try_fold(0usize, |index, (axis, n)| {
+                let c = at[*axis] as usize;
+                (c < *n).then_some(index * n + c)
+            });
             // What lies outside is zero-filled.
             let bits = index.map_or(0, |i| word(&data, i));
             if self.tables.moves(op.result, element) {

@@ -10,12 +10,17 @@ use crate::target::Target;
 use crate::tile::eval::{Values, evaluate};
 
 fn gemm(sets: &[(&str, &str)], fault: Option<Fault>) -> Compiled {
-    let files = Memory::from([("gemm.tw", include_str!("../../../../dsl_examples/gemm.tw"))]);
+    kernel_of(include_str!("../../../../dsl_examples/gemm.tw"), "gemm", sets, fault)
+}
+
+fn kernel_of(text: &str, kernel: &str, sets: &[(&str, &str)], fault: Option<Fault>) -> Compiled {
+    let files = Memory::from([("program.tw", text)]);
     let mut sources = SourceMap::default();
     let mut options = Options::new(Target::Sm80);
     options.settings.sets = sets.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
     (options.levels, options.verify, options.fault) = (true, fault.is_none(), fault);
-    match compile(&mut sources, &files, "gemm.tw", &options) {
+    options.kernel = Some(kernel.into());
+    match compile(&mut sources, &files, "program.tw", &options) {
         Ok(compiled) => compiled,
         Err(d) => panic!("{}", d.render(&sources, false)),
     }
@@ -78,6 +83,24 @@ fn every_form_of_every_variant_is_the_gemm() {
                     let what = wrong(&compiled.kernel, module, &inputs, ordered);
                     let variant = module.variant.name();
                     assert_eq!(what, None, "{sets:?} {shape:?} {variant} {form}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_form_of_every_operand_order_is_the_gemm() {
+    let text = include_str!("../../../../dsl_examples/gemm_layouts.tw");
+    let sets = [("BM", "64"), ("BN", "64"), ("BK", "32"), ("k.stages", "3")];
+    for kernel in ["gemm_nn", "gemm_tn", "gemm_tt"] {
+        let compiled = kernel_of(text, kernel, &sets, None);
+        for shape in [[1, 1, 1], [65, 70, 72], [3, 5, 0]] {
+            let inputs = inputs(&compiled.kernel, shape);
+            for levels in &compiled.levels {
+                for (form, module, ordered) in forms(levels) {
+                    let what = wrong(&compiled.kernel, module, &inputs, ordered);
+                    assert_eq!(what, None, "{kernel} {shape:?} {} {form}", module.variant.name());
                 }
             }
         }
