@@ -5,6 +5,8 @@
 //! the rows, by the same distance from row to row and from the last to the first of the next iteration; columns are immediates. So
 //! an access costs no instruction of its own, and a row costs one: `mad.wide` adds a 64-bit product in a single instruction.
 //!
+//! A *rolled* copy (see [`copies`](super::copies)) goes down the rows in a loop.
+//!
 //! **The end of the contraction.** One predicate per row ignores its accesses: zeros are written, also in iterations past the last.
 //!
 //! **The end of the kept axis.** Rows must not be clamped as pointers are where k is contiguous, because a thread's columns share the
@@ -52,6 +54,19 @@ struct Unit {
     /// From the pointer.
     bytes: i32,
     to: Address,
+}
+
+/// Bytes of shared memory from each row to the next, if all rows are translates of the first.
+fn translates(rows: &[Row]) -> Option<i32> {
+    let [first, second, ..] = rows else { return None };
+    let by = second.units.first()?.to.offset - first.units.first()?.to.offset;
+    let follows = |(n, row): (i32, &Row)| {
+        row.units
+            .iter()
+            .zip(&first.units)
+            .all(|(u, v)| (u.bytes, u.to.base, u.to.offset) == (v.bytes, v.to.base, v.to.offset + n * by))
+    };
+    (0..).zip(rows).all(follows).then_some(by)
 }
 
 impl Lower<'_> {
@@ -155,39 +170,85 @@ impl Lower<'_> {
 
     /// Emits the copy of the next iteration, which is `ahead` of the counters, into ring slot `slot`.
     pub fn emit_across(&mut self, state: &AcrossState, ahead: u32, slot: u32) {
-        let t2::OpKind::CopyIn { buf, plan, .. } = &state.op else {
+        let t2::OpKind::CopyIn { buf, rolled, .. } = &state.op else {
             unreachable!("only copies are prepared");
         };
-        let stride = self.module.buffer(*buf).slot_stride;
-        let to = |u: &Unit| Address { offset: u.to.offset + (slot * stride) as i32, ..u.to };
+        let slot = (slot * self.module.buffer(*buf).slot_stride) as i32;
+        let along = ahead * state.by;
+        if let (true, Some(shared)) = (*rolled, translates(&state.rows)) {
+            return self.rolled_across(state, shared, along, slot);
+        }
         for row in &state.rows {
-            let past = self.outside(state.k_left, row.k + ahead * state.by);
-            let from = |u: &Unit| Address { base: state.pointer, offset: u.bytes };
-            match *plan {
-                t2::CopyPlan::CpAsync { bytes } => {
-                    for u in &row.units {
-                        let op = Op::CpAsync { to: to(u), from: from(u), bytes, ignore: Some(past) };
-                        self.b.guarded(Some((u.inside, true)), op);
-                    }
+            let past = self.outside(state.k_left, row.k + along);
+            self.copy_row(state, row, past, |to| Address { offset: to.offset + slot, ..to });
+            self.next_row(state);
+        }
+    }
+
+    /// The rows as a loop: beside the pointer, the rows left and the places in shared memory move.
+    fn rolled_across(&mut self, state: &AcrossState, shared: i32, along: u32, slot: i32) {
+        let count = self.b.mov(Class::B32, state.rows.len() as i64);
+        let left = self.b.mov(Class::B32, state.k_left);
+        let first = &state.rows[0];
+        let mut bases: Vec<(Reg, Reg)> = Vec::new();
+        for u in &first.units {
+            if !bases.iter().any(|(from, _)| *from == u.to.base) {
+                bases.push((u.to.base, self.b.mov(Class::B32, u.to.base)));
+            }
+        }
+        self.b.open();
+        let past = self.b.set_int(Cmp::Le, IntTy::S32, left, i64::from(along));
+        self.copy_row(state, first, past, |to| {
+            let base = bases.iter().find(|(from, _)| *from == to.base).map_or(to.base, |(_, moving)| *moving);
+            Address { base, offset: to.offset + slot }
+        });
+        let copy = self.b.close();
+        self.b.open();
+        self.next_row(state);
+        let apart = i64::from(state.by) / state.rows.len() as i64;
+        let moves = bases.iter().map(|(_, moving)| (*moving, i64::from(shared)));
+        for (d, by) in moves.chain([(left, -apart), (count, -1)]).collect::<Vec<_>>() {
+            self.b.push(Op::Int { op: IntOp::Add, ty: IntTy::S32, d, a: d.into(), b: by.into() });
+        }
+        let advance = self.b.close();
+        let name = format!("copy{}", count.0);
+        let copies = vec![copy];
+        self.b.stmt(Stmt::Loop(Loop { name, left: count, by: 1, copies, advance, rolled: true }));
+    }
+
+    /// The accesses of one row; `past` holds where it lies past the end.
+    fn copy_row(&mut self, state: &AcrossState, row: &Row, past: Reg, to: impl Fn(Address) -> Address) {
+        let t2::OpKind::CopyIn { plan, .. } = &state.op else {
+            unreachable!("only copies are prepared");
+        };
+        let from = |u: &Unit| Address { base: state.pointer, offset: u.bytes };
+        match *plan {
+            t2::CopyPlan::CpAsync { bytes } => {
+                for u in &row.units {
+                    let op = Op::CpAsync { to: to(u.to), from: from(u), bytes, ignore: Some(past) };
+                    self.b.guarded(Some((u.inside, true)), op);
                 }
-                t2::CopyPlan::LoadStore { .. } => {
-                    for units in row.units.chunks(8) {
-                        let loaded: Vec<Reg> =
-                            units.iter().map(|u| self.load_inside(u, past, from(u))).collect();
-                        for (u, d) in units.iter().zip(loaded) {
-                            self.b.push(Op::StoreShared { a: vec![d], to: to(u) });
-                        }
+            }
+            t2::CopyPlan::LoadStore { .. } => {
+                for units in row.units.chunks(8) {
+                    let loaded: Vec<Reg> = units.iter().map(|u| self.load_inside(u, past, from(u))).collect();
+                    for (u, d) in units.iter().zip(loaded) {
+                        self.b.push(Op::StoreShared { a: vec![d], to: to(u.to) });
                     }
                 }
             }
-            let p = state.pointer;
-            self.b.push(match state.step {
-                Step::Product(elements, bytes) => {
-                    Op::MadWide { signed: false, d: p, a: elements.into(), b: bytes.into(), c: p.into() }
-                }
-                Step::Bytes(bytes) => Op::Int { op: IntOp::Add, ty: IntTy::S64, d: p, a: p.into(), b: bytes },
-            });
         }
+    }
+
+    /// Moves the pointer one row on.
+    fn next_row(&mut self, state: &AcrossState) {
+        let p = state.pointer;
+        self.b.push(match state.step {
+            Step::Product(elements, bytes) => {
+                Op::MadWide { signed: false, d: p, a: elements.into(), b: bytes.into(), c: p.into() }
+            }
+            Step::Bytes(bytes) => Op::Int { op: IntOp::Add, ty: IntTy::S64, d: p, a: p.into(), b: bytes },
+        });
     }
 
     /// One element, zero outside.

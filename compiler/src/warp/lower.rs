@@ -51,6 +51,9 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
         exists: FxHashMap::default(),
     };
     lower.body()?;
+    // Two blocks of 256 threads leave 128 registers; copies across need a few more than that allows.
+    let across = lower.copies.iter().any(|(_, c)| matches!(c, Copy::Across(_)));
+    let one_block = module.variant != t2::Variant::Wide || across && module.threads() >= 256;
     let (classes, body) = lower.b.finish();
     let params = lower.scalars.params;
     Ok(Lowered {
@@ -58,7 +61,7 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
             entry: entry.into(),
             params,
             threads: module.threads(),
-            one_block: module.variant != t2::Variant::Wide,
+            one_block,
             shared_bytes: module.shared_bytes,
             pointer_align: module.variant.alignment(1),
             classes,
