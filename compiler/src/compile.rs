@@ -1,7 +1,7 @@
 //! The driver: runs the passes of [`crate::passes`] in order.
 
 use crate::artifact::{Compiled, Dumps, Guard, LaunchPlan, Levels, Meta, ScheduleItem, VariantMeta};
-use crate::diagnostics::{Diagnostic, Diagnostics, SourceMap, codes};
+use crate::diagnostics::{Diagnostic, Diagnostics, SourceMap, Span, codes};
 use crate::elaborate::{self, Settings};
 use crate::fault::{Fault, Plant};
 use crate::front::{self, Program, SourceProvider};
@@ -70,14 +70,26 @@ pub fn default_kernel(program: &Program, root: &str) -> Result<String, Diagnosti
     }
     match &names[..] {
         [one] => Ok(one.clone()),
-        [] => Err(one_error(Diagnostic::error(codes::NO_KERNEL, format!("{root} has no kernel")))),
-        many => Err(one_error(
-            Diagnostic::error(
+        [] => Err(one_error(
+            Diagnostic::error(codes::NO_KERNEL, format!("{root} has no kernel"))
+                .label(Span::new(program.root, 0, 0), "nothing in this file starts with `kernel`"),
+        )),
+        many => {
+            let d = Diagnostic::error(
                 codes::NO_KERNEL,
                 format!("{root} has {} kernels and none is named `{stem}`", many.len()),
-            )
-            .help(format!("choose one with --kernel: {}", many.join(", "))),
-        )),
+            );
+            let place = |name: &String| match program.kernel_named(name) {
+                Some(k) => Some(program.kernel(k).name.span),
+                None => program.instance_named(name).map(|i| program.instance(i).name.span),
+            };
+            let mut places = many.iter().filter_map(place);
+            let d = match places.next() {
+                Some(first) => places.fold(d.label(first, "one"), |d, at| d.secondary(at, "another")),
+                None => d,
+            };
+            Err(one_error(d.help(format!("choose one with --kernel: {}", many.join(", ")))))
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! `tilewright check FILE...`
 
 use tilewright_compiler::diagnostics::SourceMap;
-use tilewright_compiler::{elaborate, front};
+use tilewright_compiler::elaborate;
 
-use super::source::Files;
+use super::source::{Files, readable};
 use super::{Failure, Ui};
 
 /// Parse, resolve, and check types, axes and shapes; every error of a file at once
@@ -33,8 +33,7 @@ pub fn check(ui: &Ui, args: Args) -> Result<(), Failure> {
 }
 
 fn check_file(ui: &Ui, path: &str) -> Result<(), Failure> {
-    use front::SourceProvider;
-    Files.read(path).map_err(|why| Failure::input(format!("cannot read {path}: {why}")))?;
+    readable(path)?;
     let mut sources = SourceMap::default();
     let (program, diagnostics) = tilewright_compiler::check::check(&mut sources, &Files, path);
     if diagnostics.has_errors() {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use tilewright_compiler::diagnostics::{Diagnostics, SourceMap};
+use tilewright_compiler::diagnostics::{Diagnostic, Diagnostics, SourceMap, Span, codes};
 use tilewright_compiler::front::{self, DirectiveKind, Program, SourceProvider};
 
 use super::{Failure, Ui};
@@ -23,6 +23,27 @@ impl SourceProvider for Files {
     }
 }
 
+/// Whether the file that a command names can be read; what is wrong with it as plainly as can be said. (The loader, which reads it again,
+/// would report a missing root as a diagnostic without a place.)
+pub fn readable(path: &str) -> Result<(), Failure> {
+    let Err(why) = Files.read(path) else { return Ok(()) };
+    let bytes = fs::read(path).unwrap_or_default();
+    let Err(error) = std::str::from_utf8(&bytes) else {
+        return Err(Failure::input(format!("cannot read {path}: {why}")));
+    };
+    // Up to the first wrong byte the text is the file's own, so places in it are right.
+    let mut sources = SourceMap::default();
+    let file = sources.add(path, String::from_utf8_lossy(&bytes).into_owned());
+    let at = error.valid_up_to();
+    let mut all = Diagnostics::default();
+    all.push(
+        Diagnostic::error(codes::UNKNOWN_CHARACTER, "the file is not UTF-8 text")
+            .label(Span::new(file, at, at + '\u{fffd}'.len_utf8()), format!("the byte {:#04x}", bytes[at]))
+            .help("save it as UTF-8"),
+    );
+    Err(Failure::Program(Box::new((all, sources))))
+}
+
 /// A program whose every name is known.
 #[derive(Debug)]
 pub struct Loaded {
@@ -33,10 +54,7 @@ pub struct Loaded {
 impl Loaded {
     /// Reads a file and what it imports. Warnings are shown; errors are the result.
     pub fn read(ui: &Ui, path: &str) -> Result<Loaded, Failure> {
-        // The loader would report a missing root as a diagnostic without a place; this says it more plainly.
-        if let Err(why) = Files.read(path) {
-            return Err(Failure::input(format!("cannot read {path}: {why}")));
-        }
+        readable(path)?;
         let mut sources = SourceMap::default();
         let (program, diagnostics) = front::load(&mut sources, &Files, path);
         if diagnostics.has_errors() {

@@ -2,9 +2,10 @@
 //!
 //! | command | does |
 //! | --- | --- |
-//! | `test` | formatting, lints, unit, property, snapshot, corpus and documentation tests, then the assembler checks |
+//! | `test` | formatting, lints, unit, property, snapshot, corpus and documentation tests, the benches' dry run, the assembler checks |
 //! | `ptxas` | assembles the GEMM examples for every target and a range of schedules: no spills, no warnings |
 //! | `sass` | counts the instructions of the main loop of each operand order |
+//! | `fuzz` | changes the bytes of every program: nothing may panic, hang or fail without a place |
 //! | `bless` | accepts every changed snapshot |
 
 mod assembler;
@@ -39,6 +40,15 @@ enum Command {
     },
     /// Count the instructions of each operand order's main loop: NT at most 1.9 per HMMA, the others within 5 % of it, no PRMT, no spills
     Sass,
+    /// Change the bytes of every example and corpus program: nothing may panic, hang, or fail without naming a place
+    Fuzz {
+        /// How many mutants
+        #[arg(long, default_value_t = 20_000)]
+        n: u64,
+        /// Which ones: a seed means the same mutants for ever
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Accept every changed snapshot
     Bless,
 }
@@ -48,6 +58,7 @@ fn main() -> ExitCode {
         Command::Test { allow_missing_ptxas } => test(allow_missing_ptxas),
         Command::Ptxas { only } => assembler::fetch().and_then(|bin| kernels::assemble_all(&bin, &only)),
         Command::Sass => assembler::fetch().and_then(|bin| sass::check(&bin)),
+        Command::Fuzz { n, seed } => steps::fuzz(n, seed),
         Command::Bless => steps::bless(),
     };
     match result {
@@ -75,6 +86,7 @@ fn test(allow_missing: bool) -> Result<()> {
     run.cargo("lints", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]);
     run.cargo("tests", &["test", "--workspace", "--all-targets", "--no-fail-fast"]);
     run.cargo("documentation tests", &["test", "--workspace", "--doc"]);
+    run.step("benches: dry run", steps::dry_run_benches);
     if let Some(bin) = bin {
         run.step("assembler: every target and schedule", || kernels::assemble_all(&bin, ""));
         run.step("assembler: main loop", || sass::check(&bin));

@@ -82,3 +82,34 @@ pub fn bless() -> Result<()> {
     }
     Ok(())
 }
+
+/// Tries this many changed programs; a failure prints the mutant.
+pub fn fuzz(n: u64, seed: u64) -> Result<()> {
+    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["test", "-p", "tilewright-compiler", "--test", "mutants", "--", "--nocapture"])
+        .env("TILEWRIGHT_MUTANTS", n.to_string())
+        .env("TILEWRIGHT_SEED", seed.to_string())
+        .current_dir(root())
+        .status()?;
+    if !status.success() {
+        bail!("some of {n} mutants of seed {seed} fail");
+    }
+    Ok(())
+}
+
+/// All of `bench/gpu.sh` that needs no GPU, with the binary that the tests have just built.
+pub fn dry_run_benches() -> Result<()> {
+    let binary = target_dir().join("debug").join(format!("tilewright{}", std::env::consts::EXE_SUFFIX));
+    let output = Command::new("sh")
+        .arg("bench/gpu.sh")
+        .arg("--dry-run")
+        .env("TILEWRIGHT", binary)
+        .current_dir(root())
+        .output()
+        .context("cannot run sh bench/gpu.sh --dry-run")?;
+    if !output.status.success() {
+        let said = [output.stdout, output.stderr].concat();
+        bail!("bench/gpu.sh --dry-run failed:\n{}", String::from_utf8_lossy(&said));
+    }
+    Ok(())
+}

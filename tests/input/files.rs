@@ -1,8 +1,6 @@
 //! Tensors in files, from outside: both containers, both ways, views, and what is said where a file is not what it should be.
 
-mod kit;
-
-use kit::{Folder, GEMM, fails, fine};
+use super::kit::{Folder, GEMM, fails, fine};
 use tilewright_compiler::tile::ElemType;
 use tilewright_runtime::tensor::{FilePlace, HostTensor, load, store, store_all};
 

@@ -1,0 +1,5 @@
+//! What goes into the command line and comes out of it, from outside: tensors in files, and everything that a user can get wrong.
+
+mod files;
+mod kit;
+mod refusals;

@@ -1,0 +1,223 @@
+//! Input that is wrong, from outside: what each mistake is told, and how the command ends: 1 where a program, a file, a value or the
+//! machine is at fault, 2 where the command line is. The whole text is a snapshot, so that it can be read as a user reads it.
+
+use std::fmt::Write;
+use std::process::Stdio;
+
+use super::kit::{Folder, GEMM, text, tilewright};
+use tilewright_compiler::tile::ElemType;
+use tilewright_runtime::tensor::{HostTensor, store};
+
+const GATHER: &str = "kernel gather(x: f32[M], src: i32[N] in 0..M, off: i32[E + 1] ascending 0..N, s: f32, n: i32 = 3, out y: f32[N])
+where N % 4 == 0 {
+    grid i over N by 64;
+    y[i] = x[src[i]] * s;
+}
+";
+
+const TWO: &str = "kernel p(out y: f32[N]) { grid i over N by 64; y[i] = 1; }
+kernel q(x: f32[N], out y: f32[N]) { grid i over N by 64; y[i - i] = x[i]; }
+";
+
+fn folder() -> Folder {
+    let folder = Folder::new();
+    let save = |name: &str, elem: &str, shape: &[usize], values: &[f64]| {
+        let elem = ElemType::from_name(elem).expect("a type");
+        let values: Vec<f64> = values.iter().copied().cycle().take(shape.iter().product()).collect();
+        let tensor = if elem.is_float() {
+            HostTensor::from_f64(elem, shape, &values)
+        } else {
+            HostTensor::from_i64(elem, shape, &values.iter().map(|&v| v as i64).collect::<Vec<_>>())
+        };
+        store(&tensor.expect("a tensor"), &folder.path(name)).expect("a file");
+    };
+    save("a.npy", "f16", &[4, 8], &[1.0]);
+    save("b9.npy", "f16", &[4, 9], &[1.0]);
+    save("f32.npy", "f32", &[4, 8], &[1.0]);
+    save("vector.npy", "f16", &[8], &[1.0]);
+    save("far.npy", "i32", &[4], &[0.0, 5.0, 99.0, 2.0]);
+    save("below.npy", "i32", &[4], &[0.0, -5.0, 1.0, 2.0]);
+    save("wide.npy", "i64", &[4], &[0.0]);
+    save("nan.npy", "f32", &[4], &[0.0, f64::NAN]);
+    save("falls.npy", "i32", &[4], &[0.0, 3.0, 2.0, 4.0]);
+    save("late.npy", "i32", &[4], &[1.0, 3.0, 3.0, 4.0]);
+    let whole = std::fs::read(folder.path("a.npy")).expect("written above");
+    folder.file("cut.npy", &whole[..140]);
+    folder.file("empty.npy", "");
+    folder.file("garbage.npy", (0..=255u8).collect::<Vec<_>>());
+    folder.file("garbage.safetensors", (0..=255u8).collect::<Vec<_>>());
+    folder.file("gather.tw", GATHER);
+    folder.file("two.tw", TWO);
+    folder.file("latin1.tw", b"// caf\xe9\n");
+    std::fs::create_dir(folder.path("folder.npy")).expect("a folder");
+    folder
+}
+
+/// Runs each line in the folder; `GEMM` is the example, words are split at blanks.
+fn refusals(status: i32, lines: &[&str]) -> String {
+    let folder = folder();
+    let mut said = String::new();
+    for line in lines {
+        let place = |word: &str| match word.split_once('=') {
+            Some((name, path)) if folder.path(path.split(':').next().unwrap_or(path)).exists() => {
+                format!("{name}={}", folder.arg(path))
+            }
+            _ if word == "GEMM" => GEMM.to_string(),
+            _ if folder.path(word).exists() => folder.arg(word),
+            _ => word.to_string(),
+        };
+        let args: Vec<String> = line.split(' ').map(place).collect();
+        let output = tilewright(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{line}\n{error}");
+        let error = error.replace(&folder.arg(""), "").replace(GEMM, "gemm.tw");
+        writeln!(said, "$ tilewright {line}\n{error}").expect("a string");
+    }
+    said
+}
+
+/// Compares with `snapshots/NAME.snap`.
+fn snapshot(name: &str, said: String) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, said));
+}
+
+#[test]
+fn files_that_are_not_what_they_should_be() {
+    snapshot(
+        "files_that_are_not_what_they_should_be",
+        refusals(
+            1,
+            &[
+                "run GEMM --device eval --arg a=missing.npy",
+                "run GEMM --device eval --arg a=folder.npy",
+                "run GEMM --device eval --arg a=empty.npy",
+                "run GEMM --device eval --arg a=cut.npy",
+                "run GEMM --device eval --arg a=garbage.npy",
+                "run GEMM --device eval --arg a=garbage.safetensors",
+                "run GEMM --device eval --arg a=f32.npy",
+                "run gather.tw --device eval --arg src=wide.npy",
+                "run gather.tw --device eval --arg src=nan.npy",
+                "check missing.tw",
+                "check .",
+                "check latin1.tw",
+            ],
+        ),
+    );
+}
+
+#[test]
+fn shapes_and_values_that_do_not_fit() {
+    snapshot(
+        "shapes_and_values_that_do_not_fit",
+        refusals(
+            1,
+            &[
+                "run GEMM --device eval --arg a=vector.npy",
+                "run GEMM --device eval --arg a=a.npy --arg b=b9.npy",
+                "run GEMM --device eval --arg a=a.npy --dim K=9",
+                "run GEMM --device eval --arg a=3",
+                "run GEMM --device eval --arg q=3",
+                "run GEMM --device eval --dim Q=3",
+                "run GEMM --device eval --dim M=999999999999,N=9,K=9",
+                "run gather.tw --device eval --arg src=far.npy --dim M=10",
+                "run gather.tw --device eval --arg src=below.npy --dim M=10",
+                "run gather.tw --device eval --arg src=far.npy --dim M=0",
+                "run gather.tw --device eval --arg off=falls.npy --dim N=4",
+                "run gather.tw --device eval --arg off=late.npy --dim N=4",
+                "run gather.tw --device eval --dim N=6",
+                "run gather.tw --device eval --arg n=99999999999",
+                "run gather.tw --device eval --arg n=1.5",
+                "run gather.tw --device eval --arg s=a.npy",
+            ],
+        ),
+    );
+}
+
+#[test]
+fn kernels_and_settings_that_are_not_there() {
+    snapshot(
+        "kernels_and_settings_that_are_not_there",
+        refusals(
+            1,
+            &[
+                "run two.tw",
+                "run two.tw --kernel r",
+                "run two.tw --kernel q --device eval",
+                "compile GEMM --set TT=f16",
+                "compile GEMM --set T=f64",
+                "compile GEMM --set T=int",
+                "compile GEMM --set epilogue=nothing",
+                "compile GEMM --set BM=96",
+                "compile GEMM --set BM=256,BN=256",
+                "compile GEMM --set k.stage=3",
+            ],
+        ),
+    );
+}
+
+/// The planner's words are tested beside it; here, that its refusals have a place and a hint.
+#[test]
+fn schedules_that_cannot_be() {
+    for set in ["k.stages=99", "k.stages=none", "warps=(3,1)", "persistent=3"] {
+        let said = refusals(1, &[&format!("compile GEMM --set {set}")]);
+        assert!(
+            said.contains("error[E0703]") && said.contains("gemm.tw:") && said.contains("help: "),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn misuse_of_the_command_line() {
+    snapshot(
+        "misuse_of_the_command_line",
+        refusals(
+            2,
+            &[
+                "run GEMM --arg a=.",
+                "run GEMM --arg a=a.npy:flip(0)",
+                "run GEMM --arg a=a.npy --arg a=a.npy",
+                "run GEMM --arg a",
+                "run GEMM --dim M=3,M=4",
+                "run GEMM --dim M=-3",
+                "run GEMM --device tpu",
+                "run GEMM --target sm_42",
+                "run GEMM --out c=x.npy --out c=x.npy",
+                "run GEMM --out c",
+            ],
+        ),
+    );
+}
+
+/// A disk that is full is the machine's fault, and is said with the path.
+#[test]
+fn a_full_disk_is_said() {
+    if !std::path::Path::new("/dev/full").exists() {
+        eprintln!("skipped: this machine has no /dev/full");
+        return;
+    }
+    let refused = refusals(
+        1,
+        &[
+            "compile GEMM -o /dev/full",
+            "run GEMM --device eval --dim M=9,N=9,K=9 --out c=/dev/full",
+            "layout spatial(8,4) --svg /dev/full",
+            "run GEMM --device cpu --dim M=9,N=9,K=9 --save-launch /dev/full",
+        ],
+    );
+    assert_eq!(refused.matches("cannot write /dev/full: ").count(), 4, "{refused}");
+    for args in [&["compile", GEMM][..], &["layout", "spatial(8,4)"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("it is there");
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_tilewright"))
+            .args(args)
+            .stdout(full)
+            .stderr(Stdio::piped())
+            .output()
+            .expect("the binary starts");
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains("cannot write the result: "), "{}", text(&output.stderr));
+    }
+}
