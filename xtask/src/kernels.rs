@@ -86,6 +86,8 @@ pub fn assemble_all(bin: &Path, only: &str) -> Result<()> {
         for kernel in ["gemm_nn", "gemm_tn", "gemm_tt"] {
             add(kernel, schedule, "f16", Target::Sm80);
         }
+        add("gemm_s8", schedule, "s8", Target::Sm80);
+        add("gemm_tf32", schedule, "tf32", Target::Sm80);
     }
     let next = std::sync::atomic::AtomicUsize::new(0);
     let results = std::sync::Mutex::new(Vec::new());
@@ -137,8 +139,18 @@ impl Job {
     }
 
     fn compile(&self) -> Result<Compiled> {
-        let file = if self.kernel == "gemm" { "gemm.tw" } else { "gemm_layouts.tw" };
-        example(file, self.kernel, self.target, &sets(self.schedule, self.dtype))
+        let (bm, bn, bk, warps, stages) = self.schedule;
+        match self.kernel {
+            "gemm" => example("gemm.tw", self.kernel, self.target, &sets(self.schedule, self.dtype)),
+            // The same number of bytes deep, as far as there are so many.
+            "gemm_s8" | "gemm_tf32" => {
+                let bk = if self.kernel == "gemm_s8" { 2 * bk } else { bk / 2 };
+                let mut sets = sets((bm, bn, bk, warps, stages), self.dtype);
+                sets.retain(|(name, _)| name != "T");
+                example(&format!("{}.tw", self.kernel), self.kernel, self.target, &sets)
+            }
+            _ => example("gemm_layouts.tw", self.kernel, self.target, &sets(self.schedule, self.dtype)),
+        }
     }
 }
 

@@ -215,7 +215,7 @@ impl Pipeline<'_> {
     ) -> ValId {
         let layout = if is_a { self.tiling.a_fragment() } else { self.tiling.b_fragment() };
         let name = format!("{}{kk}", if is_a { "fa" } else { "fb" });
-        let value = self.tile(operand.elem, vec![operand.outer, self.c.k], layout, false, name);
+        let value = self.tile(operand.value, vec![operand.outer, self.c.k], layout, false, name);
         let kind = OpKind::Load {
             slot,
             buf: staged.buf,

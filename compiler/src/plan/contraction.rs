@@ -13,7 +13,10 @@ use crate::tile::ir as t1;
 pub struct Operand {
     pub name: String,
     pub tensor: t1::TensorId,
+    /// As it lies in memory.
     pub elem: t1::ElemType,
+    /// As the product has it: `tf32` may be made of `f32` on the way.
+    pub value: t1::ElemType,
     /// What the matrix instruction takes it as.
     pub ty: MmaType,
     pub ix: Vec<Index>,
@@ -114,6 +117,9 @@ fn contraction(kernel: &t1::Kernel, id: t1::LoopId) -> Result<Contraction, Refus
     };
     let a = operand(kernel, a, k)?;
     let b = operand(kernel, b, k)?;
+    if a.ty.bits() != b.ty.bits() {
+        return Err(Refusal::construct(carried.span, format!("`@` of {} and {}", a.value, b.value)));
+    }
     Ok(Contraction {
         loop_id: id,
         result: carried.result,
@@ -158,18 +164,32 @@ fn constant(kernel: &t1::Kernel, v: t1::ValueId) -> Option<f64> {
 }
 
 fn operand(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Result<Operand, Refusal> {
+    let elem = kernel.ty(v).elem;
+    // Rounding to tf32 is the one conversion that happens on the way.
+    let v = match kernel.value(v).op {
+        t1::Op::Cast(x)
+            if elem == t1::ElemType::Tf32
+                && matches!(kernel.ty(x).elem, t1::ElemType::F32 | t1::ElemType::Tf32) =>
+        {
+            strip(kernel, x)
+        }
+        _ => v,
+    };
     let value = kernel.value(v);
     let t1::Op::Read { tensor, ix } = &value.op else {
         return Err(Refusal::construct(value.span, "a computed operand of `@`")
-            .note("operands that are read straight from a tensor are lowered today"));
+            .note("operands that are read straight from a tensor are lowered today, and `as tf32` of them"));
     };
     let t = kernel.tensor(*tensor);
-    let ty = match value.ty.elem {
+    let ty = match elem {
         t1::ElemType::F16 => MmaType::F16,
         t1::ElemType::Bf16 => MmaType::Bf16,
+        t1::ElemType::Tf32 => MmaType::Tf32,
+        t1::ElemType::Int(8) => MmaType::S8,
+        t1::ElemType::Uint(8) => MmaType::U8,
         other => {
             return Err(Refusal::construct(value.span, format!("`@` of {other}"))
-                .note("f16 and bf16 are lowered today"));
+                .note("f16, bf16, tf32, i8 and u8 are lowered today"));
         }
     };
     let ix = indices(kernel, *tensor, ix, value.span)?;
@@ -194,5 +214,14 @@ fn operand(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Result<Operand
                 .note("the contracted or the kept range must subscript the last dimension, as in `a[i, k]` and `a[k, i].T`"));
         }
     };
-    Ok(Operand { name: t.name.clone(), tensor: *tensor, elem: value.ty.elem, ty, ix, outer, major })
+    Ok(Operand {
+        name: t.name.clone(),
+        tensor: *tensor,
+        elem: value.ty.elem,
+        value: elem,
+        ty,
+        ix,
+        outer,
+        major,
+    })
 }

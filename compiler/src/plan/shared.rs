@@ -69,16 +69,16 @@ pub fn buffer(
             "fewer warps, or a larger tile",
         ));
     };
-    let plan = match variant {
-        Variant::Wide | Variant::Mid => CopyPlan::CpAsync { bytes: unit },
-        Variant::Any => CopyPlan::LoadStore { bytes: unit },
-    };
+    // `cp.async` moves 4, 8 or 16 bytes.
+    let plan =
+        if unit >= 4 { CopyPlan::CpAsync { bytes: unit } } else { CopyPlan::LoadStore { bytes: unit } };
     let fragment = if is_a { tiling.a_fragment() } else { tiling.b_fragment() };
     let trans = operand.major == Major::Outer;
-    let Some(matrices) = fragment_rows(&fragment, operand.elem.bits(), trans) else {
-        unreachable!("fragments of m16n8kK are rows of ldmatrix");
+    let (atom, reader) = match fragment_rows(&fragment, operand.elem.bits(), trans) {
+        Some(matrices) => (LoadAtom::Ldmatrix { matrices: 4, trans }, Accessor::matrix(4, matrices.rows)),
+        None => (LoadAtom::Elements, Accessor::vector(elem_bytes, fragment)),
     };
-    let accessors = [Accessor::vector(unit, map.clone()), Accessor::matrix(4, matrices.rows)];
+    let accessors = [Accessor::vector(unit, map.clone()), reader];
     let (outer, k) = ((Axis(0), rows), (Axis(1), tiling.bk));
     let shape = match operand.major {
         Major::K => [outer, k],
@@ -102,7 +102,6 @@ pub fn buffer(
         base,
         slot_stride,
     });
-    let atom = LoadAtom::Ldmatrix { matrices: 4, trans };
     Ok(Staged { buf: BufId(module.buffers.len() as u16 - 1), plan, map, atom })
 }
 

@@ -74,7 +74,7 @@ struct Select<'a, 'b> {
 fn class_index(class: t3::Class) -> usize {
     match class {
         t3::Class::Pred => 0,
-        t3::Class::B16 => 1,
+        t3::Class::B8 | t3::Class::B16 => 1,
         t3::Class::B32 => 2,
         t3::Class::B64 => 3,
         t3::Class::F32 => 4,
@@ -261,10 +261,12 @@ impl<'a, 'b> Select<'a, 'b> {
             | t3::Op::FloatToInt { .. }
             | t3::Op::PackHalf { .. }
             | t3::Op::ToHalf { .. }
-            | t3::Op::FromHalf { .. } => self.float(op),
+            | t3::Op::FromHalf { .. }
+            | t3::Op::RoundTf32 { .. } => self.float(op),
             t3::Op::LoadGlobal { .. }
             | t3::Op::StoreGlobal { .. }
             | t3::Op::StoreShared { .. }
+            | t3::Op::LoadShared { .. }
             | t3::Op::CpAsync { .. }
             | t3::Op::CpAsyncCommit
             | t3::Op::Ldmatrix { .. }
@@ -301,7 +303,7 @@ impl<'a, 'b> Select<'a, 'b> {
             t3::Op::Mov { d, a } => {
                 let ty = match self.kernel.classes[d.0 as usize] {
                     t3::Class::Pred => Type::Pred,
-                    t3::Class::B16 => Type::B16,
+                    t3::Class::B8 | t3::Class::B16 => Type::B16,
                     t3::Class::B32 => Type::B32,
                     t3::Class::B64 => Type::B64,
                     t3::Class::F32 => Type::F32,
@@ -322,7 +324,7 @@ impl<'a, 'b> Select<'a, 'b> {
                 let ty = match self.kernel.classes[d.0 as usize] {
                     t3::Class::F32 => Type::F32,
                     t3::Class::B64 => Type::B64,
-                    t3::Class::B16 => Type::B16,
+                    t3::Class::B8 | t3::Class::B16 => Type::B16,
                     t3::Class::B32 | t3::Class::Pred => Type::B32,
                 };
                 let (dst, a, b, p) = (self.reg(*d), self.src(*a), self.src(*b), self.reg(*p));
@@ -491,6 +493,10 @@ impl<'a, 'b> Select<'a, 'b> {
                 let (dst, a) = (self.reg(*d), self.reg(*a));
                 self.push(Pack { ty: Type::B32, dst, srcs: [Operand::Imm(Imm::Int(0)), a.into()].into() });
             }
+            t3::Op::RoundTf32 { d, a } => {
+                let (dst, a) = (self.reg(*d), self.reg(*a));
+                self.push(Cvt::new(Some(Rounding::Rna), Type::Tf32, Type::F32, dst, a));
+            }
             _ => unreachable!("not a floating-point op"),
         }
     }
@@ -503,6 +509,15 @@ impl<'a, 'b> Select<'a, 'b> {
                 self.push(Ld::new(Space::Global, ty, dst.iter().copied(), addr));
             }
             t3::Op::StoreGlobal { a, to } => self.store(Space::Global, a, *to),
+            t3::Op::LoadShared { d, from, bytes } => {
+                let ty = match bytes {
+                    1 => Type::U8,
+                    2 => Type::U16,
+                    _ => Type::U32,
+                };
+                let (dst, addr) = (self.reg(*d), self.address(*from));
+                self.push(Ld::new(Space::Shared, ty, [dst], addr));
+            }
             t3::Op::StoreShared { a, to } => self.store(Space::Shared, a, *to),
             t3::Op::CpAsync { to, from, bytes, ignore } => {
                 let (dst, src) = (self.address(*to), self.address(*from));
@@ -554,6 +569,7 @@ impl<'a, 'b> Select<'a, 'b> {
 
     fn element_type(&self, regs: &[t3::Reg]) -> Type {
         match regs.first().map(|r| self.kernel.classes[r.0 as usize]) {
+            Some(t3::Class::B8) => Type::U8,
             Some(t3::Class::B16) => Type::B16,
             Some(t3::Class::B64) => Type::B64,
             Some(t3::Class::F32) => Type::F32,

@@ -142,6 +142,8 @@ impl CopyPlan {
 pub enum LoadAtom {
     /// `ldmatrix` of this many matrices of 8 rows of 16 bytes; `trans` where the kept axis is the contiguous one.
     Ldmatrix { matrices: u32, trans: bool },
+    /// Element by element, where `ldmatrix` cannot transpose: bytes and words whose kept axis is the contiguous one.
+    Elements,
 }
 
 /// Element types of a matrix instruction's operands.
@@ -239,7 +241,8 @@ pub enum OpKind {
     Wait { chan: ChanId },
     /// Give the entry back.
     Release { chan: ChanId, slot: ValId },
-    /// Read a fragment: positions `at..at + size` of the buffer's contraction axis.
+    /// Read a fragment: positions `at..at + size` of the buffer's contraction axis. Where the result's element type is another than
+    /// the buffer's, each element is rounded to it.
     Load { slot: ValId, buf: BufId, at: u32, size: u32, atom: LoadAtom },
     /// A fresh accumulator holding a constant.
     AccNew { init: f64 },

@@ -181,10 +181,13 @@ impl Printer<'_> {
                 format!("release {} {}", m.channel(*chan).name, self.name(*slot))
             }
             OpKind::Load { slot, buf, at, size, atom } => {
-                let LoadAtom::Ldmatrix { matrices, trans } = atom;
-                let trans = if *trans { ".trans" } else { "" };
+                let atom = match atom {
+                    LoadAtom::Ldmatrix { matrices, trans: false } => format!("ldmatrix.x{matrices}"),
+                    LoadAtom::Ldmatrix { matrices, trans: true } => format!("ldmatrix.x{matrices}.trans"),
+                    LoadAtom::Elements => "elements".into(),
+                };
                 format!(
-                    "load {}.{}[:, {at}..{}] atom=ldmatrix.x{matrices}{trans}",
+                    "load {}.{}[:, {at}..{}] atom={atom}",
                     self.name(*slot),
                     m.buffer(*buf).name,
                     at + size

@@ -14,7 +14,7 @@
 //! slot is zeroed once, before the loop, that nothing uninitialised is ever read. What the result's columns get from there is dropped at the
 //! write.
 
-use super::copies::offset;
+use super::copies::{narrow, offset};
 use super::ir::*;
 use super::lower::Lower;
 use super::tilemap::TileMap;
@@ -231,7 +231,8 @@ impl Lower<'_> {
             }
             t2::CopyPlan::LoadStore { .. } => {
                 for units in row.units.chunks(8) {
-                    let loaded: Vec<Reg> = units.iter().map(|u| self.load_inside(u, past, from(u))).collect();
+                    let loaded: Vec<Reg> =
+                        units.iter().map(|u| self.load_inside(narrow(*plan), u, past, from(u))).collect();
                     for (u, d) in units.iter().zip(loaded) {
                         self.b.push(Op::StoreShared { a: vec![d], to: to(u.to) });
                     }
@@ -252,8 +253,8 @@ impl Lower<'_> {
     }
 
     /// One element, zero outside.
-    fn load_inside(&mut self, u: &Unit, past: Reg, from: Address) -> Reg {
-        let d = self.b.mov(Class::B16, 0);
+    fn load_inside(&mut self, class: Class, u: &Unit, past: Reg, from: Address) -> Reg {
+        let d = self.b.mov(class, 0);
         let here = self.b.reg(Class::Pred);
         self.b.push(Op::PredNot { d: here, a: past });
         let here = self.b.pred_and(here, u.inside);

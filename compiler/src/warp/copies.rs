@@ -101,6 +101,11 @@ fn shifted(to: Address, by: i32) -> Address {
     Address { offset: to.offset + by, ..to }
 }
 
+/// The register of an element that a narrow copy moves.
+pub fn narrow(plan: t2::CopyPlan) -> Class {
+    if plan.unit() == 1 { Class::B8 } else { Class::B16 }
+}
+
 /// Byte offset of an element of a staged operand.
 pub fn offset(layout: &SharedLayout, outer: u32, k: u32) -> u32 {
     layout.offset(&[(Axis(0), outer), (Axis(1), k)])
@@ -275,7 +280,7 @@ impl Lower<'_> {
                         .iter()
                         .map(|u| {
                             let (from, ignore) = source(self, u);
-                            let d = self.b.mov(Class::B16, 0);
+                            let d = self.b.mov(narrow(plan), 0);
                             self.b.guarded(Some((ignore, false)), Op::LoadGlobal { d: vec![d], from });
                             d
                         })

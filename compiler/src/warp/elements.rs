@@ -201,7 +201,10 @@ impl Lower<'_> {
             unreachable!("T2.1: every value has one producer");
         };
         let e = match &kind {
-            t2::OpKind::AccGet { acc } => Element::F32(self.accumulator(*acc, map.registers)[r].into()),
+            t2::OpKind::AccGet { acc } => {
+                let x = self.accumulator(*acc, map.registers)[r];
+                if self.b.class(x) == Class::F32 { Element::F32(x.into()) } else { Element::Int(x.into()) }
+            }
             t2::OpKind::Elementwise { value, args } => {
                 let mut tiles = args.iter();
                 let mut operands = Vec::new();

@@ -15,6 +15,8 @@ pub struct Reg(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
     Pred,
+    /// A byte, in a register of 16 bits.
+    B8,
     B16,
     B32,
     B64,
@@ -306,6 +308,17 @@ pub enum Op {
     StoreShared {
         a: Vec<Reg>,
         to: Address,
+    },
+    /// `bytes` (1, 2 or 4) into a 32-bit register, zero-extended.
+    LoadShared {
+        d: Reg,
+        from: Address,
+        bytes: u32,
+    },
+    /// Rounds an f32 to tf32, ties away from zero; both are held as bits.
+    RoundTf32 {
+        d: Reg,
+        a: Reg,
     },
     /// Global to shared; `ignore` true copies nothing and writes zeros.
     CpAsync {

@@ -301,7 +301,11 @@ impl Lower<'_> {
                 if let Some(result) = op.result {
                     let n = self.map(result).registers;
                     for r in self.accumulator(result, n) {
-                        self.b.push(Op::Mov { d: r, a: Src::F32(*init as f32) });
+                        let a = match self.b.class(r) {
+                            Class::F32 => Src::F32(*init as f32),
+                            _ => Src::Int(*init as i64),
+                        };
+                        self.b.push(Op::Mov { d: r, a });
                     }
                 }
             }
@@ -343,13 +347,17 @@ impl Lower<'_> {
         regs
     }
 
-    /// The f32 registers of an accumulator, the same for every name of its chain.
+    /// The registers of an accumulator, of its type, the same for every name of its chain.
     pub fn accumulator(&mut self, v: t2::ValId, n: usize) -> Vec<Reg> {
         let root = self.carried.get(&v).copied().unwrap_or(v);
         if let Some(r) = self.registers.get(&root) {
             return r.clone();
         }
-        let regs: Vec<Reg> = (0..n).map(|_| self.b.reg(Class::F32)).collect();
+        let class = match &self.module.value(root).kind {
+            t2::ValKind::Tile { elem, .. } if !elem.is_float() => Class::B32,
+            _ => Class::F32,
+        };
+        let regs: Vec<Reg> = (0..n).map(|_| self.b.reg(class)).collect();
         self.registers.insert(root, regs.clone());
         regs
     }

@@ -2,7 +2,7 @@
 //!
 //! A fragment's layout gives the addresses of its `ldmatrix`es ([`crate::layout::atoms::matrix_rows`]): lane `8j + r` addresses row r of
 //! matrix j. Rows run along whichever axis the operand's buffer is contiguous in; where that is the kept axis, `.trans` turns each 8×8
-//! matrix so that the registers hold the same as ever.
+//! matrix so that the registers hold the same as ever. It does so with 16-bit elements only: others come one by one.
 
 use super::copies::offset;
 use super::ir::*;
@@ -10,16 +10,39 @@ use super::lower::Lower;
 use super::tilemap::TileMap;
 use crate::plan::shared::fragment_rows;
 use crate::scheduled::ir as t2;
+use crate::tile::ir as t1;
 use std::rc::Rc;
 
 impl Lower<'_> {
-    /// Loads a fragment by `ldmatrix.x4` from ring slot `slot`.
+    /// Loads a fragment from ring slot `slot`, rounding its elements where they want another type than they have in memory.
     pub fn emit_load(&mut self, kind: &t2::OpKind, result: t2::ValId, slot: u32) {
-        let t2::OpKind::Load { buf, at, atom: t2::LoadAtom::Ldmatrix { trans, .. }, .. } = kind else {
+        let t2::OpKind::Load { buf, at, atom, .. } = kind else {
             unreachable!("called for fragment loads");
         };
-        let rows = self.matrix_rows(result, *buf, *trans);
-        let buffer = self.module.buffer(*buf);
+        let regs = match atom {
+            t2::LoadAtom::Ldmatrix { trans, .. } => self.load_matrices(result, *buf, *at, *trans, slot),
+            t2::LoadAtom::Elements => self.load_elements(result, *buf, *at, slot),
+        };
+        let rounded = matches!(&self.module.value(result).kind,
+            t2::ValKind::Tile { elem: t1::ElemType::Tf32, .. } if self.module.buffer(*buf).elem == t1::ElemType::F32);
+        if rounded {
+            for r in regs {
+                self.b.push(Op::RoundTf32 { d: r, a: r });
+            }
+        }
+    }
+
+    /// By `ldmatrix.x4`.
+    fn load_matrices(
+        &mut self,
+        result: t2::ValId,
+        buf: t2::BufId,
+        at: u32,
+        trans: bool,
+        slot: u32,
+    ) -> Vec<Reg> {
+        let rows = self.matrix_rows(result, buf, trans);
+        let buffer = self.module.buffer(buf);
         let (outer, k) = (&rows.axes[0], &rows.axes[1]);
         let columns: Vec<u32> =
             outer.thread.iter().zip(&k.thread).map(|(o, kk)| offset(&buffer.layout, *o, *kk)).collect();
@@ -32,8 +55,48 @@ impl Lower<'_> {
             let constant = offset(&buffer.layout, outer.register[per_row * m], k.register[per_row * m] + at);
             let mut from = self.threads.shared(&mut self.b, &columns, constant);
             from.offset += base;
-            self.b.push(Op::Ldmatrix { d: d.to_vec(), from, trans: *trans });
+            self.b.push(Op::Ldmatrix { d: d.to_vec(), from, trans });
         }
+        regs
+    }
+
+    /// Element by element; the elements of a register are put together by shifts.
+    fn load_elements(&mut self, result: t2::ValId, buf: t2::BufId, at: u32, slot: u32) -> Vec<Reg> {
+        let map = self.map(result);
+        let buffer = self.module.buffer(buf);
+        let (outer, k) = (&map.axes[0], &map.axes[1]);
+        let columns: Vec<u32> =
+            outer.thread.iter().zip(&k.thread).map(|(o, kk)| offset(&buffer.layout, *o, *kk)).collect();
+        let base = (buffer.base + slot * buffer.slot_stride) as i32;
+        let bits = buffer.elem.bits();
+        let packed = (32 / bits) as usize;
+        let regs = self.fragment(result, map.registers / packed);
+        for (r, d) in regs.iter().enumerate() {
+            let mut word: Option<Reg> = None;
+            for e in 0..packed {
+                let n = packed * r + e;
+                let constant = offset(&buffer.layout, outer.register[n], k.register[n] + at);
+                let mut from = self.threads.shared(&mut self.b, &columns, constant);
+                from.offset += base;
+                let last = e + 1 == packed;
+                let x = if packed == 1 { *d } else { self.b.reg(Class::B32) };
+                self.b.push(Op::LoadShared { d: x, from, bytes: bits / 8 });
+                if packed == 1 {
+                    continue;
+                }
+                let high = self.b.shift(x, (e as u32 * bits) as i32);
+                word = match word {
+                    None => Some(high),
+                    Some(low) => {
+                        let to = if last { *d } else { self.b.reg(Class::B32) };
+                        let (a, b) = (low.into(), high.into());
+                        self.b.push(Op::Int { op: IntOp::Or, ty: IntTy::B32, d: to, a, b });
+                        Some(to)
+                    }
+                };
+            }
+        }
+        regs
     }
 
     /// What each lane addresses for a fragment, by value and cached.

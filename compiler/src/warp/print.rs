@@ -84,7 +84,7 @@ impl Printer<'_> {
     fn reg(&self, r: Reg) -> String {
         let stem = match self.kernel.classes[r.0 as usize] {
             Class::Pred => "p",
-            Class::B16 => "h",
+            Class::B8 | Class::B16 => "h",
             Class::B32 => "r",
             Class::B64 => "d",
             Class::F32 => "f",
@@ -161,6 +161,10 @@ impl Printer<'_> {
             Op::Split16 { lo, hi, a } => format!("{}, {} = split {}", r(lo), r(hi), r(a)),
             Op::LoadGlobal { d, from } => format!("{} = ld.global {}", self.regs(d), self.address(*from)),
             Op::StoreGlobal { a, to } => format!("st.global {} <- {}", self.address(*to), self.regs(a)),
+            Op::LoadShared { d, from, bytes } => {
+                format!("{} = ld.shared.u{} {}", r(d), 8 * bytes, self.address(*from))
+            }
+            Op::RoundTf32 { d, a } => format!("{} = tf32 of f32 {}", r(d), r(a)),
             Op::StoreShared { a, to } => format!("st.shared {} <- {}", self.address(*to), self.regs(a)),
             Op::CpAsync { to, from, bytes, ignore } => {
                 let ignore = ignore.map_or(String::new(), |p| format!(" zero if {}", r(&p)));

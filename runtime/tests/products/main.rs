@@ -96,6 +96,95 @@ fn the_wide_variant_has_no_bank_conflicts() {
     }
 }
 
+#[test]
+fn a_batch_of_products() {
+    let text = include_str!("../../../dsl_examples/batched_gemm.tw");
+    let program = Program::compile(text, "batched_gemm", "BM=64,BN=64,BK=32,k.stages=3");
+    for (b, m, n, k) in [(3, 72, 80, 40), (1, 1, 1, 1), (5, 70, 33, 35), (0, 8, 8, 8), (2, 66, 130, 0)] {
+        holds(&program, "batched_gemm", &[("B", b), ("M", m), ("N", n), ("K", k)], false);
+    }
+    holds(&program, "batched_gemm", &[("B", 2), ("M", 66), ("N", 70), ("K", 48)], true);
+}
+
+/// A product with operands of these types, stored as the letters say, in a source of its own.
+fn product(order: &str, a: &str, b: &str, cast: &str, sum: &str) -> String {
+    let (a_shape, a_read) = if order.starts_with('n') {
+        ("M, K", format!("a[i, k]{cast}"))
+    } else {
+        ("K, M", format!("(a[k, i]{cast}).T"))
+    };
+    let (b_shape, b_read) = if order.ends_with('n') {
+        ("K, N", format!("b[k, j]{cast}"))
+    } else {
+        ("N, K", format!("(b[j, k]{cast}).T"))
+    };
+    format!(
+        "kernel p(a: {a}[{a_shape}], b: {b}[{b_shape}], out c: {sum}[M, N]) {{
+             tune BM in {{64, 128, 16}}, BN in {{64, 128, 192, 16}}, BK in {{32, 64, 128, 16}};
+             grid i over M by BM, j over N by BN;
+             let mut acc: {sum}[i, j] = 0;
+             for k over K by BK {{ acc += ({a_read}) @ ({b_read}); }}
+             c[i, j] = acc;
+         }}"
+    )
+}
+
+const ALL_ORDERS: [&str; 4] = ["nn", "nt", "tn", "tt"];
+
+#[test]
+fn bytes_in_every_order() {
+    let example = include_str!("../../../dsl_examples/gemm_s8.tw");
+    let nt = Program::compile(example, "gemm_s8", "BM=64,BN=64,BK=64,k.stages=3");
+    for (m, n, k) in SHAPES {
+        holds(&nt, "gemm_s8", &mnk(m, n, k), false);
+    }
+    assert_eq!(holds(&nt, "gemm_s8", &mnk(80, 96, 208), true), 3);
+    for (a, b) in [("i8", "i8"), ("u8", "i8"), ("u8", "u8")] {
+        for order in ALL_ORDERS {
+            // The depth of one instruction, and more than one slice.
+            for sets in ["BM=64,BN=64,BK=32", "BM=64,BN=192,BK=64,k.stages=2"] {
+                let program = Program::compile(&product(order, a, b, "", "i32"), "p", sets);
+                let what = format!("{a} {b} {order} {sets}");
+                let ran: usize = [(80, 208, 144), (68, 36, 52), (33, 67, 65), (1, 1, 1)]
+                    .map(|(m, n, k)| holds(&program, &what, &mnk(m, n, k), k == 52))
+                    .iter()
+                    .sum();
+                assert_eq!(ran, 3 + 2 + 1 + 1, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn tf32_in_every_order() {
+    for order in ALL_ORDERS {
+        for (stored, cast) in [("f32", " as tf32"), ("tf32", "")] {
+            for sets in ["BM=64,BN=64,BK=32,k.stages=2", "BM=64,BN=64,BK=16"] {
+                let program = Program::compile(&product(order, stored, stored, cast, "f32"), "p", sets);
+                let what = format!("{stored} {order} {sets}");
+                for (m, n, k) in [(72, 80, 100), (33, 67, 65), (1, 1, 1), (3, 5, 0)] {
+                    holds(&program, &what, &mnk(m, n, k), k == 65);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn bytes_and_words_along_k_have_no_bank_conflicts() {
+    for (types, cast, sum, sets) in [
+        ("i8", "", "i32", "BM=128,BN=128,BK=64"),
+        ("i8", "", "i32", "BM=64,BN=64,BK=128"),
+        ("f32", " as tf32", "f32", "BM=128,BN=128,BK=16"),
+        ("tf32", "", "f32", "BM=64,BN=64,BK=32"),
+    ] {
+        let program = Program::compile(&product("nt", types, types, cast, sum), "p", sets);
+        let options = Options { stats: true, ..Options::default() };
+        let run = program.run("wide", &mnk(128, 128, 256), options).expect("all is aligned");
+        assert_eq!(run.stats[0].bank_conflicts(), 0, "{types} {sets}: {:?}", run.stats[0].shared);
+    }
+}
+
 /// Lines of the entry that synchronise.
 fn synchronisation(ptx: &str, entry: &str) -> Vec<usize> {
     let mut inside = false;

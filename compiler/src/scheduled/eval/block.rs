@@ -587,7 +587,7 @@ impl<'a, 'm> Block<'a, 'm> {
         let base = self.base(buf, ring);
         let module = self.module;
         let buffer = module.buffer(buf);
-        let Some(ValKind::Tile { axes, .. }) = op.result.map(|r| &module.value(r).kind) else {
+        let Some(ValKind::Tile { axes, elem, .. }) = op.result.map(|r| &module.value(r).kind) else {
             return Err(self.malformed("a load that makes no tile"));
         };
         let mut shape = self.shape(axes)?;
@@ -616,11 +616,14 @@ impl<'a, 'm> Block<'a, 'm> {
             }
         });
         self.problem(problem, op, buf);
-        let data = if buffer.elem.is_float() {
+        let mut data = if buffer.elem.is_float() {
             Values::Float(words.into_iter().map(|w| w.map_or(f64::NAN, f64::from_bits)).collect())
         } else {
             Values::Int(words.into_iter().map(|w| w.map_or(i64::MIN, |w| w as i64)).collect())
         };
+        if *elem != buffer.elem {
+            round(&mut data, *elem);
+        }
         Ok(Tile { axes: axes.clone(), shape, data })
     }
 

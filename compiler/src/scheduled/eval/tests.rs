@@ -91,9 +91,12 @@ fn every_form_of_every_variant_is_the_gemm() {
 
 #[test]
 fn every_form_of_every_operand_order_is_the_gemm() {
-    let text = include_str!("../../../../dsl_examples/gemm_layouts.tw");
+    let layouts = include_str!("../../../../dsl_examples/gemm_layouts.tw");
+    let tf32 = include_str!("../../../../dsl_examples/gemm_tf32.tw");
     let sets = [("BM", "64"), ("BN", "64"), ("BK", "32"), ("k.stages", "3")];
-    for kernel in ["gemm_nn", "gemm_tn", "gemm_tt"] {
+    for (kernel, text) in
+        [("gemm_nn", layouts), ("gemm_tn", layouts), ("gemm_tt", layouts), ("gemm_tf32", tf32)]
+    {
         let compiled = kernel_of(text, kernel, &sets, None);
         for shape in [[1, 1, 1], [65, 70, 72], [3, 5, 0]] {
             let inputs = inputs(&compiled.kernel, shape);
