@@ -88,10 +88,10 @@ fn close(got: &Path, want: &[f64]) {
 #[test]
 fn help_lists_the_commands_and_gives_examples() {
     let help = fine(&["--help"]);
-    for word in ["check", "compile", "run", "exec", "layout", "Examples:", "Exit status:"] {
+    for word in ["check", "compile", "run", "verify", "exec", "layout", "Examples:", "Exit status:"] {
         assert!(help.contains(word), "{word} is missing from\n{help}");
     }
-    for command in ["check", "compile", "run", "exec", "layout"] {
+    for command in ["check", "compile", "run", "verify", "exec", "layout"] {
         assert!(fine(&[command, "--help"]).contains("Examples:"), "{command}");
     }
 }

@@ -179,6 +179,17 @@ fn failure(loaded: &Loaded, error: VerifyError) -> Failure {
 
 fn summary(subject: Subject<'_>, report: &Report) -> String {
     let count = report.seeds.len();
+    if count > 0 && report.levels.iter().all(|l| l.cases == 0) {
+        let mut text = format!(
+            "{}: {count} seeds evaluated in {:.1} s, nothing compared: there is no code for it yet",
+            subject.kernel, report.seconds
+        );
+        let reasons = report.levels.first().map_or(&[][..], |l| &l.not_run);
+        for why in reasons {
+            text += &format!("\n  {why}");
+        }
+        return text;
+    }
     let slowest = report.seeds.iter().max_by(|x, y| x.milliseconds.total_cmp(&y.milliseconds));
     let mut text = format!("{}: {count} seeds agree in {:.1} s", subject.kernel, report.seconds);
     if let Some(slowest) = slowest {
@@ -222,6 +233,8 @@ fn object(subject: Subject<'_>, report: &Report, reproducer: Option<(&PathBuf, &
         "kernel": subject.kernel,
         "file": subject.root,
         "ok": report.found.is_none(),
+        // Whether any level was run beside the evaluator.
+        "compared": report.levels.iter().any(|l| l.cases > 0) || report.found.is_some(),
         "seconds": report.seconds,
         "levels": report.levels,
         "variants": variants,

@@ -6,12 +6,14 @@
 //! | `ptxas` | assembles the GEMM examples for every target and a range of schedules: no spills, no warnings |
 //! | `sass` | counts the instructions of the main loop of each operand order |
 //! | `fuzz` | changes the bytes of every program: nothing may panic, hang or fail without a place |
+//! | `verify` | runs every example at every level on random shapes and schedules, 50 seeds a kernel (`test` has a few) |
 //! | `bless` | accepts every changed snapshot |
 
 mod assembler;
 mod kernels;
 mod sass;
 mod steps;
+mod verify;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -49,6 +51,14 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Run every kernel of the examples at every level on random shapes, schedules and inputs
+    Verify {
+        #[arg(long, default_value_t = 50)]
+        seeds: u64,
+        /// Only examples whose file name contains this
+        #[arg(default_value = "")]
+        only: String,
+    },
     /// Accept every changed snapshot
     Bless,
 }
@@ -59,6 +69,7 @@ fn main() -> ExitCode {
         Command::Ptxas { only } => assembler::fetch().and_then(|bin| kernels::assemble_all(&bin, &only)),
         Command::Sass => assembler::fetch().and_then(|bin| sass::check(&bin)),
         Command::Fuzz { n, seed } => steps::fuzz(n, seed),
+        Command::Verify { seeds, only } => verify::run(seeds, &only),
         Command::Bless => steps::bless(),
     };
     match result {

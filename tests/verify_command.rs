@@ -1,0 +1,112 @@
+//! `tilewright verify`: a few seeds of every kernel that users copy, and how the command speaks.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const GEMM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dsl_examples/gemm.tw");
+
+fn tilewright(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tilewright"));
+    command.args(args).env("NO_COLOR", "1").output().expect("the binary starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Stdout of a run that must end well.
+fn fine(args: &[&str]) -> String {
+    let output = tilewright(args);
+    assert_eq!(output.status.code(), Some(0), "{args:?}\n{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// Stderr of a run that must end with this status.
+fn fails(status: i32, args: &[&str]) -> String {
+    let output = tilewright(args);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{args:?}\n{}{said}", text(&output.stdout));
+    said
+}
+
+/// Every level that runs at all agrees; where one does not run, the report says why.
+#[test]
+fn a_few_seeds_of_every_example_agree() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/dsl_examples");
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .expect("the examples")
+        .filter_map(|entry| entry.ok().map(|e| e.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "tw"))
+        .collect();
+    files.sort();
+    assert!(!files.is_empty());
+    for file in files {
+        let file = file.display().to_string();
+        let said = fine(&["verify", &file, "--kernel", "all", "--seeds", "3", "--json"]);
+        for line in said.lines() {
+            let report: Value = serde_json::from_str(line).expect("one object a kernel");
+            assert_eq!(report["ok"], true, "{report}");
+            for level in report["levels"].as_array().expect("levels") {
+                let why = level["not_run"].as_array().map_or(0, Vec::len);
+                assert!(level["cases"].as_u64() > Some(0) || why > 0, "{file}: {level}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_summary_has_levels_and_times() {
+    let said = fine(&["verify", GEMM, "--seeds", "2", "--set", "BM=64,BN=64", "--target", "sm_80"]);
+    for word in ["gemm: 2 seeds agree in", "ms a seed", "scheduled, fused", "PTX", "variants:"] {
+        assert!(said.contains(word), "{word:?} is missing from\n{said}");
+    }
+}
+
+#[test]
+fn dimensions_and_settings_can_be_pinned() {
+    let said = fine(&[
+        "verify",
+        GEMM,
+        "--seeds",
+        "2",
+        "--first",
+        "40",
+        "--json",
+        "--dim",
+        "M=7,N=9,K=33",
+        "--set",
+        "T=bf16,BM=64,BN=64,BK=32,k.stages=2",
+        "--freeze",
+        "always",
+    ]);
+    let report: Value = serde_json::from_str(&said).expect("one object");
+    for seed in report["seeds"].as_array().expect("seeds") {
+        let case = &seed["case"];
+        assert_eq!(case["dims"], serde_json::json!([["M", 7], ["K", 33], ["N", 9]]));
+        assert_eq!(case["frozen"], true);
+    }
+    assert_eq!(report["seeds"][0]["case"]["seed"], 40);
+}
+
+#[test]
+fn what_is_wrong_with_the_program_or_the_command_is_said() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("a file");
+        path.display().to_string()
+    };
+    let said = fails(1, &["verify", GEMM, "--kernel", "gemn"]);
+    assert!(said.contains("did you mean gemm?"), "{said}");
+    let said = fails(1, &["verify", GEMM, "--dim", "Q=3"]);
+    assert!(said.contains("has no dimension \"Q\"; its dimensions are M, K, N"), "{said}");
+    let said = fails(1, &["verify", GEMM, "--set", "BM=256,BN=128,BK=64,k.stages=6"]);
+    assert!(said.contains("this schedule wants"), "{said}");
+    let wrong = file("wrong.tw", "kernel k(x: f32[N], out y: f32[N]) { y[0] = x[i]; }");
+    assert!(fails(1, &["verify", &wrong]).contains("wrong.tw:1:"));
+    // Two instances write each element: a rule that only running shows.
+    let races = file("one.tw", "kernel one(x: f32[N], out y: f32[N]) { grid i over N; y[i / 2] = x[i]; }");
+    assert!(fails(1, &["verify", &races, "--dim", "N=9"]).contains("two instances write"));
+    fails(2, &["verify", GEMM, "--seeds", "many"]);
+}
