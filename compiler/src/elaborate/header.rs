@@ -20,23 +20,26 @@ struct AffineName<'e> {
 
 impl Elab<'_> {
     pub(super) fn header(&mut self, kernel: &ast::Kernel) {
-        // Ids first: dimensions speak of tensors and tensors of dimensions.
+        // Ids first: dimensions speak of tensors and tensors of dimensions. By order and not by name: two of one name have been reported,
+        // and are two.
+        let mut declared = Vec::new();
         for p in &kernel.params {
             let val = if p.ty.shape.is_empty() { self.declare_scalar(p) } else { self.declare_tensor(p) };
             self.names.insert(p.name.text.clone(), (val.clone(), p.name.span));
-            self.bind(&p.name, Binding::Val(val));
+            self.bind(&p.name, Binding::Val(val.clone()));
+            declared.push((p, val));
         }
         for pass in [false, true] {
-            for p in &kernel.params {
-                if let Some((Val::Tensor(t), _)) = self.names.get(&p.name.text).cloned() {
-                    self.bind_dims(&p.ty.shape, t, pass);
+            for (p, val) in &declared {
+                if let Val::Tensor(t) = val {
+                    self.bind_dims(&p.ty.shape, *t, pass);
                 }
             }
         }
-        for p in &kernel.params {
-            match self.names.get(&p.name.text).cloned() {
-                Some((Val::Tensor(t), _)) => self.finish_tensor(t, &p.ty.shape, &p.attrs),
-                Some((Val::Value(v), _)) => {
+        for (p, val) in declared {
+            match val {
+                Val::Tensor(t) => self.finish_tensor(t, &p.ty.shape, &p.attrs),
+                Val::Value(v) => {
                     if let Op::Param(s) = self.k.value(v).op {
                         self.finish_scalar(s, p);
                     }
