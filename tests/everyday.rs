@@ -293,3 +293,41 @@ fn a_printed_schedule_gives_the_same_code() {
         assert!(code(&again) == ptx, "--set {sets}");
     }
 }
+
+/// The same for every example that has PTX today, by its own settings.
+#[test]
+fn every_schedule_reads_back() {
+    use tilewright_compiler::compile::{Options, compile};
+    use tilewright_compiler::diagnostics::SourceMap;
+    use tilewright_compiler::elaborate::kernel_names;
+    use tilewright_compiler::front::{Memory, load};
+    use tilewright_compiler::target::Target;
+
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("dsl_examples");
+    let mut compared = 0;
+    for entry in fs::read_dir(&folder).expect("the examples") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|e| e != "tw") {
+            continue;
+        }
+        let source = text(path.clone());
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        let files = |text: &str| Memory::from([(name.clone(), text.to_string())]);
+        let (program, _) = load(&mut SourceMap::default(), &files(&source), &name);
+        for kernel in kernel_names(&program) {
+            let options = Options { kernel: Some(kernel.clone()), ..Options::new(Target::Sm80) };
+            let make = |text: &str| compile(&mut SourceMap::default(), &files(text), &name, &options);
+            let Ok(first) = make(&source) else { continue };
+            let schedule = first.meta.schedule_text();
+            let again = make(&format!("{source}\n{schedule}"))
+                .unwrap_or_else(|d| panic!("{kernel}: what was printed is refused\n{schedule}{d:?}"));
+            let code = |ptx: &str| -> Vec<String> {
+                ptx.lines().filter(|l| !l.trim_start().starts_with(".loc")).map(String::from).collect()
+            };
+            assert!(code(&first.ptx) == code(&again.ptx), "{kernel} differs with\n{schedule}");
+            assert_eq!(again.meta.schedule_text(), schedule, "{kernel}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 0, "no example compiles");
+}

@@ -22,7 +22,7 @@ use super::{Failure, Ui, pipeline, ptxas, values};
   tilewright compile gemm.tw -o gemm.ptx
   tilewright compile gemm.tw --set T=bf16,BM=128,warps=(2,2) --target sm_89
   tilewright compile gemm.tw --emit scheduled        the plan: buffers, stages, synchronisation
-  tilewright compile gemm.tw --emit schedule         what was chosen, to be pasted back into the source
+  tilewright compile gemm.tw --emit schedule         what was chosen, to be pasted back
   tilewright compile gemm.tw --time-passes -o /dev/null")]
 pub struct Args {
     /// The .tw file

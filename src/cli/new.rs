@@ -52,13 +52,16 @@ pub fn new(ui: &Ui, args: Args) -> Result<(), Failure> {
     }
     replace::replace(&path, &text)?;
     let shown = path.display();
-    ui.note(&format!(
-        "wrote {shown}; next:
-  tilewright run {shown} --check                           run it on this machine and compare with its meaning
-  tilewright run {shown} --kernel {kernel}_bias --check
-  tilewright compile {shown} -o {kernel}.ptx               PTX for sm_80; --target names others
-  tilewright compile {shown} --emit schedule               what the compiler chose
-  tilewright snapshot {shown} --accept                     golden files for your CI"
-    ));
+    let next = [
+        (format!("run {shown} --check"), "run it on this machine, compare with its meaning"),
+        (format!("run {shown} --check --kernel {kernel}_bias"), "the same for the instance"),
+        (format!("compile {shown} -o {kernel}.ptx"), "PTX for sm_80; --target names others"),
+        (format!("compile {shown} --emit schedule"), "what the compiler chose"),
+        (format!("snapshot {shown} --accept"), "golden files for your CI"),
+    ];
+    let width = next.iter().map(|(command, _)| command.chars().count()).max().unwrap_or(0);
+    let lines: Vec<String> =
+        next.iter().map(|(command, what)| format!("\n  tilewright {command:width$}   {what}")).collect();
+    ui.note(&format!("wrote {shown}; next:{}", lines.concat()));
     Ok(())
 }

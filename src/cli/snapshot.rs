@@ -203,30 +203,48 @@ impl Job<'_> {
         if worst > 0 { Err(Failure::Reported(worst)) } else { Ok(()) }
     }
 
-    /// Every level of one kernel for one target.
+    /// Every level of one kernel for one target. Where it cannot be lowered, the levels above are kept all the same.
     fn kernel(&mut self, loaded: &Loaded, path: &str, kernel: &str, target: Target) -> Result<(), Failure> {
-        let wanted: Vec<passes::Level> = self.levels.iter().map(|l| l.pass_level()).collect();
         let settings = self.settings.clone();
         let options = Options { kernel: Some(kernel.into()), settings, ..Options::new(target) };
-        let texts = levels(&loaded.sources, &loaded.program, path, &wanted, &options)
-            .map_err(|d| loaded.failure(d))?;
-        for (level, text) in self.levels.clone().into_iter().zip(texts) {
-            let (folder, stem, name) = places(path);
-            let settings = if self.spelled.is_empty() { "none" } else { &self.spelled };
-            let text = format!(
-                "---\nfile: {name}\nkernel: {kernel}\ntarget: {}\nsettings: {settings}\nlevel: {}\n---\n{}\n",
-                target.name(),
-                level.name(),
-                text.trim_end_matches('\n'),
-            );
-            let settings = if self.spelled.is_empty() { String::new() } else { file_name(&self.spelled) };
-            let snap =
-                folder.join(format!("{stem}.{kernel}.{}{settings}.{}.snap", target.name(), level.name()));
-            let about =
-                json!({"file": path, "kernel": kernel, "target": target.name(), "level": level.name()});
-            self.compare(&snap, &text, about)?;
+        let make = |wanted: &[Level]| {
+            let wanted: Vec<passes::Level> = wanted.iter().map(|l| l.pass_level()).collect();
+            levels(&loaded.sources, &loaded.program, path, &wanted, &options)
+        };
+        let tile = [Level::Tile];
+        let (made, texts, failed) = match make(&self.levels) {
+            Ok(texts) => (self.levels.clone(), texts, None),
+            Err(why) if self.levels.len() > 1 && self.levels.contains(&Level::Tile) => {
+                (tile.to_vec(), make(&tile).unwrap_or_default(), Some(why))
+            }
+            Err(why) => (vec![], vec![], Some(why)),
+        };
+        for (level, text) in made.into_iter().zip(texts) {
+            self.level(path, kernel, target, level, &text)?;
         }
-        Ok(())
+        failed.map_or(Ok(()), |why| Err(loaded.failure(why)))
+    }
+
+    fn level(
+        &mut self,
+        path: &str,
+        kernel: &str,
+        target: Target,
+        level: Level,
+        text: &str,
+    ) -> Result<(), Failure> {
+        let (folder, stem, name) = places(path);
+        let (target, level) = (target.name(), level.name());
+        let none = self.spelled.is_empty();
+        let settings = if none { "none" } else { &self.spelled };
+        let text = format!(
+            "---\nfile: {name}\nkernel: {kernel}\ntarget: {target}\nsettings: {settings}\nlevel: {level}\n---\n{}\n",
+            text.trim_end_matches('\n'),
+        );
+        let settings = if none { String::new() } else { file_name(&self.spelled) };
+        let snap = folder.join(format!("{stem}.{kernel}.{target}{settings}.{level}.snap"));
+        let about = json!({"file": path, "kernel": kernel, "target": target, "level": level});
+        self.compare(&snap, &text, about)
     }
 
     fn compare(&mut self, snap: &Path, text: &str, about: serde_json::Value) -> Result<(), Failure> {

@@ -258,7 +258,7 @@ fn mutant(text: &str, changes: &[Change], tight: bool) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 250, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn mutants(which in any::<prop::sample::Index>(), changes in prop::collection::vec(change(), 1..12), tight in prop::bool::weighted(0.2)) {
@@ -280,6 +280,23 @@ proptest! {
         let text = mutant(which.get::<String>(&all), &changes, false);
         if tree(&text).is_some() {
             check(&text);
+        }
+    }
+
+    /// Whatever the bytes, it returns; and what it takes, it formats well.
+    #[test]
+    fn bytes(which in any::<prop::sample::Index>(), changes in prop::collection::vec((any::<usize>(), any::<u8>()), 1..4)) {
+        let all = everything();
+        let mut bytes = which.get::<String>(&all).clone().into_bytes();
+        for (at, byte) in changes {
+            let at = at % bytes.len();
+            bytes[at] = byte;
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        let mut sources = SourceMap::default();
+        match format(&mut sources, "t.tw", &text) {
+            Ok(_) => drop(check(&text)),
+            Err(wrong) => prop_assert!(!wrong.iter().any(|d| d.code == codes::INTERNAL), "{text}"),
         }
     }
 }
