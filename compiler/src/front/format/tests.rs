@@ -141,6 +141,7 @@ fn odd_shapes() {
 fn long_lines_break() {
     let term = |n: usize| format!("some_rather_long_name_{n}");
     let list = |n: usize, sep: &str| (0..n).map(term).collect::<Vec<_>>().join(sep);
+    let call = format!("f({}, g({}))[{}]", list(2, ", "), list(8, ", "), term(3));
     let text = format!(
         "const A: f32[40] = [{}];\nfn f({}) = {};\nfn g(x) = where({}, {}, ({} + 1) * 2);\n\
          kernel k<{}>({}) where {} {{ grid {}; for k over K when {} {{ acc += a; }} c[i] = {}; tune A in {{{}}}, B in {{1}} where A < B; }}\n",
@@ -155,7 +156,7 @@ fn long_lines_break() {
         list(7, " == 0, ") + " > 1",
         (0..5).map(|n| format!("{} over M by 64", term(n))).collect::<Vec<_>>().join(", "),
         list(8, " < 4 || "),
-        format!("f({}, g({}))[{}]", list(2, ", "), list(8, ", "), term(3)),
+        call,
         list(7, ", "),
     );
     let done = check(&text);
