@@ -57,9 +57,10 @@ impl Knobs {
     }
 
     /// Whether a variant's copies are loops of their own. Narrow copies are many per thread, and the assembler keeps the address of
-    /// each in a register as long as it can: beside more than 64 accumulators it would spill.
+    /// each in a register as long as it can: beside more than 64 accumulators it would spill. Single bytes are so many that they always roll.
     pub fn rolls(&self, variant: Variant, p: Problem) -> bool {
-        variant != Variant::Wide && accumulators(p, self.warps_for(variant, p)) > 64
+        let bytes = p.elem_bytes() == 1 && variant == Variant::Any;
+        variant != Variant::Wide && (bytes || accumulators(p, self.warps_for(variant, p)) > 64)
     }
 }
 
