@@ -34,6 +34,7 @@ mod reduce;
 mod scan_names;
 mod schedule;
 mod stmt;
+mod straighten;
 mod subscript;
 mod tidy;
 mod tune;
@@ -327,7 +328,7 @@ impl<'p> Elab<'p> {
             return (None, self.diags);
         }
         let beside = std::mem::take(&mut self.beside);
-        let kernel = tidy::tidy(self.k, beside);
+        let kernel = straighten::straighten(tidy::tidy(self.k, beside));
         (Some(kernel), self.diags)
     }
 

@@ -13,11 +13,20 @@ pub(super) fn tidy(kernel: Kernel, beside: FxHashMap<ValueId, Vec<ValueId>>) -> 
     t.rebuild()
 }
 
+/// The same for a kernel in which some values and axes stand for others.
+pub(super) fn tidy_merged(kernel: Kernel, same: Vec<ValueId>, same_axes: Vec<AxisId>) -> Kernel {
+    let mut t = Tidy { same, same_axes, ..Tidy::new(kernel, FxHashMap::default()) };
+    t.unchanged();
+    t.mark();
+    t.rebuild()
+}
+
 struct Tidy {
     k: Kernel,
     beside: FxHashMap<ValueId, Vec<ValueId>>,
     /// What a value stands for: itself, unless a carried variable does not change.
     same: Vec<ValueId>,
+    same_axes: Vec<AxisId>,
     live: Vec<bool>,
     live_loops: Vec<bool>,
     live_ifs: Vec<bool>,
@@ -29,6 +38,7 @@ impl Tidy {
     fn new(k: Kernel, beside: FxHashMap<ValueId, Vec<ValueId>>) -> Tidy {
         Tidy {
             same: (0..k.values.len() as u32).map(ValueId).collect(),
+            same_axes: (0..k.axes.len() as u32).map(AxisId).collect(),
             live: vec![false; k.values.len()],
             live_loops: vec![false; k.loops.len()],
             live_ifs: vec![false; k.ifs.len()],
@@ -89,6 +99,7 @@ impl Tidy {
     }
 
     fn need_axis(&mut self, a: AxisId) {
+        let a = self.same_axes[a.0 as usize];
         if !self.live_axes[a.0 as usize] {
             self.live_axes[a.0 as usize] = true;
             let Axis { lo, hi, kind, .. } = *self.k.axis(a);
@@ -362,7 +373,7 @@ impl Rebuild<'_> {
     }
 
     fn a(&self, a: AxisId) -> AxisId {
-        AxisId(self.axes[a.0 as usize])
+        AxisId(self.axes[self.t.same_axes[a.0 as usize].0 as usize])
     }
 
     fn l(&self, l: LoopId) -> LoopId {
@@ -453,11 +464,7 @@ impl Rebuild<'_> {
     }
 
     fn op(&self, op: &Op) -> Op {
-        let v = |x: &ValueId| self.v(*x);
-        let vs = |list: &[ValueId]| list.iter().map(|x| self.v(*x)).collect::<Vec<_>>();
-        let axs = |list: &[AxisId]| list.iter().map(|x| self.a(*x)).collect::<Vec<_>>();
         match op {
-            Op::Const(_) | Op::Param(_) | Op::Dim(_) | Op::GridVar(_) | Op::AtomicOld => op.clone(),
             Op::LoopVar(l) => Op::LoopVar(self.l(*l)),
             Op::LoopParam(l, n) => Op::LoopParam(self.l(*l), self.slot(*l, *n)),
             Op::LoopResult(l, n) => Op::LoopResult(self.l(*l), self.slot(*l, *n)),
@@ -466,33 +473,49 @@ impl Rebuild<'_> {
                 let slot = before.iter().filter(|r| self.t.live[r.result.0 as usize]).count();
                 Op::IfResult(IfId(self.ifs[i.0 as usize]), slot)
             }
-            Op::Iota(a) => Op::Iota(self.a(*a)),
-            Op::Cast(x) => Op::Cast(v(x)),
-            Op::Bits(x) => Op::Bits(v(x)),
-            Op::Broadcast(x) => Op::Broadcast(v(x)),
-            Op::Unary(o, x) => Op::Unary(*o, v(x)),
-            Op::Binary(o, x, y) => Op::Binary(*o, v(x), v(y)),
-            Op::Compare(o, x, y) => Op::Compare(*o, v(x), v(y)),
-            Op::Select(c, x, y) => Op::Select(v(c), v(x), v(y)),
-            Op::Fma(x, y, z) => Op::Fma(v(x), v(y), v(z)),
-            Op::Reorder(x) => Op::Reorder(v(x)),
-            Op::TileRead { tile, ix } => Op::TileRead { tile: v(tile), ix: vs(ix) },
-            Op::Reduce { op, x, axes } => Op::Reduce { op: *op, x: v(x), axes: axs(axes) },
-            Op::Scan { op, x, axis, rev } => Op::Scan { op: *op, x: v(x), axis: self.a(*axis), rev: *rev },
-            Op::TopK { x, axis, to, part } => {
-                Op::TopK { x: v(x), axis: self.a(*axis), to: self.a(*to), part: *part }
-            }
-            Op::Sort { x, axis, part } => Op::Sort { x: v(x), axis: self.a(*axis), part: *part },
-            Op::Mma { a, b, contract, batch } => {
-                Op::Mma { a: v(a), b: v(b), contract: self.a(*contract), batch: axs(batch) }
-            }
-            Op::GridReduce { op, x, vars } => Op::GridReduce { op: *op, x: v(x), vars: vars.clone() },
-            Op::Read { tensor, ix } => Op::Read { tensor: *tensor, ix: vs(ix) },
+            other => renamed(other, |x| self.v(x), |a| self.a(a)),
         }
     }
 
     /// The new number of a carried variable.
     fn slot(&self, l: LoopId, n: usize) -> usize {
         self.t.k.loop_(l).carried[..n].iter().filter(|c| self.t.carried_lives(c)).count()
+    }
+}
+
+/// An op with other operands and axes.
+pub(super) fn renamed(op: &Op, v: impl Fn(ValueId) -> ValueId, a: impl Fn(AxisId) -> AxisId) -> Op {
+    let vs = |list: &[ValueId]| list.iter().map(|x| v(*x)).collect::<Vec<_>>();
+    let axs = |list: &[AxisId]| list.iter().map(|x| a(*x)).collect::<Vec<_>>();
+    match op {
+        Op::Const(_)
+        | Op::Param(_)
+        | Op::Dim(_)
+        | Op::GridVar(_)
+        | Op::AtomicOld
+        | Op::LoopVar(_)
+        | Op::LoopParam(..)
+        | Op::LoopResult(..)
+        | Op::IfResult(..) => op.clone(),
+        Op::Iota(x) => Op::Iota(a(*x)),
+        Op::Cast(x) => Op::Cast(v(*x)),
+        Op::Bits(x) => Op::Bits(v(*x)),
+        Op::Broadcast(x) => Op::Broadcast(v(*x)),
+        Op::Unary(o, x) => Op::Unary(*o, v(*x)),
+        Op::Binary(o, x, y) => Op::Binary(*o, v(*x), v(*y)),
+        Op::Compare(o, x, y) => Op::Compare(*o, v(*x), v(*y)),
+        Op::Select(c, x, y) => Op::Select(v(*c), v(*x), v(*y)),
+        Op::Fma(x, y, z) => Op::Fma(v(*x), v(*y), v(*z)),
+        Op::Reorder(x) => Op::Reorder(v(*x)),
+        Op::TileRead { tile, ix } => Op::TileRead { tile: v(*tile), ix: vs(ix) },
+        Op::Reduce { op, x, axes } => Op::Reduce { op: *op, x: v(*x), axes: axs(axes) },
+        Op::Scan { op, x, axis, rev } => Op::Scan { op: *op, x: v(*x), axis: a(*axis), rev: *rev },
+        Op::TopK { x, axis, to, part } => Op::TopK { x: v(*x), axis: a(*axis), to: a(*to), part: *part },
+        Op::Sort { x, axis, part } => Op::Sort { x: v(*x), axis: a(*axis), part: *part },
+        Op::Mma { a: x, b: y, contract, batch } => {
+            Op::Mma { a: v(*x), b: v(*y), contract: a(*contract), batch: axs(batch) }
+        }
+        Op::GridReduce { op, x, vars } => Op::GridReduce { op: *op, x: v(*x), vars: vars.clone() },
+        Op::Read { tensor, ix } => Op::Read { tensor: *tensor, ix: vs(ix) },
     }
 }

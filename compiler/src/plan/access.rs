@@ -7,6 +7,7 @@ use super::refuse::Refusal;
 use crate::diagnostics::Span;
 use crate::scheduled::ir::Index;
 use crate::tile::ir as t1;
+use rustc_hash::FxHashMap;
 
 /// The subscripts of a read or write of `tensor` in that form.
 pub fn indices(
@@ -26,26 +27,48 @@ pub fn indices(
         .collect()
 }
 
-fn index(kernel: &t1::Kernel, v: t1::ValueId) -> Option<Index> {
+pub fn index(kernel: &t1::Kernel, v: t1::ValueId) -> Option<Index> {
     let value = kernel.value(v);
     if value.ty.is_scalar() {
-        return Some(Index { axis: None, offset: Some(v) });
+        return launch_scalar(kernel, v).then(|| Index { offset: Some(v), ..Index::default() });
     }
     match &value.op {
-        t1::Op::Iota(axis) => Some(Index { axis: Some(*axis), offset: None }),
+        t1::Op::Iota(axis) => Some(Index { axis: Some(*axis), ..Index::default() }),
         t1::Op::Cast(x) => index(kernel, *x),
         t1::Op::Binary(t1::BinaryOp::Add, x, y) => {
             let (x, y) = (index(kernel, *x)?, index(kernel, *y)?);
-            match (x, y) {
-                (Index { axis: Some(a), offset: None }, Index { axis: None, offset: Some(o) })
-                | (Index { axis: None, offset: Some(o) }, Index { axis: Some(a), offset: None }) => {
-                    Some(Index { axis: Some(a), offset: Some(o) })
+            match (x.axis, x.offset, y.axis, y.offset) {
+                (Some(a), None, None, Some(o)) | (None, Some(o), Some(a), None) => {
+                    Some(Index { axis: Some(a), offset: Some(o), ..Index::default() })
                 }
                 _ => None,
             }
         }
         _ => None,
     }
+}
+
+/// Whether a scalar is computed from what the launch and the structure give alone: constants, parameters, dimensions, grid and
+/// loop variables. Such scalars are computed where they are used; others (loads, reductions) are values of T2.
+pub fn launch_scalar(kernel: &t1::Kernel, v: t1::ValueId) -> bool {
+    fn visit(kernel: &t1::Kernel, v: t1::ValueId, seen: &mut FxHashMap<t1::ValueId, bool>) -> bool {
+        if let Some(known) = seen.get(&v) {
+            return *known;
+        }
+        let value = kernel.value(v);
+        let known = value.ty.is_scalar()
+            && match &value.op {
+                t1::Op::Const(_)
+                | t1::Op::Param(_)
+                | t1::Op::Dim(_)
+                | t1::Op::GridVar(_)
+                | t1::Op::LoopVar(_) => true,
+                op => op.is_elementwise() && op.operands().into_iter().all(|x| visit(kernel, x, seen)),
+            };
+        seen.insert(v, known);
+        known
+    }
+    kernel.ty(v).is_scalar() && visit(kernel, v, &mut FxHashMap::default())
 }
 
 /// The dimension that `axis` subscripts, if exactly one does.

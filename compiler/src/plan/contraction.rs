@@ -52,6 +52,11 @@ pub struct Contraction {
     pub init: f64,
 }
 
+/// Whether the kernel multiplies tiles at all.
+pub fn any(kernel: &t1::Kernel) -> bool {
+    kernel.values.iter().any(|v| matches!(v.op, t1::Op::Mma { .. }))
+}
+
 /// The contraction of a kernel, `None` if its body has no loop.
 pub fn find(kernel: &t1::Kernel) -> Result<Option<Contraction>, Refusal> {
     let mut found = None;

@@ -8,19 +8,24 @@ use crate::diagnostics::Span;
 use crate::scheduled::ir::Index;
 use crate::tile::ir as t1;
 
+/// Whether subscript `dim` stays inside the tensor wherever its lane exists.
+pub fn inside(kernel: &t1::Kernel, tensor: t1::TensorId, dim: usize, index: &Index) -> bool {
+    let extent = &kernel.tensor(tensor).shape[dim].extent;
+    match (index.axis, index.offset, index.tile) {
+        (Some(axis), None, None) => {
+            let a = kernel.axis(axis);
+            bounds(kernel, a.lo, a.hi, extent, axis_is_grid_or_loop(a))
+        }
+        (None, Some(scalar), None) => scalar_inside(kernel, scalar, extent),
+        _ => false,
+    }
+}
+
 /// Refuses an access that could leave the tensor on an existing lane.
 pub fn check(kernel: &t1::Kernel, tensor: t1::TensorId, ix: &[Index], span: Span) -> Result<(), Refusal> {
     let t = kernel.tensor(tensor);
-    for (dim, (index, entry)) in ix.iter().zip(&t.shape).enumerate() {
-        let inside = match (index.axis, index.offset) {
-            (Some(axis), None) => {
-                let a = kernel.axis(axis);
-                bounds(kernel, a.lo, a.hi, &entry.extent, axis_is_grid_or_loop(a))
-            }
-            (None, Some(scalar)) => grid_scalar(kernel, scalar, &entry.extent),
-            _ => false,
-        };
-        if !inside {
+    for (dim, index) in ix.iter().enumerate() {
+        if !inside(kernel, tensor, dim, index) {
             return Err(Refusal::construct(
                 span,
                 format!("subscript {dim} of `{}`, which may leave the tensor,", t.name),
@@ -28,6 +33,12 @@ pub fn check(kernel: &t1::Kernel, tensor: t1::TensorId, ix: &[Index], span: Span
             .note("a range over the same dimension as the tensor's own is lowered today"));
         }
     }
+    strides(kernel, tensor, span)
+}
+
+/// Refuses strides that the emitter does not know: dense ones, and given ones in front of a last dimension of stride 1, it does.
+pub fn strides(kernel: &t1::Kernel, tensor: t1::TensorId, span: Span) -> Result<(), Refusal> {
+    let t = kernel.tensor(tensor);
     for (dim, stride) in t.strides.iter().enumerate() {
         let last = dim + 1 == t.strides.len();
         let ok = match stride {
@@ -62,8 +73,12 @@ fn bounds(
     from_zero && same(kernel, hi, extent)
 }
 
-fn grid_scalar(kernel: &t1::Kernel, v: t1::ValueId, extent: &t1::LaunchExpr) -> bool {
+fn scalar_inside(kernel: &t1::Kernel, v: t1::ValueId, extent: &t1::LaunchExpr) -> bool {
     match kernel.value(v).op {
+        t1::Op::LoopVar(l) => {
+            let l = kernel.loop_(l);
+            kernel.const_int(l.lo).is_some_and(|c| c >= 0) && same(kernel, l.hi, extent)
+        }
         t1::Op::GridVar(g) => {
             let g = kernel.grid_var(g);
             kernel.const_int(g.lo).is_some_and(|c| c >= 0) && same(kernel, g.hi, extent)

@@ -37,14 +37,17 @@ pub fn check(kernel: &t1::Kernel, v: t1::ValueId) -> Result<(), Refusal> {
             UnaryOp::Not => true,
             UnaryOp::BitNot => !float(x),
             UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round | UnaryOp::Trunc => float(x),
+            UnaryOp::Erf | UnaryOp::Tanh => float(x),
             UnaryOp::Exp | UnaryOp::Exp2 | UnaryOp::Log | UnaryOp::Log2 | UnaryOp::Sqrt | UnaryOp::Rsqrt => {
                 float(x)
             }
             _ => false,
         },
-        t1::Op::Binary(op, x, _) => match op {
+        t1::Op::Binary(op, x, y) => match op {
             BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Min | BinaryOp::Max => true,
-            BinaryOp::Div => float(x),
+            BinaryOp::Div if float(x) => true,
+            BinaryOp::Div | BinaryOp::Rem => divisor(kernel, *y).is_some_and(|d| d > 0),
+            BinaryOp::Shl | BinaryOp::Shr => !float(x),
             BinaryOp::And | BinaryOp::Or | BinaryOp::Xor => true,
             _ => false,
         },
@@ -60,4 +63,12 @@ pub fn check(kernel: &t1::Kernel, v: t1::ValueId) -> Result<(), Refusal> {
         _ => "this elementwise operation".into(),
     };
     Err(Refusal::construct(value.span, name))
+}
+
+/// The constant that a divisor is, through broadcasts and casts between integers.
+fn divisor(kernel: &t1::Kernel, v: t1::ValueId) -> Option<i64> {
+    match kernel.value(v).op {
+        t1::Op::Broadcast(x) | t1::Op::Cast(x) if kernel.ty(x).elem.is_integer() => divisor(kernel, x),
+        _ => kernel.const_int(v).filter(|d| i32::try_from(*d).is_ok()),
+    }
 }

@@ -62,6 +62,9 @@ impl Epilogue<'_> {
         if w.when.is_some() {
             return Err(Refusal::construct(w.span, "a write with `when`"));
         }
+        if !w.once_over.is_empty() {
+            return Err(Refusal::construct(w.span, "a write that some grid variable does not reach"));
+        }
         let ix = indices(self.kernel, w.tensor, &w.ix, w.span)?;
         let axes: Vec<t1::AxisId> = ix.iter().filter_map(|i| i.axis).collect();
         if axes.len() != 2 || !axes.contains(&self.c.m) || !axes.contains(&self.c.n) {
@@ -70,7 +73,8 @@ impl Epilogue<'_> {
         super::cover::check(self.kernel, w.tensor, &ix, w.span)?;
         let value = self.value(w.value)?;
         let vec = self.vector(w.tensor, &ix);
-        self.push(OpKind::WriteReg { tensor: w.tensor, ix, value, vec }, None, w.span);
+        let (when, once) = (None, Vec::new());
+        self.push(OpKind::WriteReg { tensor: w.tensor, ix, value, vec, when, once }, None, w.span);
         Ok(())
     }
 
@@ -97,13 +101,13 @@ impl Epilogue<'_> {
                 let ix = indices(self.kernel, *tensor, ix, span)?;
                 super::cover::check(self.kernel, *tensor, &ix, span)?;
                 let vec = self.vector(*tensor, &ix);
-                OpKind::ReadReg { tensor: *tensor, ix, vec }
+                OpKind::ReadReg { tensor: *tensor, ix, vec, eager: false }
             }
             op if op.is_elementwise() => {
                 super::elementwise::check(self.kernel, v)?;
                 let mut args = Vec::new();
                 for x in op.operands() {
-                    if !self.kernel.ty(x).is_scalar() {
+                    if !super::access::launch_scalar(self.kernel, x) {
                         args.push(self.value(x)?);
                     }
                 }
@@ -125,7 +129,8 @@ impl Epilogue<'_> {
     }
 }
 
-fn describe(op: &t1::Op) -> &'static str {
+/// What an op is called in a refusal.
+pub fn describe(op: &t1::Op) -> &'static str {
     match op {
         t1::Op::Reduce { .. } => "a reduction of a tile",
         t1::Op::Scan { .. } => "a scan",

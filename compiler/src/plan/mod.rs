@@ -12,6 +12,7 @@
 //! | [`shared`] | copies and the shared-memory layout that suits every accessor |
 //! | [`build`] | the pipeline |
 //! | [`epilogue`], [`elementwise`] | what follows the loop |
+//! | [`distribution`], [`general`] | kernels without matrix instructions: digits for every axis, statement by statement |
 //! | [`refuse`] | how a program or schedule is refused |
 
 pub mod access;
@@ -19,9 +20,11 @@ pub mod alternatives;
 pub mod build;
 pub mod contraction;
 pub mod cover;
+pub mod distribution;
 pub mod elementwise;
 pub mod epilogue;
 pub mod fragments;
+pub mod general;
 pub mod knobs;
 pub mod model;
 pub mod refuse;
@@ -43,12 +46,15 @@ pub struct Planned {
 
 /// Plans every variant of a kernel.
 pub fn plan(kernel: &t1::Kernel, target: Target) -> Result<Planned, Refusal> {
-    let Some(c) = contraction::find(kernel)? else {
-        return Err(Refusal::construct(kernel.span, "a kernel without a contraction loop"));
-    };
     if kernel.grid_when.is_some() {
         return Err(Refusal::construct(kernel.span, "`grid … when`"));
     }
+    if !contraction::any(kernel) {
+        return plan_general(kernel, target);
+    }
+    let Some(c) = contraction::find(kernel)? else {
+        return Err(Refusal::construct(kernel.span, "`@` outside a loop over its contracted range"));
+    };
     for operand in [&c.a, &c.b] {
         let span = kernel.loop_(c.loop_id).span;
         cover::check(kernel, operand.tensor, &operand.ix, span)?;
@@ -65,4 +71,15 @@ pub fn plan(kernel: &t1::Kernel, target: Target) -> Result<Planned, Refusal> {
         .map(|variant| build::build(kernel, &c, &knobs, problem, variant, target))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Planned { modules, schedule: knobs.items })
+}
+
+/// A kernel without matrix instructions.
+fn plan_general(kernel: &t1::Kernel, target: Target) -> Result<Planned, Refusal> {
+    let knobs = general::read_schedule(kernel, target)?;
+    let distribution = distribution::Distribution::of(kernel, knobs.warps);
+    let modules = Variant::ALL
+        .into_iter()
+        .map(|variant| general::build(kernel, &distribution, variant, target))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Planned { modules, schedule: general::schedule_items(distribution.warps, &knobs) })
 }

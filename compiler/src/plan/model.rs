@@ -29,7 +29,11 @@ pub fn elaborate(
         return Ok(first);
     }
     let (space, _) = elaborate::tune_space(program, name, &settings, MOST);
-    match choose(program, name, &settings, target, &first, &space) {
+    let best = match contraction::any(&first) {
+        true => choose(program, name, &settings, target, &space),
+        false => whole_rows(&first, &space),
+    };
+    match best {
         Some(best) => bound(program, name, &Settings { model: best.clone(), ..settings }),
         None => Ok(first),
     }
@@ -46,7 +50,6 @@ fn choose<'a>(
     name: &str,
     settings: &Settings,
     target: Target,
-    first: &t1::Kernel,
     space: &'a [Tuning],
 ) -> Option<&'a Tuning> {
     // Which parameter sizes which axis is read off one elaboration in which their values differ.
@@ -72,7 +75,6 @@ fn choose<'a>(
     };
     let (bm, bn, bk) = (size(c.m), size(c.n), size(c.k));
     let (m, n) = (extent(&kernel, settings, c.m), extent(&kernel, settings, c.n));
-    let _ = first;
     space
         .iter()
         .filter_map(|t| {
@@ -81,6 +83,46 @@ fn choose<'a>(
         })
         .min_by(|x, y| x.0.total_cmp(&y.0))
         .map(|(_, t)| t)
+}
+
+/// Tiles that hold what loops of a known length run over, so that it stays in registers: for each such loop the least value of
+/// the parameter that sizes its range and is enough.
+fn whole_rows<'a>(first: &t1::Kernel, space: &'a [Tuning]) -> Option<&'a Tuning> {
+    let default = |name: &str| {
+        let b = first.bound(name)?;
+        (b.from == t1::ValueSource::Default).then_some(&b.value)
+    };
+    let mut wanted: Vec<(String, i64)> = Vec::new();
+    for l in &first.loops {
+        let (Some(axis), Some(lo), Some(hi)) = (l.axis, first.const_int(l.lo), first.const_int(l.hi)) else {
+            continue;
+        };
+        let extent = i64::from(first.axis(axis).extent);
+        let sizes = |b: &&t1::Bound| {
+            b.kind == t1::BoundKind::Tune
+                && b.from == t1::ValueSource::Default
+                && int(&b.value) == Some(extent)
+        };
+        if hi - lo > extent
+            && let Some(b) = first.binding.iter().find(sizes)
+        {
+            wanted.push((b.name.clone(), hi - lo));
+        }
+    }
+    if wanted.is_empty() {
+        return None;
+    }
+    let enough = |t: &&Tuning| {
+        t.iter().all(|(name, value)| {
+            let least = wanted.iter().filter(|(n, _)| n == name).map(|(_, w)| *w).max();
+            match least {
+                Some(least) => int(value).is_some_and(|v| v >= least),
+                None => default(name).is_none_or(|d| d == value),
+            }
+        })
+    };
+    let size = |t: &&Tuning| t.iter().filter_map(|(_, v)| int(v)).sum::<i64>();
+    space.iter().filter(enough).min_by_key(size)
 }
 
 fn position(space: &[Tuning], t: &Tuning) -> usize {

@@ -169,7 +169,13 @@ impl<'a, 'b> Select<'a, 'b> {
         }));
     }
 
+    /// A label of its own: the second of a name gets a number.
     fn label(&mut self, name: String) -> LabelId {
+        let taken = |name: &str| self.entry.labels.iter().any(|l| &*l.name == name);
+        let name = (1..)
+            .map(|n| if n == 1 { name.clone() } else { format!("{name}_{n}") })
+            .find(|n| !taken(n))
+            .unwrap_or(name);
         self.entry.labels.push(Label { name: name.into() });
         LabelId(self.entry.labels.len() as u32 - 1)
     }
@@ -267,6 +273,8 @@ impl<'a, 'b> Select<'a, 'b> {
             | t3::Op::StoreGlobal { .. }
             | t3::Op::StoreShared { .. }
             | t3::Op::LoadShared { .. }
+            | t3::Op::RedGlobal { .. }
+            | t3::Op::ShuffleXor { .. }
             | t3::Op::CpAsync { .. }
             | t3::Op::CpAsyncCommit
             | t3::Op::Ldmatrix { .. }
@@ -513,12 +521,55 @@ impl<'a, 'b> Select<'a, 'b> {
                 let ty = match bytes {
                     1 => Type::U8,
                     2 => Type::U16,
+                    _ if self.kernel.classes[d.0 as usize] == t3::Class::F32 => Type::F32,
                     _ => Type::U32,
                 };
                 let (dst, addr) = (self.reg(*d), self.address(*from));
                 self.push(Ld::new(Space::Shared, ty, [dst], addr));
             }
             t3::Op::StoreShared { a, to } => self.store(Space::Shared, a, *to),
+            t3::Op::RedGlobal { op, ty, a, to } => {
+                let ty = match (op, ty) {
+                    (t3::Combine::And | t3::Combine::Or | t3::Combine::Xor, _) => Type::B32,
+                    (_, t3::AtomicTy::F32) => Type::F32,
+                    (_, t3::AtomicTy::S32) if *op != t3::Combine::Add => Type::S32,
+                    _ => Type::U32,
+                };
+                let op = match op {
+                    t3::Combine::Add => super::AtomOp::Add,
+                    t3::Combine::Max => super::AtomOp::Max,
+                    t3::Combine::Min => super::AtomOp::Min,
+                    t3::Combine::And => super::AtomOp::And,
+                    t3::Combine::Or => super::AtomOp::Or,
+                    t3::Combine::Xor => super::AtomOp::Xor,
+                };
+                let (b, addr) = (self.reg(*a), self.address(*to));
+                self.push(Atom {
+                    sem: super::Semantics::Weak,
+                    scope: None,
+                    space: Space::Global,
+                    op,
+                    noftz: false,
+                    ty,
+                    dst: None,
+                    addr,
+                    b: [b.into()].into(),
+                    c: None,
+                    policy: None,
+                });
+            }
+            t3::Op::ShuffleXor { d, a, mask } => {
+                let (dst, a) = (self.reg(*d), self.reg(*a));
+                self.push(Shfl {
+                    mode: ShflMode::Bfly,
+                    dst: dst.into(),
+                    pred: None,
+                    a: a.into(),
+                    b: Operand::Imm(Imm::Int(i64::from(*mask))),
+                    c: Operand::Imm(Imm::Int(31)),
+                    mask: Operand::Imm(Imm::Int(0xffff_ffff)),
+                });
+            }
             t3::Op::CpAsync { to, from, bytes, ignore } => {
                 let (dst, src) = (self.address(*to), self.address(*from));
                 let source = ignore.map_or(CpAsyncSource::Full, |p| CpAsyncSource::IgnoreIf(self.reg(p)));

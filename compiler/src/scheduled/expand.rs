@@ -20,12 +20,34 @@ pub fn expand(mut module: Module) -> Module {
     let body = std::mem::take(&mut module.body);
     for node in body {
         match node {
+            Node::Loop(l) if is_plain(&l) => module.body.push(Node::Loop(plain(l))),
             Node::Loop(l) => expand_loop(l, &mut module.body),
             other => module.body.push(other),
         }
     }
     module.form = Form::Expanded;
     module
+}
+
+/// No op asks for a place in a pipeline.
+fn is_plain(l: &Loop) -> bool {
+    l.body.iter().all(|n| match n {
+        Node::Op(op) => op.at.is_none(),
+        Node::Loop(inner) => is_plain(inner),
+        Node::Sync(_) => true,
+    })
+}
+
+/// Every op works for the step's own iteration.
+fn plain(mut l: Loop) -> Loop {
+    for node in &mut l.body {
+        match node {
+            Node::Op(op) => op.iter = Iter::Step(0),
+            Node::Loop(inner) => *inner = plain(inner.clone()),
+            Node::Sync(_) => {}
+        }
+    }
+    l
 }
 
 fn expand_loop(l: Loop, out: &mut Vec<Node>) {

@@ -61,7 +61,7 @@ pub struct Buffer {
     pub name: String,
     pub elem: t1::ElemType,
     pub slots: u32,
-    /// What each axis of `layout` stands for, axis 0 first; for an operand the kept axis, then the contracted one.
+    /// What each axis of `layout` stands for, axis 0 first; for an operand the kept axis, then the contracted one; none for partial results.
     pub axes: Vec<t1::AxisId>,
     /// Static extent of each.
     pub shape: Vec<u32>,
@@ -213,11 +213,15 @@ impl MmaAtom {
     }
 }
 
-/// One tensor subscript of a copy or register access: coordinate = `axis` position + `offset` (a scalar), or the scalar alone.
-#[derive(Clone, Debug)]
+/// One tensor subscript of a copy or register access: coordinate = `axis` position + `offset` (a launch scalar), or the scalar alone, or the
+/// elements of a computed integer tile.
+#[derive(Clone, Debug, Default)]
 pub struct Index {
     pub axis: Option<t1::AxisId>,
     pub offset: Option<t1::ValueId>,
+    pub tile: Option<ValId>,
+    /// The coordinate may leave the tensor where the lane exists: reads give zero there, writes are dropped.
+    pub checked: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -252,10 +256,29 @@ pub enum OpKind {
     AccGet { acc: ValId },
     /// The T1 op of `value`, element by element, over tiles of one layout.
     Elementwise { value: t1::ValueId, args: Vec<ValId> },
-    /// Global memory to registers in the layout of the result.
-    ReadReg { tensor: t1::TensorId, ix: Vec<Index>, vec: u32 },
-    /// Registers to global memory, `vec` elements an access.
-    WriteReg { tensor: t1::TensorId, ix: Vec<Index>, value: ValId, vec: u32 },
+    /// Combines the elements that differ along `axes` and stand in one warp, by registers and shuffles. Where no warp bit moves along
+    /// `axes` that is the reduction; else one partial result per warp.
+    Reduce { x: ValId, op: t1::ReduceOp, axes: Vec<t1::AxisId> },
+    /// One partial result per warp to shared memory; `warps` masks the bits of the warp number that number the partial results.
+    PutPartials { buf: BufId, value: ValId, warps: u32 },
+    /// The partial results combined in ascending order of warps, to every thread.
+    GetPartials { buf: BufId, op: t1::ReduceOp, warps: u32 },
+    /// Global memory to registers in the layout of the result; `eager`: all of it here, so that the accesses overlap, and not where
+    /// an element is first used.
+    ReadReg { tensor: t1::TensorId, ix: Vec<Index>, vec: u32, eager: bool },
+    /// Registers to global memory, `vec` elements an access, where `when` holds, by the first instance along each of `once`.
+    WriteReg {
+        tensor: t1::TensorId,
+        ix: Vec<Index>,
+        value: ValId,
+        vec: u32,
+        when: Option<ValId>,
+        once: Vec<t1::GridId>,
+    },
+    /// Combines registers into global memory, element by element, in no particular order.
+    Atomic { op: t1::Combine, tensor: t1::TensorId, ix: Vec<Index>, value: ValId, when: Option<ValId> },
+    /// The same elements on more axes.
+    Spread { x: ValId },
 }
 
 impl OpKind {
@@ -272,6 +295,11 @@ impl OpKind {
             OpKind::Mma { .. } => "mma",
             OpKind::AccGet { .. } => "acc.get",
             OpKind::Elementwise { .. } => "elementwise",
+            OpKind::Reduce { .. } => "reduce",
+            OpKind::PutPartials { .. } => "put.partials",
+            OpKind::GetPartials { .. } => "get.partials",
+            OpKind::Atomic { .. } => "atomic",
+            OpKind::Spread { .. } => "spread",
             OpKind::ReadReg { .. } => "read.reg",
             OpKind::WriteReg { .. } => "write.reg",
         }

@@ -144,6 +144,7 @@ impl Printer<'_> {
         let parts: Vec<String> = ix
             .iter()
             .map(|i| match (i.axis, i.offset) {
+                _ if i.tile.is_some() => i.tile.map_or(String::new(), |t| self.name(t)),
                 (Some(a), None) => self.kernel.axis(a).name.clone(),
                 (Some(a), Some(o)) => format!("{} + {}", self.kernel.axis(a).name, self.scalar(o)),
                 (None, Some(o)) => self.scalar(o),
@@ -202,11 +203,32 @@ impl Printer<'_> {
                 let args: Vec<String> = args.iter().map(|a| self.name(*a)).collect();
                 format!("{} {}", elementwise_name(self.kernel, *value), args.join(", "))
             }
-            OpKind::ReadReg { tensor: t, ix, vec } => {
-                format!("read.reg {}[{}] vec={vec}", tensor(t), self.index(ix))
+            OpKind::Reduce { x, op, axes } => {
+                let axes: Vec<&str> = axes.iter().map(|a| self.kernel.axis(*a).name.as_str()).collect();
+                format!("reduce {op:?} {} over {}", self.name(*x), axes.join(", "))
             }
-            OpKind::WriteReg { tensor: t, ix, value, vec } => {
-                format!("write.reg {}[{}] <- {} vec={vec}", tensor(t), self.index(ix), self.name(*value))
+            OpKind::PutPartials { buf, value, warps } => {
+                format!("put.partials {} <- {} warps={warps:#b}", m.buffer(*buf).name, self.name(*value))
+            }
+            OpKind::GetPartials { buf, op, warps } => {
+                format!("get.partials {op:?} {} warps={warps:#b}", m.buffer(*buf).name)
+            }
+            OpKind::Atomic { op, tensor: t, ix, value, when } => {
+                let when = when.map_or(String::new(), |c| format!(" when {}", self.name(c)));
+                format!("atomic {op:?} {}[{}] <- {}{when}", tensor(t), self.index(ix), self.name(*value))
+            }
+            OpKind::Spread { x } => format!("spread {}", self.name(*x)),
+            OpKind::ReadReg { tensor: t, ix, vec, eager } => {
+                let lazy = if *eager { "" } else { " lazy" };
+                format!("read.reg {}[{}] vec={vec}{lazy}", tensor(t), self.index(ix))
+            }
+            OpKind::WriteReg { tensor: t, ix, value, vec, when, once } => {
+                let when = when.map_or(String::new(), |c| format!(" when {}", self.name(c)));
+                let once: Vec<&str> = once.iter().map(|g| self.kernel.grid_var(*g).name.as_str()).collect();
+                let once =
+                    if once.is_empty() { String::new() } else { format!(" once over {}", once.join(", ")) };
+                let place = format!("{}[{}]", tensor(t), self.index(ix));
+                format!("write.reg {place} <- {} vec={vec}{when}{once}", self.name(*value))
             }
         };
         match op.result {

@@ -85,6 +85,16 @@ impl<'a> Walk<'a> {
                     event::Op::new(id, &label).reads(self.rings[buf.0 as usize], ring).at(op.span).into(),
                 );
             }
+            OpKind::PutPartials { buf, .. } => {
+                let label = format!("put {}", m.buffer(*buf).name);
+                let event = event::Op::new(id, &label).writes(self.rings[buf.0 as usize], ring);
+                out.push(event.at(op.span).into());
+            }
+            OpKind::GetPartials { buf, .. } => {
+                let label = format!("get {}", m.buffer(*buf).name);
+                let event = event::Op::new(id, &label).reads(self.rings[buf.0 as usize], ring);
+                out.push(event.at(op.span).into());
+            }
             OpKind::Commit { after, .. } => {
                 out.push(event::Op::new(id, "commit").into());
                 let asynchronous =

@@ -50,15 +50,21 @@ impl Verify<'_> {
                             self.producers.insert(v, (None, Iter::None));
                         }
                     }
-                    for node in &l.body {
-                        if let Node::Op(op) = node {
-                            self.op(op, true);
-                        }
-                    }
-                    self.channels(l);
+                    self.body(l);
                 }
             }
         }
+    }
+
+    fn body(&mut self, l: &Loop) {
+        for node in &l.body {
+            match node {
+                Node::Op(op) => self.op(op, true),
+                Node::Sync(_) => {}
+                Node::Loop(_) => self.nodes(std::slice::from_ref(node)),
+            }
+        }
+        self.channels(l);
     }
 
     fn op(&mut self, op: &Op, in_loop: bool) {
@@ -188,16 +194,22 @@ impl Verify<'_> {
     }
 }
 
-fn uses(kind: &OpKind) -> Vec<ValId> {
+/// The values that an op uses.
+pub fn uses(kind: &OpKind) -> Vec<ValId> {
     match kind {
-        OpKind::Acquire { .. } | OpKind::Wait { .. } | OpKind::AccNew { .. } | OpKind::ReadReg { .. } => {
+        OpKind::Acquire { .. } | OpKind::Wait { .. } | OpKind::AccNew { .. } | OpKind::GetPartials { .. } => {
             Vec::new()
         }
+        OpKind::ReadReg { ix, .. } => ix.iter().filter_map(|i| i.tile).collect(),
+        OpKind::Reduce { x, .. } | OpKind::Spread { x } => vec![*x],
+        OpKind::PutPartials { value, .. } => vec![*value],
         OpKind::CopyIn { slot, .. } | OpKind::Load { slot, .. } | OpKind::Release { slot, .. } => vec![*slot],
         OpKind::Commit { slot, after, .. } => std::iter::once(*slot).chain(after.iter().copied()).collect(),
         OpKind::Mma { a, b, acc, .. } => vec![*a, *b, *acc],
         OpKind::AccGet { acc } => vec![*acc],
         OpKind::Elementwise { args, .. } => args.clone(),
-        OpKind::WriteReg { value, .. } => vec![*value],
+        OpKind::WriteReg { value, when, ix, .. } | OpKind::Atomic { value, when, ix, .. } => {
+            std::iter::once(*value).chain(*when).chain(ix.iter().filter_map(|i| i.tile)).collect()
+        }
     }
 }

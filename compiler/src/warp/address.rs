@@ -11,8 +11,14 @@ use rustc_hash::FxHashMap;
 /// The thread number and what has been computed from it.
 pub struct Threads {
     pub tid: Reg,
-    linear: FxHashMap<Vec<u32>, Option<Reg>>,
     shared_base: Reg,
+    pub known: Known,
+}
+
+/// What has been computed so far.
+#[derive(Clone, Default)]
+pub struct Known {
+    linear: FxHashMap<Vec<u32>, Option<Reg>>,
     bases: FxHashMap<(Vec<u32>, u32), Reg>,
 }
 
@@ -21,14 +27,14 @@ impl Threads {
         let tid = b.special(Special::TidX);
         let shared_base = b.reg(Class::B32);
         b.push(Op::SharedBase { d: shared_base });
-        Threads { tid, linear: FxHashMap::default(), shared_base, bases: FxHashMap::default() }
+        Threads { tid, shared_base, known: Known::default() }
     }
 
     /// XOR of `columns[bit]` over the set bits of the thread number; `None` if every column is zero.
     ///
     /// Columns are gathered by how far they move their bit, so that a run of bits moves with one shift.
     pub fn linear(&mut self, b: &mut Builder, columns: &[u32]) -> Option<Reg> {
-        if let Some(r) = self.linear.get(columns) {
+        if let Some(r) = self.known.linear.get(columns) {
             return *r;
         }
         let mut by_shift: Vec<(i32, i64)> = Vec::new();
@@ -50,7 +56,7 @@ impl Threads {
                 Some(s) => b.xor(s, moved),
             });
         }
-        self.linear.insert(columns.to_vec(), sum);
+        self.known.linear.insert(columns.to_vec(), sum);
         sum
     }
 
@@ -59,7 +65,7 @@ impl Threads {
         let lane_bits = columns.iter().fold(0, |m, c| m | c);
         let (clash, free) = (constant & lane_bits, constant & !lane_bits);
         let key = (columns.to_vec(), clash);
-        let base = match self.bases.get(&key) {
+        let base = match self.known.bases.get(&key) {
             Some(r) => *r,
             None => {
                 let base = match (self.linear(b, columns), clash) {
@@ -70,7 +76,7 @@ impl Threads {
                         b.add(moved, self.shared_base)
                     }
                 };
-                self.bases.insert(key, base);
+                self.known.bases.insert(key, base);
                 base
             }
         };

@@ -6,6 +6,7 @@ use super::ir::*;
 use super::lower::Lower;
 use super::tilemap::TileMap;
 use crate::plan::Refusal;
+use crate::plan::access::launch_scalar;
 use crate::scheduled::ir as t2;
 use crate::tile::ir as t1;
 use t1::{BinaryOp, CmpOp, ElemType, UnaryOp};
@@ -33,30 +34,125 @@ impl Lower<'_> {
         })
     }
 
-    /// Stores a register tile, `vec` elements an access at most.
-    pub fn emit_write(
+    /// Stores a register tile, in runs of neighbours along the last subscript.
+    pub fn emit_write(&mut self, kind: &t2::OpKind) -> Result<(), Refusal> {
+        let t2::OpKind::WriteReg { tensor, ix, value, vec, when, once } = kind else {
+            unreachable!("called for writes");
+        };
+        let t2::ValKind::Tile { axes, .. } = &self.module.value(*value).kind else {
+            unreachable!("T2.1: only register tiles are written");
+        };
+        let map = self.map(*value);
+        let last = ix.last().and_then(|i| i.axis).and_then(|a| axes.iter().position(|x| *x == a));
+        let elem = self.kernel.tensor(*tensor).elem;
+        let most = (16 / (elem.bits() / 8).max(1)).min(*vec);
+        let runs = map.runs(last.unwrap_or(0), if last.is_some() { most } else { 1 });
+        let mut always = self.one_holder(&map);
+        for g in once {
+            let g = self.kernel.grid_var(*g);
+            let at = self.scalars.coordinate(&mut self.b, g.var)?;
+            let lo = self.scalars.coordinate(&mut self.b, g.lo)?;
+            let at = self.in_register(at, Class::B32);
+            let first = self.b.set_int(Cmp::Eq, IntTy::B32, at, lo);
+            always = self.both(always, Some(first));
+        }
+        for run in runs {
+            let elements =
+                run.iter().map(|r| self.element(*value, *r)).collect::<Result<Vec<_>, Refusal>>()?;
+            let mut guard = self.existing(axes, axes, &map, run[0])?;
+            guard = self.both(guard, always);
+            if let Some(c) = when {
+                let r = self.counterpart(*value, run[0], *c);
+                if let Element::Pred(p) = self.element(*c, r)? {
+                    guard = self.both(guard, Some(p));
+                }
+            }
+            let inside = self.inside(*tensor, ix, *value, run[0])?;
+            guard = self.both(guard, inside);
+            let to = self.global_address(*tensor, ix, *value, run[0])?;
+            let a = self.stored(elem, &elements, self.kernel.tensor(*tensor).span)?;
+            self.b.guarded(guard.map(|g| (g, true)), Op::StoreGlobal { a, to });
+        }
+        Ok(())
+    }
+
+    /// Threads that hold the same elements as another store them not.
+    fn one_holder(&mut self, map: &TileMap) -> Option<Reg> {
+        let idle = (0..map.axes.first().map_or(self.thread_bits(), |m| m.thread.len()))
+            .filter(|b| map.axes.iter().all(|m| m.thread[*b] == 0))
+            .fold(0, |mask, b| mask | 1 << b);
+        self.first_of(idle)
+    }
+
+    /// Combines each element into global memory; every thread its own, equal ones once.
+    pub fn emit_atomic(
         &mut self,
+        op: t1::Combine,
         tensor: t1::TensorId,
         ix: &[t2::Index],
         value: t2::ValId,
-        vec: u32,
+        when: Option<t2::ValId>,
     ) -> Result<(), Refusal> {
         let t2::ValKind::Tile { axes, .. } = &self.module.value(value).kind else {
             unreachable!("T2.1: only register tiles are written");
         };
-        let map = self.map(value);
-        let last = ix.last().and_then(|i| i.axis).and_then(|a| axes.iter().position(|x| *x == a));
-        let runs = map.runs(last.unwrap_or(0), if last.is_some() { vec } else { 1 });
         let elem = self.kernel.tensor(tensor).elem;
-        for run in runs {
-            let elements =
-                run.iter().map(|r| self.element(value, *r)).collect::<Result<Vec<_>, Refusal>>()?;
-            let guard = self.existing(axes, &map, run[0])?;
-            let to = self.global_address(tensor, ix, axes, &map, run[0])?;
-            let a = self.stored(elem, &elements, self.kernel.tensor(tensor).span)?;
-            self.b.guarded(guard.map(|g| (g, true)), Op::StoreGlobal { a, to });
+        let span = self.kernel.tensor(tensor).span;
+        let map = self.map(value);
+        let holder = self.one_holder(&map);
+        for r in self.distinct(value) {
+            let e = self.element(value, r)?;
+            let mut guard = self.existing(axes, axes, &map, r)?;
+            guard = self.both(guard, holder);
+            if let Some(c) = when {
+                let q = self.counterpart(value, r, c);
+                if let Element::Pred(p) = self.element(c, q)? {
+                    guard = self.both(guard, Some(p));
+                }
+            }
+            let inside = self.inside(tensor, ix, value, r)?;
+            guard = self.both(guard, inside);
+            let to = self.global_address(tensor, ix, value, r)?;
+            let a = self.stored(elem, &[e], span)?;
+            let ty = match elem {
+                ElemType::F32 => AtomicTy::F32,
+                e if e.is_signed() => AtomicTy::S32,
+                _ => AtomicTy::U32,
+            };
+            self.b.guarded(guard.map(|g| (g, true)), Op::RedGlobal { op, ty, a: a[0], to });
         }
         Ok(())
+    }
+
+    fn both(&mut self, p: Option<Reg>, q: Option<Reg>) -> Option<Reg> {
+        match (p, q) {
+            (Some(p), Some(q)) => Some(self.b.pred_and(p, q)),
+            (p, q) => p.or(q),
+        }
+    }
+
+    /// Bits of a thread's number.
+    fn thread_bits(&self) -> usize {
+        self.module.threads().trailing_zeros() as usize
+    }
+
+    /// The register of tile `of` that holds the element at the coordinates of register `r` of tile `v`, whose axes include `of`'s.
+    pub fn counterpart(&mut self, v: t2::ValId, r: usize, of: t2::ValId) -> usize {
+        if v == of {
+            return r;
+        }
+        let (mv, mo) = (self.map(v), self.map(of));
+        let axes = |id: t2::ValId| match &self.module.value(id).kind {
+            t2::ValKind::Tile { axes, .. } => &axes[..],
+            _ => &[],
+        };
+        let (av, ao) = (axes(v), axes(of));
+        let wanted: Vec<(usize, u32)> = ao
+            .iter()
+            .enumerate()
+            .filter_map(|(n, a)| av.iter().position(|x| x == a).map(|at| (n, mv.axes[at].register[r])))
+            .collect();
+        (0..mo.registers).find(|q| wanted.iter().all(|(n, c)| mo.axes[*n].register[*q] == *c)).unwrap_or(0)
     }
 
     /// Elements as registers of the tensor's type.
@@ -105,24 +201,41 @@ impl Lower<'_> {
             .collect()
     }
 
-    fn in_register(&mut self, s: Src, class: Class) -> Reg {
+    pub fn in_register(&mut self, s: Src, class: Class) -> Reg {
         match s {
             Src::Reg(r) => r,
             imm => self.b.mov(class, imm),
         }
     }
 
-    /// Whether the lane exists on every axis of the tile, at register `r`.
-    fn existing(&mut self, axes: &[t1::AxisId], map: &TileMap, r: usize) -> Result<Option<Reg>, Refusal> {
+    /// Whether the lane exists on these of a tile's axes, at register `r`; `None` where it always does.
+    pub fn existing(
+        &mut self,
+        wanted: &[t1::AxisId],
+        axes: &[t1::AxisId],
+        map: &TileMap,
+        r: usize,
+    ) -> Result<Option<Reg>, Refusal> {
         let mut all: Option<Reg> = None;
-        for (axis, m) in axes.iter().zip(&map.axes) {
+        for (axis, m) in axes.iter().zip(&map.axes).filter(|(a, _)| wanted.contains(a)) {
             let constant = m.register[r];
+            let reach = m.thread.iter().sum::<u32>() + m.register.iter().max().copied().unwrap_or(0);
+            let padded = reach >= self.kernel.axis(*axis).extent;
+            if !padded && self.always_full(*axis) {
+                continue;
+            }
             let key = (*axis, constant, true);
             let p = match self.exists.get(&key) {
                 Some(p) => *p,
                 None => {
                     let position = self.axis_position(*axis, &m.thread)?;
-                    let hi = self.scalars.coordinate(&mut self.b, self.kernel.axis(*axis).hi)?;
+                    let mut hi = self.scalars.coordinate(&mut self.b, self.kernel.axis(*axis).hi)?;
+                    if padded {
+                        let lo = self.scalars.coordinate(&mut self.b, self.kernel.axis(*axis).lo)?;
+                        let lo = self.in_register(lo, Class::B32);
+                        let end = self.b.add(lo, i64::from(self.kernel.axis(*axis).extent));
+                        hi = self.b.int(IntOp::Min, IntTy::S32, end, hi).into();
+                    }
                     let hi = self.in_register(hi, Class::B32);
                     let left = self.b.int(IntOp::Sub, IntTy::S32, hi, position);
                     let p = self.b.set_int(Cmp::Gt, IntTy::S32, left, i64::from(constant));
@@ -130,12 +243,74 @@ impl Lower<'_> {
                     p
                 }
             };
-            all = Some(match all {
-                None => p,
-                Some(q) => self.b.pred_and(q, p),
-            });
+            all = self.both(all, Some(p));
         }
         Ok(all)
+    }
+
+    /// Whether every lane of the axis exists in every instance: a constant domain that its tiles divide.
+    fn always_full(&self, axis: t1::AxisId) -> bool {
+        let a = self.kernel.axis(axis);
+        let lo = match self.kernel.value(a.lo).op {
+            t1::Op::GridVar(g) => self.kernel.grid_var(g).lo,
+            t1::Op::LoopVar(l) => self.kernel.loop_(l).lo,
+            _ => a.lo,
+        };
+        match (self.kernel.const_int(lo), self.kernel.const_int(a.hi)) {
+            (Some(lo), Some(hi)) => hi > lo && (hi - lo) % i64::from(a.extent) == 0,
+            _ => false,
+        }
+    }
+
+    /// Whether checked subscripts stay inside the tensor at register `r` of tile `v`; `None` where none is checked.
+    fn inside(
+        &mut self,
+        tensor: t1::TensorId,
+        ix: &[t2::Index],
+        v: t2::ValId,
+        r: usize,
+    ) -> Result<Option<Reg>, Refusal> {
+        let mut all = None;
+        for (dim, index) in ix.iter().enumerate().filter(|(_, i)| i.checked) {
+            let at = self.subscript(index, v, r)?;
+            let at = self.in_register(at, Class::B32);
+            let extent = self.scalars.extent(&mut self.b, tensor, dim)?;
+            // A negative coordinate is a large unsigned number.
+            let p = self.b.set_int(Cmp::Lt, IntTy::U32, at, extent);
+            all = self.both(all, Some(p));
+        }
+        Ok(all)
+    }
+
+    /// A subscript's coordinate at register `r` of tile `v`, 32 bits.
+    fn subscript(&mut self, index: &t2::Index, v: t2::ValId, r: usize) -> Result<Src, Refusal> {
+        if let Some(tile) = index.tile {
+            let q = self.counterpart(v, r, tile);
+            let span = self.b.span;
+            return match self.element(tile, q)? {
+                Element::Int(s) => Ok(s),
+                _ => Err(Refusal::construct(span, "a subscript that is no integer")),
+            };
+        }
+        let offset = match index.offset {
+            Some(o) => Some(self.scalars.coordinate(&mut self.b, o)?),
+            None => None,
+        };
+        let Some(axis) = index.axis else { return Ok(offset.unwrap_or(Src::Int(0))) };
+        let map = self.map(v);
+        let t2::ValKind::Tile { axes, .. } = &self.module.value(v).kind else {
+            unreachable!("T2.1: only register tiles are read and written");
+        };
+        let Some(n) = axes.iter().position(|a| *a == axis) else { return Ok(Src::Int(0)) };
+        let position = self.axis_position(axis, &map.axes[n].thread)?;
+        let at = match map.axes[n].register[r] {
+            0 => position,
+            c => self.b.add(position, i64::from(c)),
+        };
+        Ok(match offset {
+            Some(o) => self.b.add(at, o).into(),
+            None => at.into(),
+        })
     }
 
     /// The address of register `r`'s element; rows keep a pointer each, columns are immediates.
@@ -143,55 +318,107 @@ impl Lower<'_> {
         &mut self,
         tensor: t1::TensorId,
         ix: &[t2::Index],
-        axes: &[t1::AxisId],
-        map: &TileMap,
+        v: t2::ValId,
         r: usize,
     ) -> Result<Address, Refusal> {
         let elem_bytes = self.kernel.tensor(tensor).elem.bits() / 8;
-        let part = |axis: Option<t1::AxisId>| {
-            axis.and_then(|a| axes.iter().position(|x| *x == a)).map(|p| &map.axes[p])
+        let map = self.map(v);
+        let t2::ValKind::Tile { axes, .. } = &self.module.value(v).kind else {
+            unreachable!("T2.1: only register tiles are read and written");
         };
-        let key: Vec<(usize, u32)> = ix[..ix.len() - 1]
-            .iter()
-            .enumerate()
-            .filter_map(|(d, i)| part(i.axis).map(|m| (d, m.register[r])))
-            .collect();
+        let part =
+            |i: &t2::Index| i.axis.and_then(|a| axes.iter().position(|x| *x == a)).map(|p| &map.axes[p]);
+        let mut key: Vec<(usize, u32)> = Vec::new();
+        for (dim, i) in ix.iter().enumerate() {
+            match (i.tile, part(i)) {
+                (Some(tile), _) => key.push((dim, self.counterpart(v, r, tile) as u32)),
+                (None, Some(m)) if dim + 1 < ix.len() => key.push((dim, m.register[r])),
+                _ => {}
+            }
+        }
         let base = match self.rows.get(&(tensor, key.clone())) {
             Some(base) => *base,
             None => {
                 let mut base = self.scalars.pointer(tensor)?;
                 for (dim, index) in ix.iter().enumerate() {
-                    let last = dim + 1 == ix.len();
-                    let mut at = match (index.axis, part(index.axis)) {
-                        (Some(axis), Some(m)) => Some(self.axis_position(axis, &m.thread)?),
-                        _ => None,
-                    };
-                    if let (Some(position), Some(m), false) = (at, part(index.axis), last) {
-                        let c = m.register[r];
-                        at = Some(if c == 0 { position } else { self.b.add(position, i64::from(c)) });
-                    }
-                    let wide = match (at, index.offset) {
-                        (Some(at), _) if last => {
-                            base = self.b.mad_wide(false, at, i64::from(elem_bytes), base);
-                            continue;
-                        }
-                        (Some(at), _) => self.b.widen(false, at),
-                        (None, Some(v)) => self.scalars.index(&mut self.b, v)?,
-                        (None, None) => continue,
-                    };
-                    let stride = self.scalars.stride_bytes(&mut self.b, tensor, dim)?;
-                    base = self.b.mad(IntTy::S64, wide, stride, base);
+                    base = self.along(tensor, dim, index, v, r, base)?;
                 }
                 self.rows.insert((tensor, key), base);
                 base
             }
         };
-        let column = ix.last().and_then(|i| part(i.axis)).map_or(0, |m| m.register[r]);
+        let column = match ix.last() {
+            Some(i) if i.tile.is_none() => part(i).map_or(0, |m| m.register[r]),
+            _ => 0,
+        };
         Ok(Address { base, offset: (column * elem_bytes) as i32 })
     }
 
+    /// The pointer moved along one dimension; along the last one without the register's own part, which is an immediate.
+    fn along(
+        &mut self,
+        tensor: t1::TensorId,
+        dim: usize,
+        index: &t2::Index,
+        v: t2::ValId,
+        r: usize,
+        base: Reg,
+    ) -> Result<Reg, Refusal> {
+        let elem_bytes = i64::from(self.kernel.tensor(tensor).elem.bits() / 8);
+        let last = dim + 1 == self.kernel.tensor(tensor).shape.len();
+        let at = match (index.tile, index.axis) {
+            (Some(_), _) => match self.subscript(index, v, r)? {
+                Src::Int(0) => None,
+                s => Some(self.in_register(s, Class::B32)),
+            },
+            (None, Some(axis)) => {
+                let map = self.map(v);
+                let t2::ValKind::Tile { axes, .. } = &self.module.value(v).kind else {
+                    unreachable!("T2.1: only register tiles are read and written");
+                };
+                match axes.iter().position(|a| *a == axis).map(|n| &map.axes[n]) {
+                    Some(m) => {
+                        let position = self.axis_position(axis, &m.thread)?;
+                        let c = if last { 0 } else { m.register[r] };
+                        Some(if c == 0 { position } else { self.b.add(position, i64::from(c)) })
+                    }
+                    None => None,
+                }
+            }
+            (None, None) => None,
+        };
+        let mut base = base;
+        if last {
+            if let Some(at) = at {
+                base = self.b.mad_wide(true, at, elem_bytes, base);
+            }
+            if let Some(o) = index.offset {
+                let o = self.scalars.index(&mut self.b, o)?;
+                base = self.b.mad(IntTy::S64, o, elem_bytes, base);
+            }
+            return Ok(base);
+        }
+        for wide in [
+            match at {
+                Some(at) => Some(self.b.widen(true, at)),
+                None => None,
+            },
+            match index.offset {
+                Some(o) => Some(self.scalars.index(&mut self.b, o)?),
+                None => None,
+            },
+        ]
+        .into_iter()
+        .flatten()
+        {
+            let stride = self.scalars.stride_bytes(&mut self.b, tensor, dim)?;
+            base = self.b.mad(IntTy::S64, wide, stride, base);
+        }
+        Ok(base)
+    }
+
     /// The element in register `r` of a tile; elements that several registers share are computed once.
-    fn element(&mut self, v: t2::ValId, r: usize) -> Result<Element, Refusal> {
+    pub fn element(&mut self, v: t2::ValId, r: usize) -> Result<Element, Refusal> {
         let map = self.map(v);
         let r = (0..=r).find(|q| map.axes.iter().all(|m| m.register[*q] == m.register[r])).unwrap_or(r);
         if let Some(e) = self.elements.get(&(v, r)) {
@@ -205,22 +432,32 @@ impl Lower<'_> {
                 let x = self.accumulator(*acc, map.registers)[r];
                 if self.b.class(x) == Class::F32 { Element::F32(x.into()) } else { Element::Int(x.into()) }
             }
+            t2::OpKind::Spread { x } => {
+                let q = self.counterpart(v, r, *x);
+                self.element(*x, q)?
+            }
+            t2::OpKind::Elementwise { value, .. } if launch_scalar(self.kernel, *value) => {
+                self.scalar_element(*value)?
+            }
             t2::OpKind::Elementwise { value, args } => {
                 let mut tiles = args.iter();
                 let mut operands = Vec::new();
                 for x in self.kernel.value(*value).op.operands() {
-                    operands.push(if self.kernel.ty(x).is_scalar() {
+                    operands.push(if launch_scalar(self.kernel, x) {
                         self.scalar_element(x)?
                     } else {
                         match tiles.next() {
-                            Some(t) => self.element(*t, r)?,
-                            None => unreachable!("one tile argument per operand that is no scalar"),
+                            Some(t) => {
+                                let q = self.counterpart(v, r, *t);
+                                self.element(*t, q)?
+                            }
+                            None => unreachable!("one tile argument per operand that is no launch scalar"),
                         }
                     });
                 }
                 self.elementwise(*value, &operands, v, r)?
             }
-            t2::OpKind::ReadReg { tensor, ix, vec } => {
+            t2::OpKind::ReadReg { tensor, ix, vec, .. } => {
                 self.read_run(*tensor, ix, v, &map, r, *vec)?;
                 self.elements[&(v, r)]
             }
@@ -268,8 +505,10 @@ impl Lower<'_> {
             unreachable!("runs cover every register");
         };
         let run: Vec<usize> = run.iter().map(|q| distinct[*q]).collect();
-        let guard = self.existing(&axes, map, run[0])?;
-        let from = self.global_address(tensor, ix, &axes, map, run[0])?;
+        let mut guard = self.existing(&axes, &axes, map, run[0])?;
+        let inside = self.inside(tensor, ix, v, run[0])?;
+        guard = self.both(guard, inside);
+        let from = self.global_address(tensor, ix, v, run[0])?;
         let half = match elem {
             ElemType::F16 => Some(Half::F16),
             ElemType::Bf16 => Some(Half::Bf16),
@@ -360,7 +599,7 @@ impl Lower<'_> {
     }
 
     /// A float operand as f32, rounded where a conversion said so.
-    fn float(&mut self, e: Element, span: crate::diagnostics::Span) -> Result<Src, Refusal> {
+    pub fn float(&mut self, e: Element, span: crate::diagnostics::Span) -> Result<Src, Refusal> {
         match e {
             Element::F32(s) => Ok(s),
             Element::Half(half, s) => {
@@ -503,7 +742,6 @@ impl Lower<'_> {
             _ => {}
         }
         let x = self.float(e, span)?;
-        let log2e = Src::F32(std::f32::consts::LOG2_E);
         let ln2 = Src::F32(std::f32::consts::LN_2);
         let f = match op {
             UnaryOp::Neg => FloatFn::Neg,
@@ -516,9 +754,14 @@ impl Lower<'_> {
             UnaryOp::Ceil => FloatFn::Ceil,
             UnaryOp::Round => FloatFn::Round,
             UnaryOp::Trunc => FloatFn::Trunc,
-            UnaryOp::Exp => {
-                let scaled = self.b.float(FloatOp::Mul, x, log2e);
-                return Ok(Element::F32(self.b.float_fn(FloatFn::Ex2, scaled).into()));
+            UnaryOp::Exp | UnaryOp::Erf | UnaryOp::Tanh => {
+                let x = self.in_register(x, Class::F32);
+                let y = match op {
+                    UnaryOp::Exp => self.exp(x),
+                    UnaryOp::Erf => self.erf(x),
+                    _ => self.tanh(x),
+                };
+                return Ok(Element::F32(y.into()));
             }
             UnaryOp::Log => {
                 let log = self.b.float_fn(FloatFn::Lg2, x);
@@ -527,6 +770,25 @@ impl Lower<'_> {
             _ => return Err(Refusal::construct(span, format!("`{}`", op.name()))),
         };
         Ok(Element::F32(self.b.float_fn(f, x).into()))
+    }
+
+    /// Quotient and remainder by a positive constant, rounded down.
+    fn floored(&mut self, x: Reg, by: i64, ty: IntTy) -> (Reg, Reg) {
+        if by.count_ones() == 1 {
+            let quotient = self.b.int(IntOp::Shr, ty, x, i64::from(by.trailing_zeros()));
+            return (quotient, self.b.and(x, by - 1));
+        }
+        let q = self.b.int(IntOp::Div, ty, x, by);
+        let back = self.b.int(IntOp::MulLo, ty, q, by);
+        let rest = self.b.int(IntOp::Sub, ty, x, back);
+        if ty == IntTy::U32 {
+            return (q, rest);
+        }
+        // The machine rounds towards zero: where that leaves a negative rest, the quotient is one less.
+        let negative = self.b.int(IntOp::Shr, IntTy::S32, rest, 31);
+        let q = self.b.add(q, negative);
+        let up = self.b.and(negative, by);
+        (q, self.b.add(rest, up))
     }
 
     fn binary(
@@ -551,7 +813,14 @@ impl Lower<'_> {
             }
             (Element::Int(x), Element::Int(y)) => {
                 let ty = if elem.is_signed() { IntTy::S32 } else { IntTy::U32 };
+                if let (BinaryOp::Div | BinaryOp::Rem, Src::Int(by)) = (op, y) {
+                    let x = self.in_register(x, Class::B32);
+                    let (quotient, rest) = self.floored(x, by, ty);
+                    return Ok(Element::Int(if op == BinaryOp::Div { quotient } else { rest }.into()));
+                }
                 let (op, ty) = match op {
+                    BinaryOp::Shl => (IntOp::Shl, IntTy::B32),
+                    BinaryOp::Shr => (IntOp::Shr, ty),
                     BinaryOp::Add => (IntOp::Add, ty),
                     BinaryOp::Sub => (IntOp::Sub, ty),
                     BinaryOp::Mul => (IntOp::MulLo, ty),

@@ -7,6 +7,7 @@
 use crate::diagnostics::Span;
 use crate::scheduled::ir::MmaAtom;
 use crate::sync::SyncOp;
+pub use crate::tile::ir::Combine;
 
 /// A virtual register of a [`Kernel`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -116,6 +117,14 @@ pub enum Cmp {
     Le,
     Gt,
     Ge,
+}
+
+/// Types that memory combines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtomicTy {
+    S32,
+    U32,
+    F32,
 }
 
 /// 16-bit float formats.
@@ -305,6 +314,13 @@ pub enum Op {
         a: Vec<Reg>,
         to: Address,
     },
+    /// Combines into global memory, relaxed, visible to the whole GPU.
+    RedGlobal {
+        op: Combine,
+        ty: AtomicTy,
+        a: Reg,
+        to: Address,
+    },
     StoreShared {
         a: Vec<Reg>,
         to: Address,
@@ -319,6 +335,12 @@ pub enum Op {
     RoundTf32 {
         d: Reg,
         a: Reg,
+    },
+    /// The value of the lane whose number differs in the bits of `mask`; all lanes of the warp take part.
+    ShuffleXor {
+        d: Reg,
+        a: Reg,
+        mask: u32,
     },
     /// Global to shared; `ignore` true copies nothing and writes zeros.
     CpAsync {

@@ -51,9 +51,8 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
         exists: FxHashMap::default(),
     };
     lower.body()?;
-    // Two blocks of 256 threads leave 128 registers; copies across need a few more than that allows.
-    let across = lower.copies.iter().any(|(_, c)| matches!(c, Copy::Across(_)));
-    let one_block = module.variant != t2::Variant::Wide || across && module.threads() >= 256;
+    // Left alone, ptxas aims at more resident blocks than a pipelined schedule does, and spills for their sake.
+    let one_block = !module.channels.is_empty();
     let (classes, body) = lower.b.finish();
     let params = lower.scalars.params;
     Ok(Lowered {
@@ -144,7 +143,37 @@ pub struct Lower<'a> {
     pub exists: FxHashMap<(t1::AxisId, u32, bool), Reg>,
 }
 
+/// A loop that fills a ring.
+fn copies_in(l: &t2::Loop) -> bool {
+    l.body.iter().any(|n| matches!(n, t2::Node::Op(t2::Op { kind: t2::OpKind::CopyIn { .. }, .. })))
+}
+
+/// What has been computed where: a body's own knowledge does not hold after it.
+pub struct Saved {
+    scalars: super::scalars::Known,
+    threads: super::address::Known,
+    elements: FxHashMap<(t2::ValId, usize), super::elements::Element>,
+    rows: FxHashMap<(t1::TensorId, Vec<(usize, u32)>), Reg>,
+    exists: FxHashMap<(t1::AxisId, u32, bool), Reg>,
+}
+
 impl Lower<'_> {
+    pub fn save(&self) -> Saved {
+        Saved {
+            scalars: self.scalars.known.clone(),
+            threads: self.threads.known.clone(),
+            elements: self.elements.clone(),
+            rows: self.rows.clone(),
+            exists: self.exists.clone(),
+        }
+    }
+
+    pub fn restore(&mut self, saved: Saved) {
+        self.scalars.known = saved.scalars;
+        self.threads.known = saved.threads;
+        (self.elements, self.rows, self.exists) = (saved.elements, saved.rows, saved.exists);
+    }
+
     fn body(&mut self) -> Result<(), Refusal> {
         let module = self.module;
         for node in &module.body {
@@ -182,6 +211,7 @@ impl Lower<'_> {
                     self.op(op, 0)?;
                 }
                 t2::Node::Sync(s) => self.sync(s),
+                t2::Node::Loop(l) if !copies_in(l) => self.emit_plain_loop(l)?,
                 t2::Node::Loop(l) => {
                     for op in fresh.drain(..) {
                         self.op(op, 0)?;
@@ -266,7 +296,7 @@ impl Lower<'_> {
     }
 
     /// Emits an op; `copy` is the position in the unrolled loop.
-    fn op(&mut self, op: &t2::Op, copy: u32) -> Result<(), Refusal> {
+    pub fn op(&mut self, op: &t2::Op, copy: u32) -> Result<(), Refusal> {
         self.b.span = op.span;
         let ahead = match op.iter {
             t2::Iter::None => 0,
@@ -310,13 +340,33 @@ impl Lower<'_> {
                 }
             }
             t2::OpKind::Mma { atom, a, b, acc } => self.emit_mma(*atom, *a, *b, *acc),
-            t2::OpKind::WriteReg { tensor, ix, value, vec } => self.emit_write(*tensor, ix, *value, *vec)?,
+            t2::OpKind::WriteReg { .. } => self.emit_write(&op.kind)?,
+            t2::OpKind::Atomic { op: how, tensor, ix, value, when } => {
+                self.emit_atomic(*how, *tensor, ix, *value, *when)?;
+            }
+            t2::OpKind::ReadReg { eager: true, .. } => {
+                if let Some(result) = op.result {
+                    self.force(result)?;
+                }
+            }
+            t2::OpKind::Reduce { x, op: how, axes } => {
+                if let Some(result) = op.result {
+                    self.emit_reduce(result, *x, *how, axes)?;
+                }
+            }
+            t2::OpKind::PutPartials { buf, value, warps } => self.emit_put(*buf, *value, *warps)?,
+            t2::OpKind::GetPartials { buf, op: how, warps } => {
+                if let Some(result) = op.result {
+                    self.emit_get(*buf, result, *how, *warps);
+                }
+            }
             // Channels are implicit in slots and derived synchronisation; elements are computed where they are written.
             t2::OpKind::Acquire { .. }
             | t2::OpKind::Wait { .. }
             | t2::OpKind::Release { .. }
             | t2::OpKind::AccGet { .. }
             | t2::OpKind::Elementwise { .. }
+            | t2::OpKind::Spread { .. }
             | t2::OpKind::ReadReg { .. } => {}
         }
         Ok(())
@@ -327,7 +377,7 @@ impl Lower<'_> {
         self.module.buffers.first().map_or(1, |b| b.slots)
     }
 
-    fn sync(&mut self, s: &t2::SyncNode) {
+    pub fn sync(&mut self, s: &t2::SyncNode) {
         self.b.push(Op::Sync { op: s.op, obligations: s.obligations.clone() });
     }
 

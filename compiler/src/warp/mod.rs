@@ -9,7 +9,9 @@
 //! | [`tilemap`], [`address`] | layouts as thread columns and register constants; addresses from them |
 //! | [`copies`], [`across`] | copies to shared memory, along and across the contracted axis |
 //! | [`matrix`] | fragments, matrix instructions |
-//! | [`elements`] | what follows the loop |
+//! | [`elements`] | elementwise work, reads and writes, element by element |
+//! | [`functions`] | functions that the machine has not, or only roughly |
+//! | [`reductions`], [`plain_loop`] | kernels without matrix instructions |
 //! | [`print`] | the text of `--emit warp` |
 
 pub mod across;
@@ -17,9 +19,12 @@ pub mod address;
 pub mod build;
 pub mod copies;
 pub mod elements;
+pub mod functions;
 pub mod ir;
 pub mod lower;
 pub mod matrix;
+pub mod plain_loop;
 pub mod print;
+pub mod reductions;
 pub mod scalars;
 pub mod tilemap;

@@ -165,6 +165,10 @@ impl Printer<'_> {
                 format!("{} = ld.shared.u{} {}", r(d), 8 * bytes, self.address(*from))
             }
             Op::RoundTf32 { d, a } => format!("{} = tf32 of f32 {}", r(d), r(a)),
+            Op::RedGlobal { op, ty, a, to } => {
+                format!("red.{}.{} {} <- {}", lower(op), lower(ty), self.address(*to), r(a))
+            }
+            Op::ShuffleXor { d, a, mask } => format!("{} = shuffle.xor {}, {mask}", r(d), r(a)),
             Op::StoreShared { a, to } => format!("st.shared {} <- {}", self.address(*to), self.regs(a)),
             Op::CpAsync { to, from, bytes, ignore } => {
                 let ignore = ignore.map_or(String::new(), |p| format!(" zero if {}", r(&p)));

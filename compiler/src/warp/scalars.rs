@@ -16,8 +16,16 @@ pub struct Scalars<'a> {
     regs: Vec<Reg>,
     /// The coordinate of each grid variable, 32 bits.
     grid: Vec<Reg>,
+    pub known: Known,
+}
+
+/// What has been computed so far.
+#[derive(Clone, Default)]
+pub struct Known {
     wide: FxHashMap<t1::ValueId, Reg>,
     strides: FxHashMap<(t1::TensorId, usize), Reg>,
+    /// The coordinate of each loop that is open, 32 bits.
+    loops: FxHashMap<t1::LoopId, Reg>,
 }
 
 impl<'a> Scalars<'a> {
@@ -75,15 +83,7 @@ impl<'a> Scalars<'a> {
             b.push(Op::Param { d, index });
             regs.push(d);
         }
-        Ok(Scalars {
-            kernel,
-            slots,
-            params,
-            regs,
-            grid: Vec::new(),
-            wide: FxHashMap::default(),
-            strides: FxHashMap::default(),
-        })
+        Ok(Scalars { kernel, slots, params, regs, grid: Vec::new(), known: Known::default() })
     }
 
     fn slot(&self, slot: &ParamSlot) -> Option<Reg> {
@@ -109,6 +109,7 @@ impl<'a> Scalars<'a> {
             t1::Op::Const(t1::Const::Int(c)) if i32::try_from(*c).is_ok() => Ok(Src::Int(*c as i64)),
             t1::Op::Dim(d) => Ok(self.dim(*d)),
             t1::Op::GridVar(g) => Ok(Src::Reg(self.grid[g.0 as usize])),
+            t1::Op::LoopVar(l) if self.known.loops.contains_key(l) => Ok(Src::Reg(self.known.loops[l])),
             _ => {
                 let wide = self.index(b, v)?;
                 Ok(Src::Reg(b.narrow(wide)))
@@ -116,15 +117,36 @@ impl<'a> Scalars<'a> {
         }
     }
 
+    /// The coordinate of a loop inside its body.
+    pub fn enter_loop(&mut self, l: t1::LoopId, at: Reg) {
+        self.known.loops.insert(l, at);
+    }
+
+    /// The extent of a tensor's dimension, 32 bits: the launch checks that dimensions fit 31.
+    pub fn extent(&mut self, b: &mut Builder, t: t1::TensorId, dim: usize) -> Result<Src, Refusal> {
+        let entry = &self.kernel.tensor(t).shape[dim];
+        match &entry.extent {
+            t1::LaunchExpr::Dim(d) => Ok(self.dim(*d)),
+            t1::LaunchExpr::Const(t1::Const::Int(c)) if i32::try_from(*c).is_ok() => Ok(Src::Int(*c as i64)),
+            other => {
+                let wide = self.launch_expr(b, other, entry.span)?;
+                Ok(Src::Reg(b.narrow(wide)))
+            }
+        }
+    }
+
     /// An `index` scalar in 64 bits.
     pub fn index(&mut self, b: &mut Builder, v: t1::ValueId) -> Result<Reg, Refusal> {
-        if let Some(r) = self.wide.get(&v) {
+        if let Some(r) = self.known.wide.get(&v) {
             return Ok(*r);
         }
         let value = self.kernel.value(v);
         let reg = match &value.op {
             t1::Op::Const(t1::Const::Int(c)) => b.mov(Class::B64, *c as i64),
-            t1::Op::Dim(_) | t1::Op::GridVar(_) => match self.coordinate(b, v)? {
+            t1::Op::LoopVar(l) if !self.known.loops.contains_key(l) => {
+                return Err(Refusal::construct(value.span, "a loop's coordinate in this place"));
+            }
+            t1::Op::Dim(_) | t1::Op::GridVar(_) | t1::Op::LoopVar(_) => match self.coordinate(b, v)? {
                 Src::Reg(r) => b.widen(false, r),
                 imm => b.mov(Class::B64, imm),
             },
@@ -148,7 +170,7 @@ impl<'a> Scalars<'a> {
             }
             _ => return Err(Refusal::construct(value.span, "this computed coordinate")),
         };
-        self.wide.insert(v, reg);
+        self.known.wide.insert(v, reg);
         Ok(reg)
     }
 
@@ -197,7 +219,7 @@ impl<'a> Scalars<'a> {
 
     /// The stride of a dimension in bytes, 64 bits.
     pub fn stride_bytes(&mut self, b: &mut Builder, t: t1::TensorId, dim: usize) -> Result<Reg, Refusal> {
-        if let Some(r) = self.strides.get(&(t, dim)) {
+        if let Some(r) = self.known.strides.get(&(t, dim)) {
             return Ok(*r);
         }
         let tensor = self.kernel.tensor(t);
@@ -220,7 +242,7 @@ impl<'a> Scalars<'a> {
             }
         };
         let bytes = b.int(IntOp::MulLo, IntTy::S64, elems, elem_bytes);
-        self.strides.insert((t, dim), bytes);
+        self.known.strides.insert((t, dim), bytes);
         Ok(bytes)
     }
 

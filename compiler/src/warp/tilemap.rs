@@ -52,6 +52,9 @@ impl TileMap {
     /// The registers in groups that hold `n` consecutive, aligned elements along `axis`, for the largest power of two n of at
     /// most `most` that all of them allow; groups ascend by coordinates.
     pub fn runs(&self, axis: usize, most: u32) -> Vec<Vec<usize>> {
+        if self.axes.is_empty() {
+            return (0..self.registers).map(|r| vec![r]).collect();
+        }
         let mut order: Vec<usize> = (0..self.registers).collect();
         let key = |r: &usize| {
             let mut key: Vec<u32> = self

@@ -1,0 +1,250 @@
+//! Reductions: registers first, then lanes by `shfl.bfly`, then warps through shared memory.
+//!
+//! Elements of a short last tile that do not exist count as the operation's neutral element. Sums combine in one fixed order (registers by number,
+//! lanes as a butterfly, warps ascending), so the same inputs give the same bits in every run. Booleans are reduced as 0 and 1.
+
+use super::elements::Element;
+use super::ir::*;
+use super::lower::Lower;
+use super::tilemap::TileMap;
+use crate::plan::Refusal;
+use crate::scheduled::ir as t2;
+use crate::tile::ir as t1;
+use std::rc::Rc;
+use t1::{ElemType, ReduceOp};
+
+const LANE_BITS: usize = 5;
+
+/// Where a reduction's result stands among the partial results: byte columns of thread bits, byte constants of registers.
+struct Positions {
+    columns: Vec<u32>,
+    registers: Vec<u32>,
+    /// Bytes from one warp's results to the next.
+    pitch: u32,
+    /// Thread bits that move nothing: threads that differ in them hold the same.
+    idle: u32,
+}
+
+impl Lower<'_> {
+    fn tile(&self, v: t2::ValId) -> (ElemType, Vec<t1::AxisId>) {
+        match &self.module.value(v).kind {
+            t2::ValKind::Tile { elem, axes, .. } => (*elem, axes.clone()),
+            other => unreachable!("{other:?} is no register tile: T2.1"),
+        }
+    }
+
+    /// The registers of a tile that hold distinct elements.
+    pub fn distinct(&mut self, v: t2::ValId) -> Vec<usize> {
+        let map = self.map(v);
+        (0..map.registers)
+            .filter(|q| !(0..*q).any(|p| map.axes.iter().all(|m| m.register[p] == m.register[*q])))
+            .collect()
+    }
+
+    /// Registers and lanes of one warp.
+    pub fn emit_reduce(
+        &mut self,
+        result: t2::ValId,
+        x: t2::ValId,
+        op: ReduceOp,
+        axes: &[t1::AxisId],
+    ) -> Result<(), Refusal> {
+        let map = self.map(x);
+        let (elem, x_axes) = self.tile(x);
+        let mut sums: Vec<(usize, Option<Src>)> =
+            self.distinct(result).into_iter().map(|r| (r, None)).collect();
+        for q in self.distinct(x) {
+            let r = self.counterpart(x, q, result);
+            let e = self.element(x, q)?;
+            let e = self.countable(e)?;
+            let exists = self.existing(axes, &x_axes, &map, q)?;
+            let e = match exists {
+                Some(p) => {
+                    let d = self.b.reg(class_of(elem));
+                    self.b.push(Op::Select { d, a: e, b: neutral(op, elem), p });
+                    Src::Reg(d)
+                }
+                None => e,
+            };
+            let at = sums.iter().position(|(s, _)| *s == r).unwrap_or(0);
+            let sum = match sums[at].1 {
+                None => e,
+                Some(sum) => self.combine(op, elem, sum, e),
+            };
+            sums[at].1 = Some(sum);
+        }
+        let moves =
+            |bit: usize| x_axes.iter().zip(&map.axes).any(|(a, m)| axes.contains(a) && m.thread[bit] != 0);
+        let lanes: Vec<usize> = (0..LANE_BITS).filter(|b| moves(*b)).collect();
+        for (r, sum) in sums {
+            let mut sum = sum.unwrap_or(neutral(op, elem));
+            for bit in &lanes {
+                let a = self.in_register(sum, class_of(elem));
+                let d = self.b.reg(class_of(elem));
+                self.b.push(Op::ShuffleXor { d, a, mask: 1 << bit });
+                sum = self.combine(op, elem, a.into(), d.into());
+            }
+            self.keep(result, r, elem, sum);
+        }
+        Ok(())
+    }
+
+    /// One combination; operands and result are f32 or 32-bit integers.
+    fn combine(&mut self, op: ReduceOp, elem: ElemType, x: Src, y: Src) -> Src {
+        if elem.is_float() {
+            let op = match op {
+                ReduceOp::Max | ReduceOp::ArgMax => FloatOp::Max,
+                ReduceOp::Min | ReduceOp::ArgMin => FloatOp::Min,
+                ReduceOp::Sum | ReduceOp::Any | ReduceOp::All => FloatOp::Add,
+            };
+            return self.b.float(op, x, y).into();
+        }
+        let ty = if elem.is_signed() { IntTy::S32 } else { IntTy::U32 };
+        let (op, ty) = match op {
+            ReduceOp::Sum => (IntOp::Add, ty),
+            ReduceOp::Max | ReduceOp::ArgMax => (IntOp::Max, ty),
+            ReduceOp::Min | ReduceOp::ArgMin => (IntOp::Min, ty),
+            ReduceOp::Any => (IntOp::Or, IntTy::B32),
+            ReduceOp::All => (IntOp::And, IntTy::B32),
+        };
+        let x = self.in_register(x, Class::B32);
+        self.b.int(op, ty, x, y).into()
+    }
+
+    /// An element as something to combine: booleans as 0 and 1.
+    fn countable(&mut self, e: Element) -> Result<Src, Refusal> {
+        match e {
+            Element::Int(s) => Ok(s),
+            Element::Pred(p) => {
+                let d = self.b.reg(Class::B32);
+                self.b.push(Op::Select { d, a: Src::Int(1), b: Src::Int(0), p });
+                Ok(d.into())
+            }
+            float => {
+                let span = self.b.span;
+                self.float(float, span)
+            }
+        }
+    }
+
+    /// Makes a combined value the element in register `r`.
+    fn keep(&mut self, v: t2::ValId, r: usize, elem: ElemType, s: Src) {
+        let e = match elem {
+            ElemType::Bool => {
+                let a = self.in_register(s, Class::B32);
+                Element::Pred(self.b.set_int(Cmp::Ne, IntTy::B32, a, 0))
+            }
+            e if e.is_float() => Element::F32(s),
+            _ => Element::Int(s),
+        };
+        self.elements.insert((v, r), e);
+    }
+
+    fn positions(&mut self, v: t2::ValId, warps: u32) -> Positions {
+        let map: Rc<TileMap> = self.map(v);
+        let shape = self.module.layout(v).shape();
+        let mut shift = 2;
+        let mut shifts = vec![0u32; shape.len()];
+        for (n, (_, extent)) in shape.iter().enumerate().rev() {
+            shifts[n] = shift;
+            shift += extent.next_power_of_two().trailing_zeros();
+        }
+        let bits = LANE_BITS + self.module.role(t2::RoleId(0)).warps.trailing_zeros() as usize;
+        let mut numbered = 0;
+        let mut idle = 0;
+        let columns = (0..bits)
+            .map(|bit| {
+                let own = map
+                    .axes
+                    .iter()
+                    .zip(&shifts)
+                    .fold(0, |at, (m, s)| at | m.thread.get(bit).copied().unwrap_or(0) << s);
+                if bit >= LANE_BITS && warps >> (bit - LANE_BITS) & 1 == 1 {
+                    numbered += 1;
+                    return 1 << (shift + numbered - 1);
+                }
+                if own == 0 {
+                    idle |= 1 << bit;
+                }
+                own
+            })
+            .collect();
+        let registers = (0..map.registers)
+            .map(|r| map.axes.iter().zip(&shifts).fold(0, |at, (m, s)| at | m.register[r] << s))
+            .collect();
+        Positions { columns, registers, pitch: 1 << shift, idle }
+    }
+
+    /// The calling warps' partial results, each by one thread.
+    pub fn emit_put(&mut self, buf: t2::BufId, value: t2::ValId, warps: u32) -> Result<(), Refusal> {
+        let at = self.positions(value, warps);
+        let (elem, _) = self.tile(value);
+        let base = self.module.buffer(buf).base as i32;
+        let first = self.first_of(at.idle);
+        for r in self.distinct(value) {
+            let e = self.element(value, r)?;
+            let s = self.countable(e)?;
+            let a = self.in_register(s, class_of(elem));
+            let mut to = self.threads.shared(&mut self.b, &at.columns, at.registers[r]);
+            to.offset += base;
+            self.b.guarded(first.map(|p| (p, true)), Op::StoreShared { a: vec![a], to });
+        }
+        Ok(())
+    }
+
+    /// All partial results, combined in the order of warps by every thread.
+    pub fn emit_get(&mut self, buf: t2::BufId, result: t2::ValId, op: ReduceOp, warps: u32) {
+        let at = self.positions(result, warps);
+        let (elem, _) = self.tile(result);
+        let base = self.module.buffer(buf).base as i32;
+        let mut columns = at.columns.clone();
+        for (bit, c) in columns.iter_mut().enumerate().skip(LANE_BITS) {
+            if warps >> (bit - LANE_BITS) & 1 == 1 {
+                *c = 0;
+            }
+        }
+        for r in self.distinct(result) {
+            let mut sum = None;
+            for w in 0..1 << warps.count_ones() {
+                let mut from = self.threads.shared(&mut self.b, &columns, at.registers[r]);
+                from.offset += base + (w * at.pitch) as i32;
+                let d = self.b.reg(class_of(elem));
+                self.b.push(Op::LoadShared { d, from, bytes: 4 });
+                sum = Some(match sum {
+                    None => Src::Reg(d),
+                    Some(s) => self.combine(op, elem, s, d.into()),
+                });
+            }
+            self.keep(result, r, elem, sum.unwrap_or(neutral(op, elem)));
+        }
+    }
+
+    /// Holds in the threads whose number has none of these bits; `None` if there are none.
+    pub fn first_of(&mut self, idle: u32) -> Option<Reg> {
+        if idle == 0 {
+            return None;
+        }
+        let tid = self.threads.tid;
+        let own = self.b.and(tid, i64::from(idle));
+        Some(self.b.set_int(Cmp::Eq, IntTy::B32, own, 0))
+    }
+}
+
+fn class_of(elem: ElemType) -> Class {
+    if elem.is_float() { Class::F32 } else { Class::B32 }
+}
+
+/// The element that changes nothing.
+fn neutral(op: ReduceOp, elem: ElemType) -> Src {
+    let float = elem.is_float();
+    match op {
+        ReduceOp::Sum if float => Src::F32(0.0),
+        ReduceOp::Max | ReduceOp::ArgMax if float => Src::F32(f32::NEG_INFINITY),
+        ReduceOp::Min | ReduceOp::ArgMin if float => Src::F32(f32::INFINITY),
+        ReduceOp::Max | ReduceOp::ArgMax if elem.is_signed() => Src::Int(i64::from(i32::MIN)),
+        ReduceOp::Min | ReduceOp::ArgMin if elem.is_signed() => Src::Int(i64::from(i32::MAX)),
+        ReduceOp::Min | ReduceOp::ArgMin => Src::Int(i64::from(u32::MAX)),
+        ReduceOp::All => Src::Int(1),
+        ReduceOp::Sum | ReduceOp::Any | ReduceOp::Max | ReduceOp::ArgMax => Src::Int(0),
+    }
+}
