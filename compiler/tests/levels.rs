@@ -7,6 +7,7 @@ use tilewright_compiler::compile::{Options, compile};
 use tilewright_compiler::diagnostics::SourceMap;
 use tilewright_compiler::front::Memory;
 use tilewright_compiler::target::Target;
+use tilewright_compiler::tile::ir as t1;
 
 fn gemm(target: Target, sets: &[(&str, &str)]) -> Result<Compiled, String> {
     example("gemm.tw", include_str!("../../dsl_examples/gemm.tw"), "gemm", target, sets)
@@ -116,8 +117,7 @@ fn impossible_schedules_are_said_before_ptx() {
 fn what_only_the_evaluator_runs_is_refused_plainly() {
     let files = Memory::from([(
         "rows.tw",
-        "kernel rows(x: f32[R, C], out y: f32[R]) { grid r over R by 8; let mut s: f32[r] = 0; \
-         for c over C by 32 { s += sum(x[r, c] over c); } y[r] = s; }",
+        "kernel rows(x: f32[R, C], out y: f32[R, C]) { grid r over R by 8, c over C by 32; y[r, c] = cumsum(x[r, c] over c); }",
     )]);
     let mut sources = SourceMap::default();
     let refused = compile(&mut sources, &files, "rows.tw", &Options::new(Target::Sm80));
@@ -127,4 +127,43 @@ fn what_only_the_evaluator_runs_is_refused_plainly() {
 #[test]
 fn same_input_same_bytes() {
     assert_eq!(small(Target::Sm80).ptx, small(Target::Sm80).ptx);
+}
+
+#[test]
+fn a_row_kernel_at_every_level() {
+    let files = Memory::from([("softmax.tw", include_str!("../../dsl_examples/softmax.tw"))]);
+    let mut sources = SourceMap::default();
+    let mut options = Options::new(Target::Sm80);
+    options.dumps = true;
+    options.verify = true;
+    options.settings.sets = vec![("BC".into(), "256".into()), ("warps".into(), "2".into())];
+    let compiled = match compile(&mut sources, &files, "softmax.tw", &options) {
+        Ok(c) => c,
+        Err(d) => panic!("{}", d.render(&sources, false)),
+    };
+    insta::assert_snapshot!("softmax_tile", compiled.dumps.tile);
+    insta::assert_snapshot!("softmax_scheduled", compiled.dumps.scheduled);
+    insta::assert_snapshot!("softmax_ptx", compiled.ptx);
+}
+
+/// With the row's length frozen, its tile holds the row, and each element is loaded once.
+#[test]
+fn a_frozen_row_is_read_once() {
+    let rows = [
+        ("softmax.tw", include_str!("../../dsl_examples/softmax.tw"), 1),
+        ("rmsnorm.tw", include_str!("../../dsl_examples/rmsnorm.tw"), 2),
+        ("layernorm.tw", include_str!("../../dsl_examples/layernorm.tw"), 3),
+    ];
+    for (name, text, tensors) in rows {
+        let files = Memory::from([(name, text)]);
+        let mut sources = SourceMap::default();
+        let mut options = Options::new(Target::Sm80);
+        options.settings.dims = vec![("C".into(), 4096)];
+        let compiled = match compile(&mut sources, &files, name, &options) {
+            Ok(c) => c,
+            Err(d) => panic!("{}", d.render(&sources, false)),
+        };
+        let reads = compiled.kernel.values.iter().filter(|v| matches!(v.op, t1::Op::Read { .. })).count();
+        assert_eq!((reads, compiled.kernel.loops.len()), (tensors, 0), "{name}");
+    }
 }

@@ -13,7 +13,7 @@ use tilewright_compiler::target::Target;
 /// (BM, BN, BK), warps, stages; `None` leaves it to the compiler.
 type Schedule = (u32, u32, u32, Option<(u32, u32)>, Option<u32>);
 
-const SCHEDULES: [Schedule; 12] = [
+const SCHEDULES: [Schedule; 19] = [
     (128, 128, 32, Some((2, 2)), Some(3)),
     (128, 128, 32, None, Some(2)),
     (128, 128, 32, None, None),
@@ -26,6 +26,14 @@ const SCHEDULES: [Schedule; 12] = [
     (128, 192, 32, None, None),
     (128, 256, 32, None, None),
     (256, 128, 32, None, Some(3)),
+    // Odd shapes of warps and deep rings: what the assembler's own targets or unrolled narrow copies would spill.
+    (64, 64, 64, Some((4, 1)), Some(3)),
+    (64, 128, 64, Some((2, 4)), Some(2)),
+    (64, 256, 64, Some((4, 2)), Some(4)),
+    (64, 128, 32, Some((4, 1)), Some(6)),
+    (64, 64, 32, Some((1, 2)), Some(6)),
+    (128, 64, 32, Some((1, 4)), Some(3)),
+    (128, 128, 64, Some((8, 1)), Some(2)),
 ];
 
 /// Compiles a kernel of `dsl_examples/FILE`.

@@ -57,10 +57,14 @@ impl Knobs {
     }
 
     /// Whether a variant's copies are loops of their own. Narrow copies are many per thread, and the assembler keeps the address of
-    /// each in a register as long as it can: beside more than 64 accumulators it would spill. Single bytes are so many that they always roll.
+    /// each in a register as long as it can: beside more than 64 accumulators, or with more than 48 accesses in a turn of the unrolled
+    /// loop, it would spill. Single bytes are so many that they always roll.
     pub fn rolls(&self, variant: Variant, p: Problem) -> bool {
+        let warps = self.warps_for(variant, p);
+        let unit = variant.alignment(p.elem_bytes()).max(1);
+        let accesses = p.stage_bytes() / unit / (warps.0 * warps.1 * 32) * self.stages;
         let bytes = p.elem_bytes() == 1 && variant == Variant::Any;
-        variant != Variant::Wide && (bytes || accumulators(p, self.warps_for(variant, p)) > 64)
+        variant != Variant::Wide && (bytes || accumulators(p, warps) > 64 || accesses > 48)
     }
 }
 
