@@ -242,11 +242,12 @@ impl<'a, 'm> Block<'a, 'm> {
                 Ok(())
             }
             OpKind::ReadReg { tensor, ix, .. } => {
-                let place = self.subscript(*tensor, ix)?;
+                let place = self.subscript(*tensor, ix, iteration, span)?;
                 let data = self.read(*tensor, &place, span)?;
                 self.hold(op, Tile { axes: place.axes, shape: place.shape, data }, iteration);
                 Ok(())
             }
+            OpKind::WriteReg { when: Some(_), .. } => Err(Halt::Unknown("`write.reg … when`".into())),
             OpKind::WriteReg { tensor, ix, value, .. } => self.write(*tensor, ix, *value, iteration, span),
             // Ops that planning learns before this interpreter does.
             #[allow(unreachable_patterns)]
@@ -363,9 +364,19 @@ impl<'a, 'm> Block<'a, 'm> {
     }
 
     /// The lanes that subscripts address, at the place where their axes stand.
-    fn subscript(&mut self, tensor: t1::TensorId, ix: &[Index]) -> Result<Place, Halt> {
+    fn subscript(
+        &mut self,
+        tensor: t1::TensorId,
+        ix: &[Index],
+        iteration: Option<i64>,
+        span: Span,
+    ) -> Result<Place, Halt> {
         let mut tiles = Vec::new();
         for index in ix {
+            if let Some(tile) = index.tile {
+                tiles.push(self.tile(tile, iteration, span)?);
+                continue;
+            }
             let offset = match index.offset {
                 Some(v) => self.int(v)?,
                 None => 0,
@@ -402,7 +413,7 @@ impl<'a, 'm> Block<'a, 'm> {
         iteration: Option<i64>,
         span: Span,
     ) -> Result<(), Halt> {
-        let place = self.subscript(tensor, ix)?;
+        let place = self.subscript(tensor, ix, iteration, span)?;
         let tile = self.tile(value, iteration, span)?;
         if let Some(a) = tile.axes.iter().find(|a| !place.axes.contains(a)) {
             let name = &self.machine.kernel.axis(*a).name;
@@ -538,7 +549,7 @@ impl<'a, 'm> Block<'a, 'm> {
         let base = self.base(buf, ring);
         let module = self.module;
         let buffer = module.buffer(buf);
-        let place = self.subscript(tensor, ix)?;
+        let place = self.subscript(tensor, ix, iteration, op.span)?;
         if place.axes.len() != buffer.shape.len() {
             return Err(self.malformed("a copy of another rank than its buffer"));
         }
