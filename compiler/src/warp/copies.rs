@@ -63,10 +63,10 @@ struct Groups {
     shared: i32,
 }
 
-/// Accesses of a group: enough to overlap, few enough to stay in registers.
+/// Accesses in flight: enough to overlap, few enough to stay in registers.
 const GROUP: usize = 8;
 
-/// Splits the accesses, ordered by rows, into at least two equal translates of at most [`GROUP`] accesses.
+/// Splits the accesses, ordered by rows, into at least two equal translates.
 fn groups(units: &[Unit]) -> Option<Groups> {
     let translates = |size: usize| {
         let (a, b) = (&units[0], &units[size]);
@@ -87,7 +87,9 @@ fn groups(units: &[Unit]) -> Option<Groups> {
         };
         units.iter().enumerate().all(follows).then_some(g)
     };
-    (1..=GROUP).rev().filter(|n| units.len().is_multiple_of(*n) && units.len() > *n).find_map(translates)
+    // Of groups that all fit in flight the largest; where a swizzle tells more accesses apart than that, the smallest.
+    let sizes = (1..=GROUP).rev().chain(GROUP + 1..=4 * GROUP);
+    sizes.filter(|n| units.len().is_multiple_of(*n) && units.len() > *n).find_map(translates)
 }
 
 /// A pointer on its way down the rows, bytes from one row to the next, and the rows left from where it started.
