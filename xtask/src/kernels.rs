@@ -129,6 +129,42 @@ pub fn assemble_all(bin: &Path, only: &str) -> Result<()> {
     Ok(())
 }
 
+/// Examples without `@`, in their default schedule and in their largest.
+const ROWS: [(&str, &[(&str, &str)]); 7] = [
+    ("vector_add", &[("BLOCK", "4096")]),
+    ("softmax", &[("BR", "2"), ("BC", "8192")]),
+    ("rmsnorm", &[("BR", "2"), ("BC", "8192")]),
+    ("rmsnorm", &[("BR", "4"), ("BC", "4096"), ("warps", "16")]),
+    ("layernorm", &[("BR", "2"), ("BC", "8192")]),
+    ("embedding", &[("BN", "16"), ("BD", "512")]),
+    ("histogram", &[("BLOCK", "2048")]),
+];
+
+/// Assembles the examples without `@` for the oldest and the newest target.
+pub fn assemble_rows(bin: &Path, only: &str) -> Result<()> {
+    let folder = scratch()?;
+    let mut failed = 0;
+    for (kernel, largest) in ROWS {
+        for (how, sets) in [("default", &[][..]), ("largest tile", largest)] {
+            for target in [Target::Sm80, Target::Sm90a] {
+                let name = format!("{kernel} {target} {how}");
+                if !name.contains(only) {
+                    continue;
+                }
+                let sets: Vec<_> = sets.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
+                let compiled = example(&format!("{kernel}.tw"), kernel, target, &sets);
+                let (line, ok) = assemble(bin, &folder, &name, target, compiled);
+                eprintln!("   {line}");
+                failed += usize::from(!ok);
+            }
+        }
+    }
+    if failed > 0 {
+        bail!("{failed} kernels do not assemble cleanly");
+    }
+    Ok(())
+}
+
 /// A kernel to assemble.
 #[derive(Clone, Copy)]
 struct Job {
@@ -164,7 +200,18 @@ impl Job {
 
 fn assemble_one(bin: &Path, folder: &Path, job: Job) -> (String, bool) {
     let (name, target) = (job.name(), job.target);
-    let compiled = match job.compile() {
+    assemble(bin, folder, &name, target, job.compile())
+}
+
+/// One line about a kernel, and whether it assembles without spills and warnings.
+fn assemble(
+    bin: &Path,
+    folder: &Path,
+    name: &str,
+    target: Target,
+    compiled: Result<Compiled>,
+) -> (String, bool) {
+    let compiled = match compiled {
         Ok(c) => c,
         // A schedule may be more than a target has; that must be said before PTX.
         Err(e) if e.to_string().contains("E0703") => {

@@ -3,7 +3,7 @@
 //! | command | does |
 //! | --- | --- |
 //! | `test` | formatting, lints, unit, property, snapshot, corpus and documentation tests, the benches' dry run, the assembler checks |
-//! | `ptxas` | assembles the GEMM examples for every target and a range of schedules: no spills, no warnings |
+//! | `ptxas` | assembles the examples for every target and a range of schedules: no spills, no warnings |
 //! | `sass` | counts the instructions of the main loop of each operand order |
 //! | `fuzz` | changes the bytes of every program: nothing may panic, hang or fail without a place |
 //! | `verify` | runs every example at every level on random shapes and schedules, 50 seeds a kernel (`test` has a few) |
@@ -66,7 +66,9 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Test { allow_missing_ptxas } => test(allow_missing_ptxas),
-        Command::Ptxas { only } => assembler::fetch().and_then(|bin| kernels::assemble_all(&bin, &only)),
+        Command::Ptxas { only } => assembler::fetch().and_then(|bin| {
+            kernels::assemble_all(&bin, &only).and_then(|()| kernels::assemble_rows(&bin, &only))
+        }),
         Command::Sass => assembler::fetch().and_then(|bin| sass::check(&bin)),
         Command::Fuzz { n, seed } => steps::fuzz(n, seed),
         Command::Verify { seeds, only } => verify::run(seeds, &only),
@@ -100,6 +102,7 @@ fn test(allow_missing: bool) -> Result<()> {
     run.step("benches: dry run", steps::dry_run_benches);
     if let Some(bin) = bin {
         run.step("assembler: every target and schedule", || kernels::assemble_all(&bin, ""));
+        run.step("assembler: kernels without matrix instructions", || kernels::assemble_rows(&bin, ""));
         run.step("assembler: main loop", || sass::check(&bin));
     }
     run.finish()

@@ -39,6 +39,8 @@ struct Digits {
 pub struct Distribution {
     pub warps: u32,
     axes: FxHashMap<t1::AxisId, Digits>,
+    /// Registers per thread of the tile that takes most.
+    largest: u32,
 }
 
 /// What the rules look at.
@@ -58,8 +60,9 @@ impl Distribution {
         };
         let largest = survey.meetings.iter().map(elements).max().unwrap_or(1);
         let warps = warps.unwrap_or_else(|| default_warps(largest));
-        let mut d = Distribution { warps, axes: FxHashMap::default() };
+        let mut d = Distribution { warps, axes: FxHashMap::default(), largest: 1 };
         d.assign(kernel, &survey);
+        d.largest = survey.meetings.iter().map(|axes| d.registers_of(axes)).max().unwrap_or(1);
         d
     }
 
@@ -169,6 +172,11 @@ impl Distribution {
             axes.iter().any(|a| self.axes.get(a).is_some_and(|d| d.warp.get(w).copied().flatten().is_some()))
         };
         (0..self.warps.trailing_zeros()).filter(|w| moves(*w as usize)).fold(0, |m, w| m | 1 << w)
+    }
+
+    /// Registers per thread of the tile that takes most.
+    pub fn largest_tile(&self) -> u32 {
+        self.largest
     }
 
     /// Registers that a tile takes per thread.

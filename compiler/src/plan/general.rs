@@ -72,6 +72,30 @@ pub fn schedule_items(warps: u32, knobs: &Knobs) -> Vec<ScheduleItem> {
     vec![ScheduleItem { path: "warps".into(), value: warps.to_string(), chosen_by: knobs.by }]
 }
 
+/// Refuses tiles that the registers cannot hold: two of the largest, and what addresses and predicates take.
+pub fn check_registers(
+    kernel: &t1::Kernel,
+    distribution: &Distribution,
+    target: Target,
+) -> Result<(), Refusal> {
+    const REST: u32 = 40;
+    let largest = distribution.largest_tile();
+    let threads = distribution.warps * 32;
+    let cap = target.register_limit().min(target.registers_per_sm() / threads / 8 * 8);
+    if 2 * largest + REST <= cap {
+        return Ok(());
+    }
+    Err(Refusal::schedule(
+        kernel.span,
+        format!(
+            "this schedule wants about {} registers per thread; {threads} threads of {target} have {cap}",
+            2 * largest + REST
+        ),
+        "a smaller tile, or another number of warps",
+    )
+    .note(format!("{largest} of them hold the largest tile, and two tiles live at a time")))
+}
+
 /// The fused module of one variant.
 pub fn build(
     kernel: &t1::Kernel,

@@ -77,6 +77,7 @@ pub fn plan(kernel: &t1::Kernel, target: Target) -> Result<Planned, Refusal> {
 fn plan_general(kernel: &t1::Kernel, target: Target) -> Result<Planned, Refusal> {
     let knobs = general::read_schedule(kernel, target)?;
     let distribution = distribution::Distribution::of(kernel, knobs.warps);
+    general::check_registers(kernel, &distribution, target)?;
     let modules = Variant::ALL
         .into_iter()
         .map(|variant| general::build(kernel, &distribution, variant, target))

@@ -11,6 +11,7 @@ use super::ir::*;
 use super::scalars::Scalars;
 use super::tilemap::TileMap;
 use crate::artifact::{GridRule, ParamSlot};
+use crate::layout::Dim;
 use crate::plan::Refusal;
 use crate::scheduled::ir as t2;
 use crate::tile::ir as t1;
@@ -51,8 +52,8 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
         exists: FxHashMap::default(),
     };
     lower.body()?;
-    // Left alone, ptxas aims at more resident blocks than a pipelined schedule does, and spills for their sake.
-    let one_block = !module.channels.is_empty();
+    // Left alone, ptxas aims at more resident blocks than a pipelined schedule or large tiles do, and spills for their sake.
+    let one_block = !module.channels.is_empty() || holds_large_tiles(module);
     let (classes, body) = lower.b.finish();
     let params = lower.scalars.params;
     Ok(Lowered {
@@ -68,6 +69,14 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
         },
         params: lower.scalars.slots,
         grid,
+    })
+}
+
+/// Some tile takes more than eight registers of each thread.
+fn holds_large_tiles(module: &t2::Module) -> bool {
+    module.values.iter().any(|v| match &v.kind {
+        t2::ValKind::Tile { layout, .. } => layout.size_in(Dim::Reg) > 8,
+        t2::ValKind::Slot(_) | t2::ValKind::Tok(_) => false,
     })
 }
 
