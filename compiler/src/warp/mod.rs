@@ -9,7 +9,8 @@
 //! | [`tilemap`], [`address`] | layouts as thread columns and register constants; addresses from them |
 //! | [`copies`], [`across`] | copies to shared memory, along and across the contracted axis |
 //! | [`matrix`] | fragments, matrix instructions |
-//! | [`elements`] | elementwise work, reads and writes, element by element |
+//! | [`elements`] | elementwise work, element by element |
+//! | [`places`], [`global`] | where elements are in global memory; reading and writing them |
 //! | [`functions`] | functions that the machine has not, or only roughly |
 //! | [`reductions`], [`plain_loop`] | kernels without matrix instructions |
 //! | [`print`] | the text of `--emit warp` |
@@ -20,9 +21,11 @@ pub mod build;
 pub mod copies;
 pub mod elements;
 pub mod functions;
+pub mod global;
 pub mod ir;
 pub mod lower;
 pub mod matrix;
+pub mod places;
 pub mod plain_loop;
 pub mod print;
 pub mod reductions;
