@@ -13,7 +13,7 @@ use tilewright_compiler::target::Target;
 /// (BM, BN, BK), warps, stages; `None` leaves it to the compiler.
 type Schedule = (u32, u32, u32, Option<(u32, u32)>, Option<u32>);
 
-const SCHEDULES: [Schedule; 19] = [
+const SCHEDULES: [Schedule; 20] = [
     (128, 128, 32, Some((2, 2)), Some(3)),
     (128, 128, 32, None, Some(2)),
     (128, 128, 32, None, None),
@@ -34,6 +34,7 @@ const SCHEDULES: [Schedule; 19] = [
     (64, 64, 32, Some((1, 2)), Some(6)),
     (128, 64, 32, Some((1, 4)), Some(3)),
     (128, 128, 64, Some((8, 1)), Some(2)),
+    (128, 128, 64, Some((2, 8)), Some(3)),
 ];
 
 /// Compiles a kernel of `dsl_examples/FILE`.

@@ -64,7 +64,9 @@ impl Knobs {
         let unit = variant.alignment(p.elem_bytes()).max(1);
         let accesses = p.stage_bytes() / unit / (warps.0 * warps.1 * 32) * self.stages;
         let bytes = p.elem_bytes() == 1 && variant == Variant::Any;
-        variant != Variant::Wide && (bytes || accumulators(p, warps) > 64 || accesses > 48)
+        // Sixteen warps have half the registers each.
+        let most = if warps.0 * warps.1 > 8 { 16 } else { 48 };
+        variant != Variant::Wide && (bytes || accumulators(p, warps) > 64 || accesses > most)
     }
 }
 
