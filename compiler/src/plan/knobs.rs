@@ -1,8 +1,8 @@
 //! Schedule parameters of an sm_80-style kernel: read from the schedule, completed by rules, checked against the target.
 //!
 //! Budgets (ir.md section 6): shared memory is counted exactly; registers are estimated per thread as accumulators + two sets of
-//! fragments + addresses, which ptxas has been seen to meet within ±20. An estimate of at most `limit - 24` is legal, one above the limit is
-//! refused; between the two the estimate cannot tell, and the schedule is refused unless the calibration says that it assembles without spills.
+//! fragments + addresses. An estimate of at most the thread's limit less 16 is legal, one above is refused. It is an estimate: the assembler
+//! check tries it on a list of schedules, and nothing settles yet what lies close to the limit.
 
 use super::refuse::Refusal;
 use crate::artifact::{ChosenBy, ScheduleItem};
