@@ -162,7 +162,7 @@ impl Pipeline<'_> {
         let body = std::mem::take(&mut self.ops);
         self.module.body.push(Node::Loop(Loop {
             name: l.name.clone(),
-            axis: c.k,
+            over: Over::Tiles(c.k),
             lo: l.lo,
             hi: l.hi,
             by: t.bk,

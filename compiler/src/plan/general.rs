@@ -200,8 +200,9 @@ impl General<'_> {
 
     fn for_(&mut self, id: t1::LoopId) -> Result<(), Refusal> {
         let l = self.kernel.loop_(id);
-        let Some(axis) = l.axis else {
-            return Err(Refusal::construct(l.span, format!("the loop over single coordinates `{}`", l.name)));
+        let (over, by) = match l.axis {
+            Some(axis) => (Over::Tiles(axis), self.kernel.axis(axis).extent),
+            None => (Over::Coordinates(id), 1),
         };
         if l.rev {
             return Err(Refusal::construct(l.span, "a loop over `rev(…)`"));
@@ -236,10 +237,10 @@ impl General<'_> {
         self.values.extend(done.iter().map(|(v, c)| (*v, c.result)));
         let node = Node::Loop(Loop {
             name: l.name.clone(),
-            axis,
+            over,
             lo: l.lo,
             hi: l.hi,
-            by: self.kernel.axis(axis).extent,
+            by,
             carry,
             body,
             ahead: 0,

@@ -334,12 +334,22 @@ pub struct Op {
     pub span: Span,
 }
 
-/// A loop over tiles of one range.
+/// What a loop counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// Tiles of a range; the loop binds its axis.
+    Tiles(t1::AxisId),
+    /// Single coordinates.
+    Coordinates(t1::LoopId),
+    /// The values of a grid variable, in an instance that goes on for all that differ in it.
+    Instances(t1::GridId),
+}
+
+/// A counted loop.
 #[derive(Clone, Debug)]
 pub struct Loop {
     pub name: String,
-    /// The range that the loop binds.
-    pub axis: t1::AxisId,
+    pub over: Over,
     pub lo: t1::ValueId,
     pub hi: t1::ValueId,
     pub by: u32,
@@ -432,6 +442,16 @@ pub struct Module {
     pub body: Vec<Node>,
     pub raster: Raster,
     pub shared_bytes: u32,
+}
+
+impl Loop {
+    /// The range that the loop binds, if it runs over tiles of one.
+    pub fn axis(&self) -> Option<t1::AxisId> {
+        match self.over {
+            Over::Tiles(axis) => Some(axis),
+            Over::Coordinates(_) | Over::Instances(_) => None,
+        }
+    }
 }
 
 impl Module {

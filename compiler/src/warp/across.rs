@@ -79,7 +79,7 @@ impl Lower<'_> {
         let buffer = self.module.buffer(*buf).clone();
         let elem_bytes = buffer.elem.bits() / 8;
         let (outer, k) = (&map.axes[0], &map.axes[1]);
-        let k_dim = ix.iter().position(|i| i.axis == Some(l.axis));
+        let k_dim = ix.iter().position(|i| i.axis.is_some() && i.axis == l.axis());
         let outer_axis = ix.last().and_then(|i| i.axis);
         let (Some(k_dim), Some(outer_axis)) = (k_dim, outer_axis) else {
             unreachable!("the planner gives operands one kept and one contracted axis");

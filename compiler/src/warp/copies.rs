@@ -140,8 +140,8 @@ impl Lower<'_> {
         }
 
         // The base: the tensor, plus every scalar subscript, plus the thread's own place in the contracted range.
-        let k_dim = ix.iter().position(|i| i.axis == Some(l.axis));
-        let outer_dim = ix.iter().position(|i| i.axis.is_some_and(|a| a != l.axis));
+        let k_dim = ix.iter().position(|i| i.axis.is_some() && i.axis == l.axis());
+        let outer_dim = ix.iter().position(|i| i.axis.is_some() && i.axis != l.axis());
         let (Some(k_dim), Some(outer_dim)) = (k_dim, outer_dim) else {
             unreachable!("the planner gives operands one kept and one contracted axis");
         };
@@ -164,7 +164,9 @@ impl Lower<'_> {
         let k_left = self.k_left(l, &k.thread)?;
 
         let pitch = self.scalars.stride_bytes(&mut self.b, *tensor, outer_dim)?;
-        let axis = ix[outer_dim].axis.unwrap_or(l.axis);
+        let Some(axis) = ix[outer_dim].axis else {
+            unreachable!("the kept dimension is subscripted by an axis");
+        };
         let first = self.axis_position(axis, &outer.thread)?;
         let hi = self.scalars.coordinate(&mut self.b, self.kernel.axis(axis).hi)?;
         let last = match hi {

@@ -196,7 +196,7 @@ impl Lower<'_> {
                     }) = node
                     {
                         self.b.span = *span;
-                        let state = if ix.last().is_some_and(|i| i.axis == Some(l.axis)) {
+                        let state = if ix.last().is_some_and(|i| i.axis.is_some() && i.axis == l.axis()) {
                             Copy::Along(self.prepare_copy(kind, l)?)
                         } else {
                             Copy::Across(self.prepare_across(kind, l)?)
@@ -264,11 +264,8 @@ impl Lower<'_> {
                 match node {
                     t2::Node::Op(op) => self.op(op, copy)?,
                     t2::Node::Sync(s) => self.sync(s),
-                    t2::Node::Loop(inner) => {
-                        return Err(Refusal::construct(
-                            self.kernel.axis(inner.axis).span,
-                            "a loop in a pipelined loop",
-                        ));
+                    t2::Node::Loop(_) => {
+                        return Err(Refusal::construct(self.kernel.span, "a loop in a pipelined loop"));
                     }
                 }
             }

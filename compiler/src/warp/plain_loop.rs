@@ -37,8 +37,14 @@ impl Lower<'_> {
             }
         }
         let saved = self.save();
-        if let t1::AxisKind::Loop(id) = self.kernel.axis(l.axis).kind {
-            self.scalars.enter_loop(id, at);
+        match l.over {
+            t2::Over::Tiles(axis) => {
+                if let t1::AxisKind::Loop(id) = self.kernel.axis(axis).kind {
+                    self.scalars.enter_loop(id, at);
+                }
+            }
+            t2::Over::Coordinates(id) => self.scalars.enter_loop(id, at),
+            t2::Over::Instances(g) => self.scalars.enter_instance(g, at),
         }
         self.b.open();
         for node in &l.body {

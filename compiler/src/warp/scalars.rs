@@ -26,6 +26,8 @@ pub struct Known {
     strides: FxHashMap<(t1::TensorId, usize), Reg>,
     /// The coordinate of each loop that is open, 32 bits.
     loops: FxHashMap<t1::LoopId, Reg>,
+    /// Grid variables whose values a loop runs through, and where it is.
+    instances: FxHashMap<t1::GridId, Reg>,
 }
 
 impl<'a> Scalars<'a> {
@@ -108,7 +110,10 @@ impl<'a> Scalars<'a> {
         match &self.kernel.value(v).op {
             t1::Op::Const(t1::Const::Int(c)) if i32::try_from(*c).is_ok() => Ok(Src::Int(*c as i64)),
             t1::Op::Dim(d) => Ok(self.dim(*d)),
-            t1::Op::GridVar(g) => Ok(Src::Reg(self.grid[g.0 as usize])),
+            t1::Op::GridVar(g) => Ok(match self.known.instances.get(g) {
+                Some(at) => Src::Reg(*at),
+                None => Src::Reg(self.grid[g.0 as usize]),
+            }),
             t1::Op::LoopVar(l) if self.known.loops.contains_key(l) => Ok(Src::Reg(self.known.loops[l])),
             _ => {
                 let wide = self.index(b, v)?;
@@ -120,6 +125,12 @@ impl<'a> Scalars<'a> {
     /// The coordinate of a loop inside its body.
     pub fn enter_loop(&mut self, l: t1::LoopId, at: Reg) {
         self.known.loops.insert(l, at);
+    }
+
+    /// The coordinate of a grid variable in a loop through its values. What was computed from the block's own no longer holds.
+    pub fn enter_instance(&mut self, g: t1::GridId, at: Reg) {
+        self.known.wide.clear();
+        self.known.instances.insert(g, at);
     }
 
     /// The extent of a tensor's dimension, 32 bits: the launch checks that dimensions fit 31.

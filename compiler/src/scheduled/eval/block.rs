@@ -148,8 +148,13 @@ impl<'a, 'm> Block<'a, 'm> {
     /// Moves the loop's range to an iteration.
     fn place(&mut self, l: &Loop, iteration: i64) -> Result<(), Halt> {
         let lo = self.int(l.lo)?;
-        let axis = self.machine.kernel.axis(l.axis);
-        self.frame.set_int(axis.lo, lo + iteration * i64::from(l.by));
+        let kernel = self.machine.kernel;
+        let variable = match l.over {
+            Over::Tiles(axis) => kernel.axis(axis).lo,
+            Over::Coordinates(id) => kernel.loop_(id).var,
+            Over::Instances(g) => kernel.grid_var(g).var,
+        };
+        self.frame.set_int(variable, lo + iteration * i64::from(l.by));
         Ok(())
     }
 
