@@ -11,8 +11,8 @@
 //! So every fragment has one copy, each step needs one wait and one barrier, and both stand where nobody waits long.
 
 use super::contraction::{Contraction, Major, Operand};
-use super::epilogue;
 use super::fragments::Tiling;
+use super::general;
 use super::knobs::{Knobs, Problem};
 use super::refuse::Refusal;
 use super::shared;
@@ -69,10 +69,8 @@ pub fn build(
     });
     let (stages, rolled) = (knobs.stages, knobs.rolls(variant, p));
     let mut p = Pipeline { kernel, c, tiling, chan, role, stages, rolled, module, ops: Vec::new() };
-    p.run(&a, &b)?;
-    let mut module = p.module;
-    epilogue::build(kernel, c, &tiling, variant, role, &mut module)?;
-    Ok(module)
+    let value = p.run(&a, &b)?;
+    general::after_contraction(kernel, c, value, &tiling, p.module, target)
 }
 
 struct Pipeline<'a> {
@@ -105,7 +103,8 @@ impl Pipeline<'_> {
         self.module.new_value(ValKind::Tile { elem, axes, layout, acc }, name)
     }
 
-    fn run(&mut self, a: &shared::Staged, b: &shared::Staged) -> Result<(), Refusal> {
+    /// Appends the loop; gives the product's register tile after it.
+    fn run(&mut self, a: &shared::Staged, b: &shared::Staged) -> Result<ValId, Refusal> {
         let (c, l) = (self.c, self.kernel.loop_(self.c.loop_id));
         let t = self.tiling;
         let (last, slices) = (self.stages - 1, t.bk / t.atom.k());
@@ -180,7 +179,7 @@ impl Pipeline<'_> {
             iter: Iter::None,
             span,
         }));
-        Ok(())
+        Ok(get)
     }
 
     fn copy(&mut self, staged: &shared::Staged, operand: &Operand, slot: ValId, name: &str) -> ValId {

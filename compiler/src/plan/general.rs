@@ -10,10 +10,13 @@
 //! Launch scalars are not values of T2: they are computed where they are used. Scalars that are read or reduced are tiles without axes.
 
 use super::access::{self, launch_scalar};
+use super::contraction::Contraction;
 use super::cover;
 use super::distribution::Distribution;
 use super::elementwise;
+use super::fragments::Tiling;
 use super::knobs;
+use super::layouts::Layouts;
 use super::refuse::Refusal;
 use crate::artifact::{ChosenBy, ScheduleItem};
 use crate::diagnostics::Span;
@@ -22,9 +25,6 @@ use crate::scheduled::ir::*;
 use crate::target::Target;
 use crate::tile::ir as t1;
 use rustc_hash::FxHashMap;
-
-/// Registers that the tiles of one read may take before its accesses are left to where their elements are used.
-const MOST_EAGER: u32 = 64;
 
 /// What a schedule decides for such a kernel.
 #[derive(Clone, Debug)]
@@ -113,7 +113,7 @@ pub fn build(
     };
     let mut general = General {
         kernel,
-        distribution,
+        layouts: Layouts::Digits(distribution),
         variant,
         module: Module {
             name: kernel.name.clone(),
@@ -132,24 +132,37 @@ pub fn build(
         written: Vec::new(),
     };
     general.block(&kernel.body)?;
-    general.module.body = general.open.pop().unwrap_or_default();
-    if general.module.shared_bytes > target.shared_limit() {
-        return Err(Refusal::schedule(
-            kernel.span,
-            format!(
-                "partial results take {} of shared memory; {target} has {}",
-                knobs::bytes(general.module.shared_bytes.into()),
-                knobs::bytes(target.shared_limit().into())
-            ),
-            "fewer warps, or smaller tiles",
-        ));
-    }
-    Ok(general.module)
+    general.finish(target)
+}
+
+/// Appends what follows a contraction: `value` is its result's register tile.
+pub fn after_contraction(
+    kernel: &t1::Kernel,
+    c: &Contraction,
+    value: ValId,
+    tiling: &Tiling,
+    mut module: Module,
+    target: Target,
+) -> Result<Module, Refusal> {
+    let (variant, done) = (module.variant, std::mem::take(&mut module.body));
+    let mut general = General {
+        kernel,
+        layouts: Layouts::Accumulator { tiling, m: c.m, n: c.n },
+        variant,
+        module,
+        open: vec![done],
+        values: FxHashMap::from_iter([(c.result, value)]),
+        written: Vec::new(),
+    };
+    // What stands before the loop is lowered where it is used.
+    let after = kernel.body.stmts.iter().skip_while(|s| !matches!(s, t1::Stmt::For(id) if *id == c.loop_id));
+    general.statements(after.skip(1))?;
+    general.finish(target)
 }
 
 struct General<'a> {
     kernel: &'a t1::Kernel,
-    distribution: &'a Distribution,
+    layouts: Layouts<'a>,
     variant: Variant,
     module: Module,
     /// The lists of ops being written, innermost last.
@@ -160,6 +173,22 @@ struct General<'a> {
 }
 
 impl General<'_> {
+    fn finish(mut self, target: Target) -> Result<Module, Refusal> {
+        self.module.body = self.open.pop().unwrap_or_default();
+        if self.module.shared_bytes <= target.shared_limit() {
+            return Ok(self.module);
+        }
+        Err(Refusal::schedule(
+            self.kernel.span,
+            format!(
+                "partial results take {} of shared memory; {target} has {}",
+                knobs::bytes(self.module.shared_bytes.into()),
+                knobs::bytes(target.shared_limit().into())
+            ),
+            "fewer warps, or smaller tiles",
+        ))
+    }
+
     fn push(&mut self, kind: OpKind, result: Option<ValId>, span: Span) {
         let op = Op { role: RoleId(0), kind, result, at: None, iter: Iter::None, span };
         if let Some(list) = self.open.last_mut() {
@@ -168,13 +197,25 @@ impl General<'_> {
     }
 
     /// A fresh register tile on these axes.
-    fn tile(&mut self, elem: t1::ElemType, axes: &[t1::AxisId], name: impl Into<String>) -> ValId {
-        let layout = self.distribution.layout(axes);
-        self.module.new_value(ValKind::Tile { elem, axes: axes.to_vec(), layout, acc: false }, name)
+    fn tile(
+        &mut self,
+        elem: t1::ElemType,
+        axes: &[t1::AxisId],
+        name: impl Into<String>,
+        span: Span,
+    ) -> Result<ValId, Refusal> {
+        let Some(layout) = self.layouts.layout(axes) else {
+            return Err(Refusal::construct(span, "a tile on axes other than the product's after the loop"));
+        };
+        Ok(self.module.new_value(ValKind::Tile { elem, axes: axes.to_vec(), layout, acc: false }, name))
     }
 
     fn block(&mut self, block: &t1::Block) -> Result<(), Refusal> {
-        for stmt in &block.stmts {
+        self.statements(block.stmts.iter())
+    }
+
+    fn statements<'s>(&mut self, stmts: impl Iterator<Item = &'s t1::Stmt>) -> Result<(), Refusal> {
+        for stmt in stmts {
             match stmt {
                 t1::Stmt::Let(v) => {
                     if !launch_scalar(self.kernel, *v) && !self.only_subscript(*v) {
@@ -219,7 +260,7 @@ impl General<'_> {
         for c in &l.carried {
             let init = self.tile_of(c.init, c.result)?;
             let ty = self.kernel.ty(c.result).clone();
-            let param = self.tile(ty.elem, &ty.axes, format!("{}.in", c.name));
+            let param = self.tile(ty.elem, &ty.axes, format!("{}.in", c.name), c.span)?;
             self.values.insert(c.param, param);
             carry.push((init, param));
         }
@@ -229,7 +270,7 @@ impl General<'_> {
         for (c, (init, param)) in l.carried.iter().zip(carry) {
             let next = self.tile_of(c.next, c.result)?;
             let ty = self.kernel.ty(c.result).clone();
-            let result = self.tile(ty.elem, &ty.axes, c.name.clone());
+            let result = self.tile(ty.elem, &ty.axes, c.name.clone(), c.span)?;
             done.push((c.result, Carry { init, param, next, result }));
         }
         let body = self.open.pop().unwrap_or_default();
@@ -259,7 +300,8 @@ impl General<'_> {
         if have == want.axes {
             return Ok(id);
         }
-        let spread = self.tile(want.elem, &want.axes, format!("{}.spread", self.module.value(id).name));
+        let name = format!("{}.spread", self.module.value(id).name);
+        let spread = self.tile(want.elem, &want.axes, name, self.kernel.value(v).span)?;
         self.push(OpKind::Spread { x: id }, Some(spread), self.kernel.value(v).span);
         Ok(spread)
     }
@@ -314,7 +356,7 @@ impl General<'_> {
                 }
                 let ix = self.subscripts(*tensor, ix, span)?;
                 let vec = self.vector(*tensor, &ix);
-                let eager = self.distribution.registers_of(&value.ty.axes) <= MOST_EAGER;
+                let eager = self.layouts.eager(&value.ty.axes);
                 OpKind::ReadReg { tensor: *tensor, ix, vec, eager }
             }
             t1::Op::Reduce { op, x, axes } => return self.reduce(v, *op, *x, axes, name),
@@ -329,10 +371,10 @@ impl General<'_> {
                 }
                 OpKind::Elementwise { value: v, args }
             }
-            other => return Err(Refusal::construct(span, super::epilogue::describe(other))),
+            other => return Err(Refusal::construct(span, super::refuse::describe(other))),
         };
         let ty = value.ty.clone();
-        let id = self.tile(ty.elem, &ty.axes, name);
+        let id = self.tile(ty.elem, &ty.axes, name, span)?;
         self.push(kind, Some(id), span);
         self.values.insert(v, id);
         Ok(id)
@@ -358,19 +400,19 @@ impl General<'_> {
         }
         let x = self.value(x)?;
         let ty = value.ty.clone();
-        let warps = self.distribution.warp_mask(axes);
+        let warps = self.layouts.warp_mask(axes);
         let kind = OpKind::Reduce { x, op, axes: axes.to_vec() };
         if warps == 0 {
-            let id = self.tile(ty.elem, &ty.axes, name);
+            let id = self.tile(ty.elem, &ty.axes, name, span)?;
             self.push(kind, Some(id), span);
             self.values.insert(v, id);
             return Ok(id);
         }
-        let part = self.tile(ty.elem, &ty.axes, format!("{name}.part"));
+        let part = self.tile(ty.elem, &ty.axes, format!("{name}.part"), span)?;
         self.push(kind, Some(part), span);
         let buf = self.partials(&name, part, warps.count_ones(), span)?;
         self.push(OpKind::PutPartials { buf, value: part, warps }, None, span);
-        let id = self.tile(ty.elem, &ty.axes, name);
+        let id = self.tile(ty.elem, &ty.axes, name, span)?;
         self.push(OpKind::GetPartials { buf, op, warps }, Some(id), span);
         self.values.insert(v, id);
         Ok(id)
@@ -409,7 +451,8 @@ impl General<'_> {
         if ty.axes == axes {
             return Ok(value);
         }
-        let spread = self.tile(ty.elem, &axes, format!("{}.spread", self.module.value(value).name));
+        let name = format!("{}.spread", self.module.value(value).name);
+        let spread = self.tile(ty.elem, &axes, name, span)?;
         self.push(OpKind::Spread { x: value }, Some(spread), span);
         Ok(spread)
     }

@@ -11,8 +11,8 @@
 //! | [`fragments`] | register layouts: anchors of the matrix instructions |
 //! | [`shared`] | copies and the shared-memory layout that suits every accessor |
 //! | [`build`] | the pipeline |
-//! | [`epilogue`], [`elementwise`] | what follows the loop |
-//! | [`distribution`], [`general`] | kernels without matrix instructions: digits for every axis, statement by statement |
+//! | [`general`], [`elementwise`] | statements without matrix instructions, one by one |
+//! | [`layouts`], [`distribution`] | which registers their tiles live in |
 //! | [`refuse`] | how a program or schedule is refused |
 
 pub mod access;
@@ -22,10 +22,10 @@ pub mod contraction;
 pub mod cover;
 pub mod distribution;
 pub mod elementwise;
-pub mod epilogue;
 pub mod fragments;
 pub mod general;
 pub mod knobs;
+pub mod layouts;
 pub mod model;
 pub mod refuse;
 pub mod shared;

@@ -1,6 +1,7 @@
 //! What the backend cannot lower, said plainly.
 
 use crate::diagnostics::Span;
+use crate::tile::ir as t1;
 
 /// A program that checks, but that no schedule of today lowers; or a schedule that cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,5 +48,19 @@ impl Refusal {
     pub fn note(mut self, note: impl Into<String>) -> Refusal {
         self.notes.push(note.into());
         self
+    }
+}
+
+/// What an op is called in a refusal.
+pub fn describe(op: &t1::Op) -> &'static str {
+    match op {
+        t1::Op::Reduce { .. } => "a reduction of a tile",
+        t1::Op::Scan { .. } => "a scan",
+        t1::Op::TopK { .. } | t1::Op::Sort { .. } => "sorting",
+        t1::Op::Mma { .. } => "`@` outside a loop over its contracted range",
+        t1::Op::GridReduce { .. } => "a reduction over grid instances",
+        t1::Op::TileRead { .. } => "a subscripted tile",
+        t1::Op::LoopResult(..) => "the second result of a loop",
+        _ => "this value",
     }
 }

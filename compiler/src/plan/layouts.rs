@@ -1,0 +1,59 @@
+//! Which registers hold a tile: one layout per set of axes, for all statements of a region.
+//!
+//! Two sources decide. Without a matrix instruction the digits of a [`Distribution`] do. After one, its accumulator does: `bias[j]` takes
+//! the accumulator's layout restricted to j, so registers and lanes that differ in i only hold the same element. Either way values on
+//! the same axes have the same layout, and no conversion is ever needed.
+
+use super::distribution::Distribution;
+use super::fragments::Tiling;
+use crate::layout::{Dim, Layout};
+use crate::tile::ir as t1;
+
+/// Registers that the tiles of one read may take before its accesses are left to where their elements are used.
+const MOST_EAGER: u32 = 64;
+
+/// Where the layouts of a region's tiles come from.
+#[derive(Clone, Copy, Debug)]
+pub enum Layouts<'a> {
+    Digits(&'a Distribution),
+    /// The accumulator of a product on axes `m` and `n`.
+    Accumulator {
+        tiling: &'a Tiling,
+        m: t1::AxisId,
+        n: t1::AxisId,
+    },
+}
+
+impl Layouts<'_> {
+    /// The layout of a tile on these axes, in this order; `None` for axes that the region does not have.
+    pub fn layout(&self, axes: &[t1::AxisId]) -> Option<Layout> {
+        match self {
+            Layouts::Digits(d) => Some(d.layout(axes)),
+            Layouts::Accumulator { tiling, m, n } => {
+                let known = axes.iter().all(|a| a == m || a == n);
+                known.then(|| tiling.accumulator_on(axes.iter().map(|a| a == m)))
+            }
+        }
+    }
+
+    /// Which bits of the warp number move along any of these axes.
+    pub fn warp_mask(&self, axes: &[t1::AxisId]) -> u32 {
+        match self {
+            Layouts::Digits(d) => d.warp_mask(axes),
+            Layouts::Accumulator { .. } => {
+                let Some(layout) = self.layout(axes) else { return 0 };
+                let moves = |w: &u32| layout.coords(&[(Dim::Warp, 1 << w)]).iter().any(|(_, c)| *c != 0);
+                (0..layout.ins().bits(Dim::Warp)).filter(moves).fold(0, |mask, w| mask | 1 << w)
+            }
+        }
+    }
+
+    /// Whether a read of a tile on these axes should be issued where it stands, so that its accesses overlap. Beside an accumulator
+    /// there are no registers for that.
+    pub fn eager(&self, axes: &[t1::AxisId]) -> bool {
+        match self {
+            Layouts::Digits(d) => d.registers_of(axes) <= MOST_EAGER,
+            Layouts::Accumulator { .. } => false,
+        }
+    }
+}
