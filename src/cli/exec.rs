@@ -42,9 +42,6 @@ pub fn exec(ui: &Ui, args: Args) -> Result<(), Failure> {
     let file = LaunchFile::read(&args.launch).map_err(Failure::input)?;
     let folder = args.launch.parent().unwrap_or(Path::new(""));
     let mut loaded = file.load(folder).map_err(Failure::input)?;
-    if file.cluster != [1; 3] {
-        return Err(Failure::input("the executor does not run clusters yet: cluster must be [1, 1, 1]"));
-    }
     let timeout = match args.timeout.map(Duration::try_from_secs_f64) {
         Some(Ok(limit)) => Some(limit),
         Some(Err(_)) => {
@@ -79,6 +76,7 @@ fn launch(file: &LaunchFile, loaded: &mut LoadedLaunch, options: Options) -> Res
                 entry: &entry,
                 grid: file.grid,
                 block: file.block,
+                cluster: file.cluster,
                 shared_bytes: file.shared_bytes,
                 args,
                 buffers,

@@ -91,6 +91,13 @@ impl Frame {
         unsafe { &mut *pair.as_mut_ptr().cast::<Lanes64>() }
     }
 
+    /// Neighbouring 32-bit registers.
+    pub fn range_mut(&mut self, first: R32, count: usize) -> &mut [Lanes32] {
+        let cells = &mut self.cells[first.0 as usize..first.0 as usize + count];
+        // SAFETY: a cell is a `Lanes32` of the same size, aligned at least as well; the exclusive borrow covers all of them.
+        unsafe { std::slice::from_raw_parts_mut(cells.as_mut_ptr().cast::<Lanes32>(), cells.len()) }
+    }
+
     #[inline]
     pub fn pred(&self, p: PredId) -> u32 {
         self.cells[self.predicates + p.0 as usize / 32].0[p.0 as usize % 32]

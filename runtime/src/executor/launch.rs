@@ -10,13 +10,17 @@
 use std::time::Duration;
 
 use super::finding::Finding;
+pub use super::memory::tensor_map::{Swizzle, TensorMap};
+pub use super::program::BulkType as ElementType;
 use super::stats::Stats;
 
 /// One kernel parameter, in the order of the PTX parameter list.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Arg {
     /// A pointer: buffer number `buffer` of [`Launch::buffers`], `offset` bytes in.
     Buffer { buffer: usize, offset: u64 },
+    /// A tensor map by value, of buffer number `buffer`; its address is an offset in that buffer.
+    TensorMap { map: TensorMap, buffer: usize },
     /// A null pointer (or any other scalar, as its little-endian bytes).
     Scalar(Vec<u8>),
 }
@@ -71,6 +75,8 @@ pub struct Launch<'a> {
     pub grid: [u32; 3],
     /// Threads of a block in x, y, z.
     pub block: [u32; 3],
+    /// Blocks of a cluster in x, y, z; all ones where there are none.
+    pub cluster: [u32; 3],
     /// Dynamic shared memory, beside what the kernel declares.
     pub shared_bytes: u32,
     pub args: Vec<Arg>,

@@ -41,7 +41,7 @@ use std::time::Instant;
 use tilewright_compiler::ptx;
 
 pub use finding::{Finding, FindingKind, Findings, SourceLoc};
-pub use launch::{Arg, ExecError, Launch, Options, Outcome};
+pub use launch::{Arg, ElementType, ExecError, Launch, Options, Outcome, Swizzle, TensorMap};
 pub use stats::{MemoryCount, Stats};
 
 /// Parses, checks, compiles and runs one launch.
@@ -61,6 +61,7 @@ pub fn run(launch: Launch<'_>) -> Result<Outcome, ExecError> {
         &kernel,
         launch.grid,
         launch.block,
+        launch.cluster,
         launch.shared_bytes,
         &launch.args,
         launch.buffers,

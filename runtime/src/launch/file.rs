@@ -16,6 +16,7 @@ use tilewright_compiler::artifact::Compiled;
 use tilewright_compiler::tile::{ElemType, TensorKind};
 
 use super::device_launch::{DeviceLaunch, ParamValue};
+use super::map_spec::MapSpec;
 use crate::executor::Arg;
 use crate::tensor::random::Stream;
 use crate::tensor::{HostTensor, LoadError, NpyError, TensorError, load, store};
@@ -61,8 +62,7 @@ pub enum FileArg {
     F64(f64),
     /// A null pointer.
     Null(bool),
-    /// Kept as it is: nothing here reads tensor maps yet.
-    TensorMap(serde_json::Value),
+    TensorMap(MapSpec),
 }
 
 /// A buffer that an argument points to.
@@ -93,8 +93,8 @@ pub enum FileError {
     Shape { index: usize, shape: Vec<usize>, init: String, got: Vec<usize> },
     #[error("argument {index}: {seed:?} is no seed: random:SEED takes a whole number")]
     Seed { index: usize, seed: String },
-    #[error("argument {index}: tensor maps are not supported yet")]
-    TensorMap { index: usize },
+    #[error("argument {index}, a tensor map: {message}")]
+    BadMap { index: usize, message: String },
     #[error("argument {index}: {source}")]
     Load { index: usize, source: LoadError },
     #[error("argument {index}: {source}")]
@@ -137,10 +137,32 @@ impl LaunchFile {
                     loaded.outs.push(spec.out.clone());
                     Arg::buffer(loaded.buffers.len() - 1)
                 }
-                FileArg::TensorMap(_) => return Err(FileError::TensorMap { index }),
+                // Those over other arguments' buffers come last, when all buffers are there.
+                FileArg::TensorMap(spec) if spec.of.is_some() => Arg::null(),
+                FileArg::TensorMap(spec) => {
+                    let own = spec.buffer(index)?;
+                    let buffer = own.make_any_shape(index, folder)?;
+                    let map = spec.make(index, &own.dtype, &buffer)?;
+                    loaded.buffers.push(buffer);
+                    loaded.outs.push(own.out);
+                    Arg::TensorMap { map, buffer: loaded.buffers.len() - 1 }
+                }
                 scalar => Arg::Scalar(scalar.bytes()),
             };
             loaded.args.push(arg);
+        }
+        for (index, arg) in self.args.iter().enumerate() {
+            if let FileArg::TensorMap(spec) = arg
+                && let Some(of) = spec.of
+            {
+                let bad = || FileError::BadMap { index, message: format!("argument {of} is no buffer") };
+                let (buffer, dtype) = match (loaded.args.get(of), self.args.get(of)) {
+                    (Some(Arg::Buffer { buffer, .. }), Some(FileArg::Buffer(spec))) => (*buffer, &spec.dtype),
+                    _ => return Err(bad()),
+                };
+                let map = spec.make(index, dtype, &loaded.buffers[buffer])?;
+                loaded.args[index] = Arg::TensorMap { map, buffer };
+            }
         }
         Ok(loaded)
     }
@@ -192,8 +214,31 @@ impl FileArg {
     }
 }
 
+impl MapSpec {
+    /// The buffer that a map brings.
+    fn buffer(&self, index: usize) -> Result<BufferSpec, FileError> {
+        let (Some(dtype), Some(shape), Some(init)) = (&self.dtype, &self.shape, &self.init) else {
+            let message = "it needs dtype, shape and init, or `of`".into();
+            return Err(FileError::BadMap { index, message });
+        };
+        let shape = shape.iter().map(|&n| usize::try_from(n).unwrap_or(usize::MAX)).collect();
+        let dtype = if dtype == "tf32" { "f32".into() } else { dtype.clone() };
+        Ok(BufferSpec { dtype, shape, init: init.clone(), out: self.out.clone() })
+    }
+}
+
 impl BufferSpec {
     fn make(&self, index: usize, folder: &Path) -> Result<HostTensor, FileError> {
+        let read = self.make_any_shape(index, folder)?;
+        if read.shape() != self.shape {
+            let (shape, init) = (self.shape.clone(), self.init.clone());
+            return Err(FileError::Shape { index, shape, init, got: read.shape().to_vec() });
+        }
+        Ok(read)
+    }
+
+    /// An .npy may have another shape: a map says itself what of it is covered.
+    fn make_any_shape(&self, index: usize, folder: &Path) -> Result<HostTensor, FileError> {
         let known = DTYPES.contains(&self.dtype.as_str());
         let elem = ElemType::from_name(&self.dtype).filter(|_| known);
         let elem = elem.ok_or_else(|| FileError::Dtype { index, dtype: self.dtype.clone() })?;
@@ -214,13 +259,7 @@ impl BufferSpec {
             };
             return HostTensor::from_codes(elem, &self.shape, code).map_err(tensor);
         }
-        let read =
-            load(&folder.join(&self.init), elem).map_err(|source| FileError::Load { index, source })?;
-        if read.shape() != self.shape {
-            let (shape, init) = (self.shape.clone(), self.init.clone());
-            return Err(FileError::Shape { index, shape, init, got: read.shape().to_vec() });
-        }
-        Ok(read)
+        load(&folder.join(&self.init), elem).map_err(|source| FileError::Load { index, source })
     }
 }
 

@@ -16,6 +16,7 @@
 //! | [`on_cpu`], [`on_cuda`] | running it |
 //! | [`meaning`], [`compare`] | what should come out; when a result is right |
 //! | [`file`](mod@file) | LAUNCH.json, the form that `exec` reads |
+//! | [`map_spec`] | tensor maps in it |
 //! | [`error`] | why a launch is refused |
 //!
 //! A host tensor's memory is placed by whoever launches, so only caller-placed memory (device pointers) is checked for alignment
@@ -29,6 +30,7 @@ pub mod dims;
 pub mod error;
 pub mod file;
 pub mod generate;
+pub mod map_spec;
 pub mod meaning;
 pub mod on_cpu;
 pub mod on_cuda;

@@ -52,6 +52,7 @@ pub fn run_on_cpu(
             entry: &launch.entry,
             grid: launch.grid,
             block: launch.block,
+            cluster: launch.cluster,
             shared_bytes: launch.shared_bytes,
             args: arguments(&launch),
             buffers: &mut buffers,

@@ -101,6 +101,7 @@ impl Gemm {
             entry: &v.entry,
             grid: [blocks, 1, 1],
             block: v.block,
+            cluster: [1; 3],
             shared_bytes: v.shared_bytes,
             args,
             buffers: &mut buffers,

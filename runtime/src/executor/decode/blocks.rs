@@ -13,7 +13,7 @@ use tilewright_compiler::ptx::{Entry, Op, RegId, Stmt};
 
 use super::super::frame::{PredId, R32, R64};
 use super::super::launch::ExecError;
-use super::super::program::{LaneOp, LiveOut, Program, Segment, Step, StepKind, ValP};
+use super::super::program::{LaneOp, LiveOut, Program, Segment, Step, StepKind, ValP, WgmmaA};
 use super::emit::{Decoder, Home};
 use super::{Decoded, Item};
 
@@ -111,6 +111,7 @@ pub(super) fn assemble(
     let mut program = Program::default();
     let mut starts = vec![u32::MAX; blocks.len()];
     let mut fixups = Vec::new();
+    let mut sources = Vec::new();
     for (position, &number) in order.iter().enumerate() {
         let block = &blocks[number];
         starts[number] = program.steps.len() as u32;
@@ -118,7 +119,8 @@ pub(super) fn assemble(
         for &successor in &block.successors {
             live_out.join(&live_in[successor]);
         }
-        emit_block(entry, decoder, &decoded[block.first..block.end], live_out, &mut program, &mut fixups);
+        let body = &decoded[block.first..block.end];
+        emit_block(entry, decoder, body, live_out, &mut program, &mut fixups, &mut sources);
         let line = decoded[block.first..block.end].last().map_or(0, |d| d.line);
         match block.falls_to {
             Some(next) if order.get(position + 1) != Some(&next) => {
@@ -166,6 +168,7 @@ pub(super) fn assemble(
             _ => {}
         }
     }
+    program.wgmma_touches = wgmma_touches(entry, decoder, &program.steps, &sources);
     program.cells = decoder.next_cell;
     program.predicates = decoder.next_pred;
     program.inits = decoder.inits();
@@ -318,6 +321,7 @@ fn emit_block(
     live: RegSet,
     program: &mut Program,
     fixups: &mut Vec<(usize, Target)>,
+    sources: &mut Vec<(usize, usize)>,
 ) {
     // Live sets behind each instruction, for the places where a segment may end.
     let mut behind = vec![None; body.len()];
@@ -359,6 +363,10 @@ fn emit_block(
                             segment.segment.lines.push(instruction.line);
                         }
                     }
+                    // The segment becomes the next step.
+                    if sources.last() != Some(&(program.steps.len(), instruction.stmt)) {
+                        sources.push((program.steps.len(), instruction.stmt));
+                    }
                     segment.define(decoder, lane_def(&inst.op), mixed);
                     segment.segment.code.push(*inst);
                 }
@@ -370,6 +378,7 @@ fn emit_block(
                     }
                     let last = instruction.items.iter().rposition(|item| matches!(item, Item::Step { .. }));
                     let this = instruction.items.iter().position(|other| std::ptr::eq(other, item));
+                    sources.push((program.steps.len(), instruction.stmt));
                     program.steps.push(Step {
                         guard: *guard,
                         line: instruction.line,
@@ -383,6 +392,47 @@ fn emit_block(
     }
     let end = body.len().saturating_sub(1);
     close(&mut open, decoder, behind.get(end).and_then(Option::as_ref), program);
+}
+
+/// What touches a register that some `wgmma` uses as D or A, that is no `wgmma`: (step, cell, written). `sources` says which
+/// statements each step comes from.
+fn wgmma_touches(
+    entry: &Entry,
+    decoder: &Decoder<'_>,
+    steps: &[Step],
+    sources: &[(usize, usize)],
+) -> Vec<(u32, u32, bool)> {
+    let mut used = rustc_hash::FxHashSet::default();
+    for step in steps {
+        if let StepKind::Wgmma(op) = &step.kind {
+            used.extend(op.d.iter().map(|r| r.0));
+            if let WgmmaA::Regs(regs) = &op.a {
+                used.extend(regs.iter().map(|r| r.0));
+            }
+        }
+    }
+    let mut touches = Vec::new();
+    if used.is_empty() {
+        return touches;
+    }
+    for &(step, stmt) in sources {
+        let (Stmt::Inst(inst), Some(at)) = (&entry.body[stmt], steps.get(step)) else { continue };
+        if matches!(at.kind, StepKind::Wgmma(_)) {
+            continue;
+        }
+        let mut touch = |reg: RegId, writes| {
+            if let Home::R32(R32(cell)) = decoder.home(reg)
+                && used.contains(&cell)
+            {
+                touches.push((step as u32, cell, writes));
+            }
+        };
+        inst.op.uses(|reg| touch(reg, false));
+        inst.op.defs(|reg| touch(reg, true));
+    }
+    touches.sort_unstable();
+    touches.dedup();
+    touches
 }
 
 /// A segment that is being collected.

@@ -18,7 +18,7 @@ impl Decoder<'_> {
             Space::Const => MemSpace::Const,
             Space::Local => MemSpace::Local,
             Space::Param => MemSpace::Param,
-            // Without clusters a block's own window is the whole cluster's.
+            // Addresses of the block's own window are the same in the cluster's.
             Space::Shared | Space::SharedCluster => MemSpace::Shared,
         }
     }

@@ -18,6 +18,7 @@
 //! | `convert.rs` | `cvt` |
 //! | `memory.rs` | loads, stores, atomics, `cp.async` |
 //! | `warp.rs` | cross-lane, matrix, barriers, control |
+//! | `hopper.rs` | mbarriers, bulk copies, `wgmma`, clusters |
 //! | `blocks.rs` | control-flow graph, reverse post-order, liveness, segments |
 //! | `variables.rs` | where shared, local, constant and global variables lie |
 
@@ -25,6 +26,7 @@ mod blocks;
 mod convert;
 mod emit;
 mod float;
+mod hopper;
 mod integer;
 mod memory;
 mod moves;
@@ -93,6 +95,7 @@ pub fn decode(module: &ptx::Module, name: &str, buffers: usize) -> Result<Progra
     program.globals = variables.globals;
     program.globals_base = buffers;
     program.reqntid = entry.launch.reqntid;
+    program.cluster = entry.launch.reqnctapercluster;
     program.maxntid = entry.launch.max_threads();
     for inst in entry.insts() {
         program.mnemonics.push((inst.ptx_line, inst.op.name()));
@@ -150,6 +153,25 @@ fn dispatch(d: &mut Decoder<'_>, op: &Op) -> Result<(), ExecError> {
         Op::Redux(op) => d.redux(op),
         Op::MatchSync(op) => d.match_sync(op),
         Op::ElectSync(op) => d.elect(op),
+        Op::Fence(op) => d.fence(op),
+        Op::MbarrierInit(op) => d.mbarrier_init(op),
+        Op::MbarrierInval(op) => d.mbarrier_inval(op),
+        Op::MbarrierArrive(op) => d.mbarrier_arrive(op),
+        Op::MbarrierTx(op) => d.mbarrier_tx(op),
+        Op::MbarrierWait(op) => d.mbarrier_wait(op),
+        Op::MbarrierPending(op) => d.mbarrier_pending(op),
+        Op::CpAsyncMbarrier(op) => d.cp_async_mbarrier(op),
+        Op::CpBulk(op) => d.bulk(op),
+        Op::CpBulkTensor(op) => d.bulk_tensor(op),
+        Op::CpBulkGroup(op) => d.bulk_group(*op),
+        Op::TensormapReplace(op) => d.tensormap_replace(op),
+        Op::TensormapFence(op) => d.tensormap_fence(op),
+        Op::Wgmma(op) => d.wgmma(op),
+        Op::WgmmaSync(op) => d.wgmma_sync(*op),
+        Op::BarrierCluster(op) => d.barrier_cluster(*op),
+        Op::Mapa(op) => d.mapa(op),
+        Op::GetCtaRank(op) => d.getctarank(op),
+        Op::IsSpace(op) => d.isspacep(op),
         Op::Ldmatrix(op) => d.ldmatrix(op),
         Op::Stmatrix(op) => d.stmatrix(op),
         Op::Mma(op) => d.mma(op),
@@ -158,8 +180,8 @@ fn dispatch(d: &mut Decoder<'_>, op: &Op) -> Result<(), ExecError> {
         Op::Ret(_) | Op::Exit(_) => d.exit(),
         Op::Trap(op) => d.trap(op),
         // Hints and orderings that hold anyway: a block's memory operations happen in program order here.
-        Op::Fence(_)
-        | Op::Prefetch(_)
+        Op::Prefetch(_)
+        | Op::CpBulkPrefetch(_)
         | Op::ApplyPriority(_)
         | Op::Nanosleep(_)
         | Op::Setmaxnreg(_)

@@ -13,6 +13,34 @@ use super::emit::{Decoder, Home};
 
 type Result<T = ()> = std::result::Result<T, ExecError>;
 
+/// The element type of a factor of a matrix product.
+pub(super) fn mma_input(ty: Type, bits: Option<BoolOp>) -> Option<MmaInput> {
+    Some(match ty {
+        Type::F16 => MmaInput::F16,
+        Type::Bf16 => MmaInput::Bf16,
+        Type::Tf32 => MmaInput::Tf32,
+        Type::E4m3 => MmaInput::E4m3,
+        Type::E5m2 => MmaInput::E5m2,
+        Type::S8 => MmaInput::S8,
+        Type::U8 => MmaInput::U8,
+        Type::S4 => MmaInput::S4,
+        Type::U4 => MmaInput::U4,
+        Type::B1 if bits == Some(BoolOp::Xor) => MmaInput::XorBits,
+        Type::B1 => MmaInput::AndBits,
+        _ => return None,
+    })
+}
+
+/// The type of the sums of a matrix product.
+pub(super) fn mma_sum(ty: Type, clamped: bool) -> MmaSum {
+    match ty {
+        Type::F16 => MmaSum::F16,
+        Type::F32 => MmaSum::F32,
+        _ if clamped => MmaSum::S32Sat,
+        _ => MmaSum::S32,
+    }
+}
+
 impl Decoder<'_> {
     fn cell32(&mut self, operand: &Operand, ty: Type) -> Result<R32> {
         let value = self.v32(operand, ty)?;
@@ -149,29 +177,8 @@ impl Decoder<'_> {
         if m != 16 {
             return self.unsupported("this shape or layout");
         }
-        let input = |ty| {
-            Some(match ty {
-                Type::F16 => MmaInput::F16,
-                Type::Bf16 => MmaInput::Bf16,
-                Type::Tf32 => MmaInput::Tf32,
-                Type::E4m3 => MmaInput::E4m3,
-                Type::E5m2 => MmaInput::E5m2,
-                Type::S8 => MmaInput::S8,
-                Type::U8 => MmaInput::U8,
-                Type::S4 => MmaInput::S4,
-                Type::U4 => MmaInput::U4,
-                Type::B1 if op.bit_op == Some(BoolOp::Xor) => MmaInput::XorBits,
-                Type::B1 => MmaInput::AndBits,
-                _ => return None,
-            })
-        };
-        let sum = match op.dty {
-            Type::F16 => MmaSum::F16,
-            Type::F32 => MmaSum::F32,
-            Type::S32 if op.satfinite => MmaSum::S32Sat,
-            _ => MmaSum::S32,
-        };
-        let (Some(a), Some(b)) = (input(op.aty), input(op.bty)) else {
+        let sum = mma_sum(op.dty, op.satfinite);
+        let (Some(a), Some(b)) = (mma_input(op.aty, op.bit_op), mma_input(op.bty, op.bit_op)) else {
             return self.unsupported("these operand types");
         };
         let Some(f) = matrix::select(k, a, b, sum) else {

@@ -5,11 +5,16 @@
 
 use super::super::finding::FindingKind;
 use super::super::frame::{Frame, Lanes64, blend32, blend64};
-use super::super::memory::{LaneWords, Place, place_generic, place_global, read_slice, write_slice};
+use super::super::memory::{
+    LaneWords, Place, SHARED_RANK_BITS, place_generic, place_global, read_slice, write_slice,
+};
 use super::super::program::{Addr, AddrBase, Extend, MatrixAccess, MemAccess, MemReg, MemSpace};
 use super::super::shadow::{Agent, Touch};
 use super::block::{Env, Stop};
 use super::warp::Warp;
+
+/// Bytes of shared memory that share a version number.
+pub(super) const PAGE: usize = 1024;
 
 /// The window that all lanes of an access fall into, with the address of its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +52,15 @@ pub(super) fn addresses(frame: &Frame, addr: Addr) -> Lanes64 {
     }
 }
 
+/// One lane's address.
+pub(super) fn address_of(frame: &Frame, addr: Addr, lane: usize) -> u64 {
+    match addr.base {
+        AddrBase::Abs => addr.offset as u64,
+        AddrBase::R64(r) => frame.r64(r)[lane].wrapping_add(addr.offset as u64),
+        AddrBase::R32(r) => u64::from(frame.r32(r)[lane].wrapping_add(addr.offset as u32)),
+    }
+}
+
 impl Env<'_> {
     fn place(&self, space: MemSpace, address: u64) -> Place {
         match space {
@@ -69,8 +83,12 @@ impl Env<'_> {
                 .memory
                 .contains(window, offset, bytes)
                 .then_some(Target::Global(window, address - offset)),
-            Place::Shared(offset) => {
-                fits(offset, self.shared.len()).then_some(Target::Shared(address - offset))
+            Place::Shared(at) => {
+                let (rank, offset) = (at >> SHARED_RANK_BITS, at & ((1 << SHARED_RANK_BITS) - 1));
+                let rank = if rank == 0 { self.rank } else { rank as usize - 1 };
+                let inside = rank < self.launch.cluster_size() && fits(offset, self.launch.shared_bytes);
+                let lies = (rank * self.stride) as u64 + offset;
+                inside.then_some(Target::Shared(address.wrapping_sub(lies)))
             }
             Place::Local(offset) => {
                 fits(offset, program.local_bytes as usize).then_some(Target::Local(address - offset))
@@ -104,7 +122,7 @@ impl Env<'_> {
             },
             Place::Shared(offset) => format!(
                 "offset {offset:#x} of shared memory, of which the block has {} bytes",
-                self.shared.len()
+                self.launch.shared_bytes
             ),
             Place::Local(offset) => format!("offset {offset:#x} of local memory"),
             Place::Param(offset) => {
@@ -175,7 +193,9 @@ impl Env<'_> {
     ) {
         match target {
             Target::Global(window, base) => self.launch.memory.read(window, address - base, bytes, words),
-            Target::Shared(base) => read_slice(&self.shared, (address - base) as usize, bytes, words),
+            Target::Shared(base) => {
+                read_slice(&self.shared, address.wrapping_sub(base) as usize, bytes, words)
+            }
             Target::Local(base) => read_slice(
                 &self.local,
                 self.local_offset(warp, lane) + (address - base) as usize,
@@ -202,7 +222,7 @@ impl Env<'_> {
     ) -> bool {
         match target {
             Target::Global(window, base) => self.launch.memory.write(window, address - base, bytes, words),
-            Target::Shared(base) => write_slice(&mut self.shared, (address - base) as usize, bytes, words),
+            Target::Shared(base) => self.write_shared(address.wrapping_sub(base) as usize, bytes, words),
             Target::Local(base) => {
                 let offset = self.local_offset(warp, lane) + (address - base) as usize;
                 write_slice(&mut self.local, offset, bytes, words);
@@ -210,6 +230,22 @@ impl Env<'_> {
             Target::Param(_) | Target::Const(_) => return false,
         }
         true
+    }
+
+    /// Writes into shared memory.
+    #[inline]
+    pub(super) fn write_shared(&mut self, offset: usize, bytes: usize, words: &[u32; 4]) {
+        write_slice(&mut self.shared, offset, bytes, words);
+        // An aligned access of at most 16 bytes lies in one page.
+        let page = &mut self.pages[offset / PAGE];
+        *page = page.wrapping_add(1);
+    }
+
+    /// `bytes` of shared memory have changed.
+    pub(super) fn changed(&mut self, offset: usize, bytes: usize) {
+        for page in &mut self.pages[offset / PAGE..(offset + bytes).div_ceil(PAGE)] {
+            *page = page.wrapping_add(1);
+        }
     }
 
     fn local_offset(&self, warp: usize, lane: usize) -> usize {
@@ -264,7 +300,8 @@ impl Env<'_> {
             let target = windows.of(lane);
             self.read_lane(target, warp.index, lane, at[lane], bytes as usize, &mut data[lane]);
             if let Target::Shared(base) = target {
-                self.touch(warp.index, lane, line, Touch::Read, at[lane] - base, bytes, "read");
+                let offset = at[lane].wrapping_sub(base);
+                self.touch(warp.index, lane, line, Touch::Read, offset, bytes, "read");
             }
         }
         self.count(number, &windows, &at, mask, bytes, false);
@@ -314,6 +351,7 @@ impl Env<'_> {
         let width = usize::from(access.bytes);
         let bytes = (width * access.regs.len()) as u32;
         let windows = self.check(warp.index, line, access.space, &at, mask, bytes, "store")?;
+        self.effects += 1;
         let mut data: LaneWords = [[0; 4]; 32];
         for (i, reg) in access.regs.iter().enumerate() {
             for lane in lanes_of(mask) {
@@ -337,7 +375,8 @@ impl Env<'_> {
         for lane in lanes_of(mask) {
             let target = windows.of(lane);
             if let Target::Shared(base) = target {
-                self.touch(warp.index, lane, line, Touch::Write, at[lane] - base, bytes, "write");
+                let offset = at[lane].wrapping_sub(base);
+                self.touch(warp.index, lane, line, Touch::Write, offset, bytes, "write");
             }
             if !self.write_lane(target, warp.index, lane, at[lane], bytes as usize, &data[lane]) {
                 self.report(FindingKind::OutOfBounds, line, None, || {
@@ -413,6 +452,7 @@ impl Env<'_> {
         _mask: u32,
     ) -> Result<(), Stop> {
         let rows = self.matrix_rows(warp, line, access, "stmatrix")?;
+        self.effects += 1;
         for (j, &s) in access.regs.iter().enumerate() {
             let source = warp.frame.r32(s);
             let mut tile = [[0u16; 8]; 8];
@@ -428,7 +468,7 @@ impl Env<'_> {
                 let words: [u32; 4] =
                     std::array::from_fn(|w| u32::from(row[2 * w]) | u32::from(row[2 * w + 1]) << 16);
                 self.touch(warp.index, lane, line, Touch::Write, offset as u64, 16, "stmatrix write");
-                write_slice(&mut self.shared, offset, 16, &words);
+                self.write_shared(offset, 16, &words);
             }
         }
         self.count_matrix(number, &rows, access.regs.len());

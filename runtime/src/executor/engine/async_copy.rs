@@ -2,13 +2,14 @@
 
 use super::super::finding::FindingKind;
 use super::super::frame::Lanes64;
-use super::super::memory::{Place, place_generic, place_global, write_slice};
+use super::super::memory::{Place, place_generic, place_global};
 use super::super::program::{CpAsync, MemSpace};
-use super::super::shadow::Agent;
+use super::super::shadow::{Agent, Published};
 use super::access::{Target, Windows, addresses, lanes_of};
 use super::block::{Env, Stop};
 use super::copies::PendingCopy;
 use super::run::{val32, valp};
+use super::transfer::{Pending, Transfer};
 use super::warp::Warp;
 
 impl Env<'_> {
@@ -57,10 +58,12 @@ impl Env<'_> {
             mask,
             group: warp.copies.open_groups(),
             dst: std::array::from_fn(|lane| to[lane].wrapping_sub(base) as u32),
+            number: 0,
             src: from,
             bytes: copy.bytes,
             src_bytes,
         };
+        self.effects += 1;
         if !self.lazy {
             self.perform(&pending);
             return Ok(());
@@ -126,7 +129,7 @@ impl Env<'_> {
                     words[byte / 4] &= !(0xff << (8 * (byte % 4)));
                 }
             }
-            write_slice(&mut self.shared, copy.dst[lane] as usize, usize::from(copy.bytes), &words);
+            self.write_shared(copy.dst[lane] as usize, usize::from(copy.bytes), &words);
         }
     }
 
@@ -141,20 +144,58 @@ impl Env<'_> {
             return Ok(());
         }
         for copy in warp.copies.retire(mask, newest) {
-            self.perform(&copy);
-            let mut faults = Vec::new();
-            if let Some(shadow) = &mut self.shadow {
-                for lane in lanes_of(copy.mask) {
-                    let agent = Agent { warp: warp.index, lane: lane as u32, line: copy.line };
-                    faults.extend(
-                        shadow.complete(agent, copy.dst[lane], copy.bytes.into()).map(|fault| (lane, fault)),
-                    );
-                }
-            }
-            for (lane, fault) in faults {
-                self.report_fault(Some(fault), warp.index, lane, copy.line, "cp.async write");
-            }
+            self.complete_copy(warp.index, &copy, None);
         }
         Ok(())
+    }
+
+    /// A copy happens. What it writes is stamped with the warp's epoch, or with an earlier one.
+    pub(super) fn complete_copy(&mut self, warp: usize, copy: &PendingCopy, clock: Option<u32>) {
+        self.perform(copy);
+        self.effects += 1;
+        let mut faults = Vec::new();
+        if let Some(shadow) = &mut self.shadow {
+            for lane in lanes_of(copy.mask) {
+                let agent = Agent { warp, lane: lane as u32, line: copy.line };
+                faults.extend(
+                    shadow
+                        .complete(agent, copy.dst[lane], copy.bytes.into(), clock)
+                        .map(|fault| (lane, fault)),
+                );
+            }
+        }
+        for (lane, fault) in faults {
+            self.report_fault(Some(fault), warp, lane, copy.line, "cp.async write");
+        }
+    }
+
+    /// `cp.async.mbarrier.arrive` in lazy mode: the arrival comes after the copies that were issued before it.
+    pub(super) fn defer_arrival(&mut self, warp: &Warp, line: u32, mask: u32, offsets: [u32; 32]) {
+        let mut published = Published::default();
+        let mut clock = 0;
+        if let Some(shadow) = &mut self.shadow {
+            shadow.publish(warp.index, &mut published);
+            clock = shadow.epoch(warp.index);
+            shadow.release(warp.index);
+        }
+        let transfer = Transfer::Arrival {
+            mask,
+            offsets: Box::new(offsets),
+            before: warp.copies.issued(),
+            clock,
+            published: Box::new(published),
+        };
+        self.pending.push_back(Pending { transfer, line, warp: warp.index, lane: 0, group: None });
+    }
+
+    /// That arrival is due.
+    pub(super) fn late_arrivals(&mut self, warp: &mut Warp, pending: &Pending) {
+        let Transfer::Arrival { mask, offsets, before, clock, published } = &pending.transfer else { return };
+        for copy in warp.copies.retire_older(*mask, *before) {
+            self.complete_copy(warp.index, &copy, Some(*clock));
+        }
+        for lane in lanes_of(*mask) {
+            self.late_arrival(lane, pending.line, offsets[lane], published);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::super::finding::FindingKind;
 use super::super::frame::{Lanes64, blend32, blend64};
-use super::super::memory::{read_slice, write_slice};
+use super::super::memory::read_slice;
 use super::super::program::{Atomic, AtomicOp, MemReg};
 use super::super::shadow::Touch;
 use super::access::{Target, addresses, lanes_of};
@@ -94,22 +94,27 @@ impl Env<'_> {
             n => (1 << (8 * n)) - 1,
         };
         let mut old: Lanes64 = [0; 32];
+        self.effects += 1;
         for lane in lanes_of(mask) {
             let (b, c) = (operand(atomic.b, lane) & width, operand(atomic.c, lane) & width);
             let update = |old: u64| combine(atomic.op, atomic.bytes, old, b, c) & width;
             match windows.of(lane) {
                 Target::Global(window, base) => {
-                    old[lane] = self.launch.memory.update(window, at[lane] - base, bytes as usize, update);
+                    old[lane] = self.launch.memory.update(
+                        window,
+                        at[lane].wrapping_sub(base),
+                        bytes as usize,
+                        update,
+                    );
                 }
                 Target::Shared(base) => {
-                    let offset = at[lane] - base;
+                    let offset = at[lane].wrapping_sub(base);
                     self.touch(warp.index, lane, line, Touch::Atomic, offset, bytes, "atomic update");
                     let mut words = [0; 4];
                     read_slice(&self.shared, offset as usize, bytes as usize, &mut words);
                     old[lane] = u64::from(words[0]) | u64::from(words[1]) << 32;
                     let new = update(old[lane]);
-                    write_slice(
-                        &mut self.shared,
+                    self.write_shared(
                         offset as usize,
                         bytes as usize,
                         &[new as u32, (new >> 32) as u32, 0, 0],

@@ -1,20 +1,32 @@
-//! One block (CTA): its warps, its shared memory and its barriers.
+//! Blocks that run together: the blocks of a cluster, usually one.
 //!
-//! Warps take turns; a turn ends where the warp must wait. When a whole round passes in which no warp could move, the
-//! block is deadlocked, and the report says who waits for what.
+//! Their warps take turns; a turn ends where the warp must wait. Their shared memory is one array, a `stride` for each block, so that any
+//! of them can reach it.
+//!
+//! **When nobody moves.** If a whole round passes in which no warp could move (or all of them only spun), then
+//! 1. the oldest asynchronous operation that was put off is carried out;
+//! 2. failing that, waits for mbarriers give up and return false, since a kernel may poll several of them;
+//! 3. failing that too, it is a deadlock, and the report says who waits for what.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+
+use rustc_hash::FxHashMap;
 
 use super::super::finding::{Finding, FindingKind, Findings};
 use super::super::frame::Frame;
 use super::super::launch::Options;
 use super::super::memory::GlobalMemory;
-use super::super::program::{BarrierReduce, BarrierReduceOp, StepKind, VoteDst};
-use super::super::shadow::{Fault, Shadow, VectorClock};
+use super::super::shadow::{Fault, Shadow};
 use super::Kernel;
+use super::access::PAGE;
+use super::barriers::{BarrierState, ClusterBarrier};
 use super::counters::Counters;
-use super::run::{Turn, valp};
+use super::mbarrier::Mbarrier;
+use super::panels::Panels;
+use super::run::Turn;
+use super::transfer::{Pending, Transfer};
 use super::warp::{Wait, Warp};
 
 /// What all blocks of a launch share.
@@ -23,6 +35,8 @@ pub struct LaunchState<'l> {
     pub memory: &'l GlobalMemory<'l>,
     pub grid: [u32; 3],
     pub block: [u32; 3],
+    /// Blocks of a cluster in x, y, z.
+    pub cluster: [u32; 3],
     pub params: &'l [u8],
     /// Bytes of shared memory of a block, static and dynamic.
     pub shared_bytes: usize,
@@ -34,16 +48,42 @@ pub struct LaunchState<'l> {
     pub stop: &'l AtomicBool,
 }
 
-/// What the steps of one block work on, beside the registers.
+impl LaunchState<'_> {
+    /// Blocks of a cluster.
+    pub fn cluster_size(&self) -> usize {
+        self.cluster.iter().product::<u32>() as usize
+    }
+}
+
+/// What the steps of the blocks work on, beside the registers.
 pub struct Env<'l> {
     pub launch: &'l LaunchState<'l>,
+    /// Of the block whose warp is running.
     pub ctaid: [u32; 3],
+    /// Its rank in the cluster.
+    pub rank: usize,
+    /// Shared memory of all blocks, `stride` bytes each.
     pub shared: Vec<u8>,
+    pub stride: usize,
+    /// How often each KiB of it has changed.
+    pub pages: Vec<u32>,
     pub local: Vec<u8>,
     pub shadow: Option<Shadow>,
     pub lazy: bool,
     pub findings: Findings,
     pub counters: Counters,
+    /// By offset in shared memory.
+    pub mbarriers: FxHashMap<u32, Mbarrier>,
+    /// Epochs of mbarriers that were invalidated.
+    pub dead_epochs: FxHashMap<u32, u32>,
+    /// Mbarriers that completed a phase since anybody looked.
+    pub completed: Vec<u32>,
+    /// Asynchronous operations that were put off, oldest first.
+    pub pending: VecDeque<Pending>,
+    /// Unpacked operands of `wgmma`.
+    pub panels: Panels,
+    /// Counts everything that another warp might wait for.
+    pub effects: u64,
 }
 
 /// The block cannot go on: a fatal finding was reported.
@@ -73,8 +113,9 @@ impl Env<'_> {
     /// Reports what the shadow said about an access.
     pub fn report_fault(&mut self, fault: Option<Fault>, warp: usize, lane: usize, line: u32, what: &str) {
         let Some(fault) = fault else { return };
+        let place = self.shared_name(fault.offset);
         self.report(fault.kind, line, fault.other_line, || {
-            let at = format!("warp {warp} lane {lane}: {what} of shared memory at offset {}", fault.offset);
+            let at = format!("warp {warp} lane {lane}: {what} at {place}");
             match (fault.kind, fault.other_line) {
                 (FindingKind::Race, Some(other)) => {
                     let how = if fault.other_writes { "write" } else { "read" };
@@ -82,7 +123,11 @@ impl Env<'_> {
                     format!("{at} is not ordered after the {how}{who} at PTX line {other}: no barrier between them")
                 }
                 (FindingKind::AsyncInFlight, Some(other)) => {
-                    format!("{at} while the cp.async of PTX line {other} to it may be in flight: its group was not waited for")
+                    let how = if fault.other_writes { "writing" } else { "reading" };
+                    format!("{at} while the asynchronous operation of PTX line {other} may still be {how} it: nobody on the way here waited for it")
+                }
+                (FindingKind::ProxyFence, Some(other)) => {
+                    format!("{at} through the async proxy, but it was written by ordinary stores at PTX line {other}: fence.proxy.async is missing between them")
                 }
                 _ => format!("{at}, which was never written"),
             }
@@ -90,33 +135,25 @@ impl Env<'_> {
     }
 }
 
-/// One of the sixteen named barriers.
-#[derive(Clone, Debug, Default)]
-struct BarrierState {
-    /// Threads that arrived in this phase, by the rule of the barrier (whole warps, or lanes).
-    arrived: u32,
-    /// Lanes that arrived.
-    lanes: u32,
-    /// Thread count of this phase, if one was given.
-    count: Option<u32>,
-    /// PTX line of the first arrival of this phase.
-    line: u32,
-    clock: Option<VectorClock>,
-    /// `bar.red`: population count so far, and over how many lanes.
-    votes: u32,
+/// One block among those that run together.
+#[derive(Debug)]
+pub(super) struct Cta {
+    pub(super) ctaid: [u32; 3],
+    pub(super) barriers: [BarrierState; 16],
 }
 
-/// A running block.
+/// Running blocks.
 pub struct Block<'l> {
     pub env: Env<'l>,
-    warps: Vec<Warp>,
-    barriers: [BarrierState; 16],
+    pub(super) warps: Vec<Warp>,
+    pub(super) ctas: Vec<Cta>,
+    pub(super) cluster: ClusterBarrier,
     /// Order of turns.
     order: Vec<usize>,
     random: u64,
 }
 
-/// How a block's time slice ended.
+/// How a time slice ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     Done,
@@ -124,40 +161,68 @@ pub enum Progress {
     Paused,
 }
 
+/// Rounds without any effect after which other blocks get a turn.
+const IDLE_ROUNDS: usize = 8;
+/// Times that waits give up, without any effect in between, before it is called a deadlock.
+const POLLS: u32 = 3;
+
 impl<'l> Block<'l> {
-    pub fn new(launch: &'l LaunchState<'l>, ctaid: [u32; 3]) -> Block<'l> {
+    /// The blocks of cluster number `cluster` (in x, y, z).
+    pub fn new(launch: &'l LaunchState<'l>, cluster: [u32; 3]) -> Block<'l> {
         let [nx, ny, nz] = launch.block;
         let threads = nx as usize * ny as usize * nz as usize;
-        let warps = threads.div_ceil(32);
+        let (warps, size) = (threads.div_ceil(32), launch.cluster_size());
         let program = &launch.kernel.program;
+        let [cx, cy, cz] = launch.cluster;
+        let ctas: Vec<Cta> = (0..size as u32)
+            .map(|rank| Cta {
+                ctaid: [
+                    cluster[0] * cx + rank % cx,
+                    cluster[1] * cy + rank / cx % cy,
+                    cluster[2] * cz + rank / cx / cy,
+                ],
+                barriers: Default::default(),
+            })
+            .collect();
         let warp = |index: usize| {
-            let live = match threads - index * 32 {
+            let (rank, in_block) = (index / warps, index % warps);
+            let live = match threads - in_block * 32 {
                 32.. => u32::MAX,
                 lanes => (1 << lanes) - 1,
             };
             let mut frame = launch.frame.clone();
-            super::grid::fill_frame(&mut frame, program, launch, ctaid, index);
-            Warp::new(index, frame, live)
+            super::grid::fill_frame(&mut frame, program, launch, ctas[rank].ctaid, rank, in_block);
+            Warp::new(index, rank, in_block, frame, live)
         };
+        let all: Vec<Warp> = (0..warps * size).map(warp).collect();
+        let stride = launch.shared_bytes.next_multiple_of(PAGE);
+        let sanitize = launch.options.sanitize;
+        let number = u64::from(cluster[0]) << 32 | u64::from(cluster[1]) << 16 | u64::from(cluster[2]);
         Block {
             env: Env {
                 launch,
-                ctaid,
-                shared: vec![0xff; launch.shared_bytes],
-                local: vec![0xff; program.local_bytes as usize * warps * 32],
-                shadow: launch.options.sanitize.then(|| Shadow::new(launch.shared_bytes, warps)),
-                lazy: launch.options.lazy || launch.options.sanitize,
+                ctaid: ctas[0].ctaid,
+                rank: 0,
+                shared: vec![0xff; stride * size],
+                stride: stride.max(1),
+                pages: vec![0; (stride * size).div_ceil(PAGE)],
+                local: vec![0xff; program.local_bytes as usize * warps * size * 32],
+                shadow: sanitize.then(|| Shadow::new(stride * size, warps * size)),
+                lazy: launch.options.lazy || sanitize,
                 findings: Findings::default(),
                 counters: Counters::new(program.steps.len(), launch.options.stats),
+                mbarriers: FxHashMap::default(),
+                dead_epochs: FxHashMap::default(),
+                completed: Vec::new(),
+                pending: VecDeque::new(),
+                panels: Panels::default(),
+                effects: 0,
             },
-            warps: (0..warps).map(warp).collect(),
-            barriers: Default::default(),
-            order: (0..warps).collect(),
-            random: launch
-                .options
-                .seed
-                .wrapping_add(u64::from(ctaid[0]) << 32 | u64::from(ctaid[1]))
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            order: (0..all.len()).collect(),
+            warps: all,
+            ctas,
+            cluster: ClusterBarrier::default(),
+            random: launch.options.seed.wrapping_add(number).wrapping_mul(0x9e37_79b9_7f4a_7c15),
         }
     }
 
@@ -171,210 +236,122 @@ impl<'l> Block<'l> {
         }
     }
 
-    /// Runs until the block is done or `rounds` rounds over its warps have passed.
+    /// What warp `index` does from now on is done by its block.
+    pub(super) fn enter(&mut self, index: usize) {
+        let rank = self.warps[index].rank;
+        self.env.rank = rank;
+        self.env.ctaid = self.ctas[rank].ctaid;
+    }
+
+    /// Runs until all is done or `rounds` rounds over the warps have passed.
     pub fn run(&mut self, rounds: usize) -> Result<Progress, Stop> {
+        let (mut idle, mut polls) = (0, 0);
         for _ in 0..rounds {
             self.shuffle();
+            let before = self.env.effects;
             let mut moved = false;
             for turn in 0..self.order.len() {
-                let index = self.order[turn];
-                while self.warps[index].next_ready().is_some() {
-                    moved = true;
-                    match super::run::run_warp(&mut self.env, &mut self.warps[index])? {
-                        Turn::Done | Turn::Waiting => {}
-                        Turn::Quantum => break,
-                        Turn::Barrier { fragment, arrive_only } => {
-                            self.arrive(index, fragment, arrive_only)?
-                        }
-                    }
-                }
-                if self.warps[index].fragments.is_empty() {
-                    // A warp that left may be the one that a barrier of all threads was waiting for.
-                    (0..16).for_each(|id| self.try_complete(id));
-                }
+                moved |= self.turn(self.order[turn])?;
             }
             if self.warps.iter().all(|w| w.fragments.is_empty()) {
+                while self.force()? {}
                 return Ok(Progress::Done);
             }
-            if !moved {
-                self.report_deadlock();
-                return Err(Stop);
+            if moved && self.env.effects != before {
+                (idle, polls) = (0, 0);
+            } else if self.force()? {
+                polls = 0;
+            } else if !moved {
+                polls += 1;
+                if polls > POLLS || !self.give_up_waiting() {
+                    self.report_deadlock();
+                    return Err(Stop);
+                }
+            } else {
+                idle += 1;
             }
-            if self.env.launch.deadline.is_some_and(|d| Instant::now() > d) {
-                let line = self
-                    .warps
-                    .iter()
-                    .flat_map(|w| &w.fragments)
-                    .map(|f| self.line_of(f.at))
-                    .next()
-                    .unwrap_or(0);
-                self.env.report(FindingKind::Timeout, line, None, || {
-                    "the time limit passed while this block was running".into()
-                });
-                return Err(Stop);
-            }
-            if self.env.launch.stop.load(Ordering::Relaxed) {
-                return Err(Stop);
+            self.check_limits()?;
+            if idle >= IDLE_ROUNDS {
+                break;
             }
         }
         Ok(Progress::Paused)
     }
 
-    fn line_of(&self, step: u32) -> u32 {
-        self.env.launch.kernel.program.steps.get(step as usize).map_or(0, |s| s.line)
-    }
-
-    /// Fragment `fragment` of warp `index` is at a barrier instruction.
-    fn arrive(&mut self, index: usize, fragment: usize, arrive_only: bool) -> Result<(), Stop> {
-        let program = &self.env.launch.kernel.program;
-        let warp = &mut self.warps[index];
-        let f = warp.fragments[fragment];
-        let step = &program.steps[f.at as usize];
-        let StepKind::Barrier(barrier) = &step.kind else { return Ok(()) };
-        let lane = f.mask.trailing_zeros() as usize;
-        let value = |v| super::run::val32(&warp.frame, v, lane);
-        let (id, count) = (value(barrier.id), barrier.count.map(value));
-        let line = step.line;
-        if id > 15 || count.is_some_and(|n| n == 0 || n % 32 != 0) {
-            self.env.report(FindingKind::BarrierMisuse, line, None, || match count {
-                Some(n) if id <= 15 => {
-                    format!("barrier {id} is used with {n} threads, which is no positive multiple of 32")
-                }
-                _ => format!("there is no barrier {id}; barriers are numbered 0 to 15"),
-            });
-            return Err(Stop);
-        }
-        if barrier.aligned && f.mask != warp.live {
-            let (mask, live) = (f.mask, warp.live);
-            self.env.report(FindingKind::Divergence, line, None, || {
-                format!("warp {index}: lanes {mask:#010x} execute an aligned barrier while lanes {:#010x} are elsewhere", live & !mask)
-            });
-        }
-        let state = &mut self.barriers[id as usize];
-        if state.lanes > 0 && state.count != count {
-            let (first, before) = (state.line, state.count);
-            let say = |n: Option<u32>| n.map_or("all threads".to_string(), |n| format!("{n} threads"));
-            self.env.report(FindingKind::BarrierMisuse, line, Some(first), || {
-                format!(
-                    "barrier {id} is used for {} here and for {} at PTX line {first} in the same phase",
-                    say(count),
-                    say(before)
-                )
-            });
-            return Err(Stop);
-        }
-        if state.lanes == 0 {
-            *state = BarrierState { line, count, ..BarrierState::default() };
-        }
-        state.lanes += f.mask.count_ones();
-        state.arrived += if f.mask == warp.live { 32 } else { f.mask.count_ones() };
-        if let Some(reduce) = &barrier.reduce {
-            state.votes += (valp(&warp.frame, reduce.src) & f.mask).count_ones();
-        }
-        if let Some(shadow) = &mut self.env.shadow {
-            let clock = state.clock.get_or_insert_with(|| shadow.empty_clock());
-            shadow.publish(index, clock);
-            if arrive_only {
-                shadow.advance(index);
+    /// A warp's turn; says whether it could do anything.
+    fn turn(&mut self, index: usize) -> Result<bool, Stop> {
+        let mut moved = false;
+        self.enter(index);
+        let had_fragments = !self.warps[index].fragments.is_empty();
+        while self.warps[index].next_ready().is_some() {
+            moved = true;
+            let turn = super::run::run_warp(&mut self.env, &mut self.warps[index])?;
+            self.wake();
+            match turn {
+                Turn::Done | Turn::Waiting => {}
+                Turn::Quantum => break,
+                Turn::Barrier { fragment, arrive_only } => self.arrive(index, fragment, arrive_only)?,
+                Turn::Cluster { fragment, wait } => self.cluster_barrier(index, fragment, wait)?,
             }
         }
-        if arrive_only {
-            warp.fragments[fragment].at += 1;
+        if had_fragments && self.warps[index].fragments.is_empty() {
+            // A warp that left may be the one that a barrier of all threads was waiting for.
+            let rank = self.warps[index].rank;
+            (0..16).for_each(|id| self.try_complete(rank, id));
+            self.try_complete_cluster();
+            self.env.effects += 1;
+        }
+        Ok(moved)
+    }
+
+    /// Those who wait for an mbarrier that completed a phase look again.
+    fn wake(&mut self) {
+        for offset in self.env.completed.drain(..) {
+            for fragment in self.warps.iter_mut().flat_map(|w| &mut w.fragments) {
+                if fragment.wait == Wait::Mbarrier(offset) {
+                    fragment.wait = Wait::Ready;
+                }
+            }
+        }
+    }
+
+    /// Carries out the oldest operation that was put off, if there is one.
+    fn force(&mut self) -> Result<bool, Stop> {
+        let Some(pending) = self.env.pending.pop_front() else { return Ok(false) };
+        self.enter(pending.warp);
+        if matches!(pending.transfer, Transfer::Arrival { .. }) {
+            self.env.late_arrivals(&mut self.warps[pending.warp], &pending);
         } else {
-            warp.fragments[fragment].wait = Wait::Barrier(id);
+            self.env.carry_out(pending.line, &pending.transfer)?;
         }
-        if let Some(n) = count
-            && self.barriers[id as usize].arrived > n
-        {
-            let arrived = self.barriers[id as usize].arrived;
-            self.env.report(FindingKind::BarrierMisuse, line, None, || {
-                format!("{arrived} threads arrived at barrier {id}, which is for {n}")
+        self.wake();
+        Ok(true)
+    }
+
+    /// Waits for mbarriers return false.
+    fn give_up_waiting(&mut self) -> bool {
+        let mut any = false;
+        for fragment in self.warps.iter_mut().flat_map(|w| &mut w.fragments) {
+            if matches!(fragment.wait, Wait::Mbarrier(_)) {
+                (fragment.wait, fragment.impatient, any) = (Wait::Ready, true, true);
+            }
+        }
+        any
+    }
+
+    fn check_limits(&mut self) -> Result<(), Stop> {
+        if self.env.launch.deadline.is_some_and(|d| Instant::now() > d) {
+            let at = self.warps.iter().flat_map(|w| &w.fragments).map(|f| f.at).next();
+            let line = at.map_or(0, |at| self.line_of(at));
+            self.env.report(FindingKind::Timeout, line, None, || {
+                "the time limit passed while this block was running".into()
             });
             return Err(Stop);
         }
-        self.try_complete(id as usize);
-        Ok(())
+        if self.env.launch.stop.load(Ordering::Relaxed) { Err(Stop) } else { Ok(()) }
     }
 
-    /// Releases barrier `id` if everybody whom it waits for has arrived.
-    fn try_complete(&mut self, id: usize) {
-        let state = &self.barriers[id];
-        if state.lanes == 0 {
-            return;
-        }
-        let complete = match state.count {
-            Some(n) => state.arrived >= n,
-            None => state.lanes >= self.warps.iter().map(|w| w.live.count_ones()).sum(),
-        };
-        if !complete {
-            return;
-        }
-        let state = std::mem::take(&mut self.barriers[id]);
-        let program = &self.env.launch.kernel.program;
-        for warp in &mut self.warps {
-            let mut released = false;
-            for number in 0..warp.fragments.len() {
-                let f = warp.fragments[number];
-                if f.wait != Wait::Barrier(id as u32) {
-                    continue;
-                }
-                if let StepKind::Barrier(super::super::program::Barrier { reduce: Some(reduce), .. }) =
-                    &program.steps[f.at as usize].kind
-                {
-                    write_reduction(&mut warp.frame, reduce, f.mask, state.votes, state.lanes);
-                }
-                warp.fragments[number].wait = Wait::Ready;
-                warp.fragments[number].at += 1;
-                released = true;
-            }
-            if let (true, Some(shadow), Some(clock)) = (released, &mut self.env.shadow, &state.clock) {
-                shadow.synchronise(warp.index, clock);
-            }
-        }
-    }
-
-    fn report_deadlock(&mut self) {
-        let mut lines = Vec::new();
-        let mut waits = Vec::new();
-        for warp in &self.warps {
-            for f in &warp.fragments {
-                let line = self.line_of(f.at);
-                lines.push(line);
-                waits.push(match f.wait {
-                    Wait::Barrier(id) => {
-                        let state = &self.barriers[id as usize];
-                        let wanted = state.count.map_or("all threads of the block".to_string(), |n| format!("{n} threads"));
-                        format!(
-                            "warp {} (lanes {:#010x}) waits at barrier {id}, PTX line {line}: {} lanes of {wanted} have arrived",
-                            warp.index, f.mask, state.lanes
-                        )
-                    }
-                    Wait::Members(mask) => format!(
-                        "warp {} (lanes {:#010x}) waits at PTX line {line} for lanes {mask:#010x}, which are elsewhere",
-                        warp.index, f.mask
-                    ),
-                    Wait::Ready => format!("warp {} is ready at PTX line {line}", warp.index),
-                });
-            }
-        }
-        let line = lines.first().copied().unwrap_or(0);
-        self.env.report(FindingKind::Deadlock, line, None, || {
-            format!("nobody in the block can go on: {}", waits.join("; "))
-        });
-    }
-}
-
-fn write_reduction(frame: &mut Frame, reduce: &BarrierReduce, mask: u32, votes: u32, lanes: u32) {
-    let truth = match reduce.op {
-        BarrierReduceOp::Popc => votes != 0,
-        BarrierReduceOp::And => votes == lanes,
-        BarrierReduceOp::Or => votes != 0,
-    };
-    match reduce.dst {
-        VoteDst::Reg(d) => super::super::frame::blend32(frame.r32_mut(d), &[votes; 32], mask),
-        VoteDst::Pred(p) => {
-            let old = frame.pred(p);
-            frame.set_pred(p, (old & !mask) | if truth { mask } else { 0 });
-        }
+    pub(super) fn line_of(&self, step: u32) -> u32 {
+        self.env.launch.kernel.program.steps.get(step as usize).map_or(0, |s| s.line)
     }
 }

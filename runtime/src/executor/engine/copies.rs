@@ -10,6 +10,8 @@
 pub struct PendingCopy {
     /// PTX line of the `cp.async`.
     pub line: u32,
+    /// How many the warp issued before it; the queue fills it in.
+    pub number: u64,
     /// Lanes whose copy is pending.
     pub mask: u32,
     /// The group of each lane's copy, in that lane's count of groups.
@@ -30,6 +32,7 @@ pub struct CopyQueue {
     pending: Vec<PendingCopy>,
     /// Groups that each lane has committed.
     committed: [u32; 32],
+    issued: u64,
 }
 
 impl CopyQueue {
@@ -39,7 +42,13 @@ impl CopyQueue {
     }
 
     pub fn push(&mut self, copy: PendingCopy) {
-        self.pending.push(copy);
+        self.pending.push(PendingCopy { number: self.issued, ..copy });
+        self.issued += 1;
+    }
+
+    /// Copies issued so far.
+    pub fn issued(&self) -> u64 {
+        self.issued
     }
 
     /// `cp.async.commit_group` by the lanes of `mask`.
@@ -52,17 +61,25 @@ impl CopyQueue {
     /// Removes what a wait by the lanes of `mask` retires: all but the `newest` newest committed groups (and the open one), or
     /// everything if `newest` is `None`. Oldest first; each returned copy's mask holds the retired lanes.
     pub fn retire(&mut self, mask: u32, newest: Option<u32>) -> Vec<PendingCopy> {
-        let mut retired = Vec::new();
         let committed = self.committed;
+        self.take(mask, |copy, lane| match newest {
+            None => true,
+            Some(n) => copy.group[lane].saturating_add(n) < committed[lane],
+        })
+    }
+
+    /// Removes the copies by the lanes of `mask` in front of copy number `before`.
+    pub fn retire_older(&mut self, mask: u32, before: u64) -> Vec<PendingCopy> {
+        self.take(mask, |copy, _| copy.number < before)
+    }
+
+    fn take(&mut self, mask: u32, due: impl Fn(&PendingCopy, usize) -> bool) -> Vec<PendingCopy> {
+        let mut retired = Vec::new();
         self.pending.retain_mut(|copy| {
             let mut done = 0u32;
             for lane in 0..32 {
                 let bit = 1 << lane;
-                let due = match newest {
-                    None => true,
-                    Some(n) => copy.group[lane].saturating_add(n) < committed[lane],
-                };
-                if copy.mask & mask & bit != 0 && due {
+                if copy.mask & mask & bit != 0 && due(copy, lane) {
                     done |= bit;
                 }
             }
@@ -89,7 +106,16 @@ mod tests {
 
     fn copy(queue: &CopyQueue, line: u32, mask: u32) -> PendingCopy {
         let group = queue.open_groups();
-        PendingCopy { line, mask, group, dst: [0; 32], src: [0; 32], bytes: 16, src_bytes: [16; 32] }
+        PendingCopy {
+            line,
+            number: 0,
+            mask,
+            group,
+            dst: [0; 32],
+            src: [0; 32],
+            bytes: 16,
+            src_bytes: [16; 32],
+        }
     }
 
     #[test]

@@ -12,18 +12,21 @@ use std::time::Instant;
 use super::super::finding::Findings;
 use super::super::frame::{Frame, R32, R64};
 use super::super::launch::{Arg, ExecError, Options, Outcome};
+use super::super::memory::tensor_map::TensorMap;
 use super::super::memory::{GlobalMemory, buffer_address};
 use super::super::program::{CellInit, Program};
 use super::Kernel;
 use super::block::{Block, LaunchState, Progress};
 use super::counters::Counters;
 
-/// Blocks alive at once: what a large GPU holds.
+/// Clusters (blocks, where there are none) alive at once: what a large GPU holds.
 const RESIDENT: usize = 264;
 /// Rounds over a block's warps in one slice.
 const SLICE: usize = 4096;
 /// Most shared memory any GPU gives a block.
 const MAX_SHARED: u32 = 227 * 1024;
+/// Most blocks of a cluster that any GPU runs.
+const MAX_CLUSTER: u64 = 16;
 
 fn bad(message: String) -> ExecError {
     ExecError::BadLaunch(message)
@@ -48,6 +51,17 @@ fn parameters(program: &Program, args: &[Arg], buffers: &[Vec<u8>]) -> Result<Ve
                 buffer_address(*buffer, *offset).to_le_bytes().to_vec()
             }
             Arg::Scalar(bytes) => bytes.clone(),
+            Arg::TensorMap { map, buffer } => {
+                if *buffer >= buffers.len() {
+                    return Err(bad(format!(
+                        "argument {number} is a tensor map of buffer {buffer}, but there are {}",
+                        buffers.len()
+                    )));
+                }
+                let map = TensorMap { address: buffer_address(*buffer, map.address), ..map.clone() };
+                map.check().map_err(|why| bad(format!("argument {number} is {why}")))?;
+                map.encode().to_vec()
+            }
         };
         if value.len() != bytes as usize {
             return Err(bad(format!(
@@ -61,7 +75,13 @@ fn parameters(program: &Program, args: &[Arg], buffers: &[Vec<u8>]) -> Result<Ve
     Ok(block)
 }
 
-fn check_shape(program: &Program, grid: [u32; 3], block: [u32; 3], shared: u64) -> Result<(), ExecError> {
+fn check_shape(
+    program: &Program,
+    grid: [u32; 3],
+    block: [u32; 3],
+    cluster: [u32; 3],
+    shared: u64,
+) -> Result<(), ExecError> {
     let threads = block.iter().fold(1u64, |p, &n| p.saturating_mul(n.into()));
     if threads == 0 || threads > 1024 || block[2] > 64 {
         return Err(bad(format!(
@@ -70,6 +90,20 @@ fn check_shape(program: &Program, grid: [u32; 3], block: [u32; 3], shared: u64) 
     }
     if grid.iter().fold(1u64, |p, &n| p.saturating_mul(n.into())) > 1 << 40 {
         return Err(bad(format!("a grid of {grid:?} blocks is beyond anything that can be run")));
+    }
+    let size = cluster.iter().fold(1u64, |p, &n| p.saturating_mul(n.into()));
+    if size == 0 || size > MAX_CLUSTER || (0..3).any(|d| !grid[d].is_multiple_of(cluster[d].max(1))) {
+        return Err(bad(format!(
+            "clusters of {cluster:?} blocks in a grid of {grid:?}: a cluster has 1 to {MAX_CLUSTER} blocks and divides the grid"
+        )));
+    }
+    if let Some(required) = program.cluster
+        && required != cluster
+    {
+        return Err(bad(format!(
+            "kernel `{}` requires clusters of {required:?} blocks, the launch has {cluster:?}",
+            program.name
+        )));
     }
     if let Some(required) = program.reqntid
         && required != block
@@ -96,7 +130,13 @@ fn check_shape(program: &Program, grid: [u32; 3], block: [u32; 3], shared: u64) 
 }
 
 /// Fills the cells of constants and of special registers that are equal in all warps of a launch.
-fn template(program: &Program, grid: [u32; 3], block: [u32; 3], dynamic: u32, total: u32) -> Frame {
+fn template(
+    program: &Program,
+    grid: [u32; 3],
+    block: [u32; 3],
+    cluster: [u32; 3],
+    (dynamic, total): (u32, u32),
+) -> Frame {
     let mut frame = Frame::new(program.cells as usize, program.predicates as usize);
     let warps = block.iter().product::<u32>().div_ceil(32);
     for &(cell, init) in &program.inits {
@@ -108,6 +148,9 @@ fn template(program: &Program, grid: [u32; 3], block: [u32; 3], dynamic: u32, to
             }
             CellInit::Ntid(axis) => block[axis],
             CellInit::Nctaid(axis) => grid[axis],
+            CellInit::NclusterId(axis) => grid[axis] / cluster[axis],
+            CellInit::ClusterNctaid(axis) => cluster[axis],
+            CellInit::ClusterSize => cluster.iter().product(),
             CellInit::NumWarps => warps,
             CellInit::DynamicShared => dynamic,
             CellInit::TotalShared => total,
@@ -135,7 +178,12 @@ fn template(program: &Program, grid: [u32; 3], block: [u32; 3], dynamic: u32, to
                 *frame.r32_mut(R32(cell)) = std::array::from_fn(|lane| !(((2u64 << lane) - 1) as u32));
                 continue;
             }
-            CellInit::Tid(_) | CellInit::Ctaid(_) | CellInit::WarpId => continue,
+            CellInit::Tid(_)
+            | CellInit::Ctaid(_)
+            | CellInit::WarpId
+            | CellInit::ClusterId(_)
+            | CellInit::ClusterCtaid(_)
+            | CellInit::ClusterRank => continue,
         };
         *frame.r32_mut(R32(cell)) = [uniform; 32];
     }
@@ -148,13 +196,18 @@ pub(super) fn fill_frame(
     program: &Program,
     launch: &LaunchState<'_>,
     ctaid: [u32; 3],
+    rank: usize,
     warp: usize,
 ) {
+    let cluster = launch.cluster;
     let [nx, ny, _] = launch.block;
     for &(cell, init) in &program.inits {
         let value = match init {
             CellInit::Ctaid(axis) => [ctaid[axis]; 32],
             CellInit::WarpId => [warp as u32; 32],
+            CellInit::ClusterId(axis) => [ctaid[axis] / cluster[axis]; 32],
+            CellInit::ClusterCtaid(axis) => [ctaid[axis] % cluster[axis]; 32],
+            CellInit::ClusterRank => [rank as u32; 32],
             CellInit::Tid(axis) => std::array::from_fn(|lane| {
                 let linear = warp as u32 * 32 + lane as u32;
                 match axis {
@@ -203,6 +256,7 @@ pub fn launch(
     kernel: &Kernel,
     grid: [u32; 3],
     block: [u32; 3],
+    cluster: [u32; 3],
     shared_bytes: u32,
     args: &[Arg],
     buffers: &mut [Vec<u8>],
@@ -211,20 +265,21 @@ pub fn launch(
     let started = Instant::now();
     let program = &kernel.program;
     let shared = u64::from(program.shared_dynamic_at.max(program.shared_static)) + u64::from(shared_bytes);
-    check_shape(program, grid, block, shared)?;
+    check_shape(program, grid, block, cluster, shared)?;
     let params = parameters(program, args, buffers)?;
     let own: Vec<_> = program.globals.iter().map(|data| (data.name.clone(), data.bytes.clone())).collect();
     if program.globals_base != buffers.len() && !own.is_empty() {
         return Err(ExecError::Internal("module variables were placed for another number of buffers".into()));
     }
     let memory = GlobalMemory::new(buffers, &own);
-    let frame = template(program, grid, block, shared_bytes, shared as u32);
+    let frame = template(program, grid, block, cluster, (shared_bytes, shared as u32));
     let stop = AtomicBool::new(false);
     let state = LaunchState {
         kernel,
         memory: &memory,
         grid,
         block,
+        cluster,
         params: &params,
         shared_bytes: shared as usize,
         frame: &frame,
@@ -232,7 +287,7 @@ pub fn launch(
         deadline: options.timeout.map(|t| started + t),
         stop: &stop,
     };
-    let blocks = grid.iter().map(|&n| u64::from(n)).product::<u64>();
+    let blocks = (0..3).map(|d| u64::from(grid[d] / cluster[d])).product::<u64>();
     let queue = Mutex::new(Queue {
         next: 0,
         paused: VecDeque::new(),
@@ -271,9 +326,9 @@ fn work<'l>(state: &'l LaunchState<'l>, queue: &Mutex<Queue<'l>>, blocks: u64) {
             let block = if fresh {
                 let number = block_number(queue.next, blocks, state.options.seed);
                 queue.next += 1;
-                let [gx, gy, _] = state.grid.map(u64::from);
-                let ctaid = [(number % gx) as u32, (number / gx % gy) as u32, (number / gx / gy) as u32];
-                Some(Block::new(state, ctaid))
+                let [gx, gy] = [0, 1].map(|d| u64::from(state.grid[d] / state.cluster[d]));
+                let cluster = [(number % gx) as u32, (number / gx % gy) as u32, (number / gx / gy) as u32];
+                Some(Block::new(state, cluster))
             } else {
                 queue.paused.pop_front()
             };

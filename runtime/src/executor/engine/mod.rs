@@ -3,9 +3,9 @@
 //! ```text
 //! Kernel::new (decode + compile)                      mod.rs
 //!   launch: blocks to worker threads                  grid.rs
-//!     Block: warps take turns until nobody can        block.rs   scheduling, barriers, deadlock
+//!     Block: warps take turns until nobody can        block.rs   scheduling, what was put off; barriers.rs, mbarrier.rs
 //!       Warp: fragments, lowest step first            warp.rs, run.rs
-//!         memory · cross-lane · copies · matrix       access.rs, async_copy.rs, cross.rs, atomics.rs
+//!         memory · cross-lane · copies · matrix       access.rs, async_copy.rs, bulk.rs, cross.rs, atomics.rs, wgmma.rs
 //! ```
 //!
 //! A warp leaves `run` only where it must wait (barrier, member mask) or when its quantum of backward jumps is spent; nothing but
@@ -14,13 +14,20 @@
 mod access;
 mod async_copy;
 mod atomics;
+mod barriers;
 mod block;
+mod bulk;
 mod copies;
 mod counters;
 mod cross;
 mod grid;
+mod groups;
+mod mbarrier;
+mod panels;
 mod run;
+mod transfer;
 mod warp;
+mod wgmma;
 
 pub use grid::launch;
 

@@ -2,7 +2,7 @@
 
 use super::super::finding::FindingKind;
 use super::super::frame::{Frame, Lanes32, Lanes64, blend32, blend64};
-use super::super::program::{LaneCall, LiveOut, Step, StepKind, Val32, ValP};
+use super::super::program::{LaneCall, LiveOut, Step, StepKind, Val32, Val64, ValP};
 use super::block::{Env, Stop};
 use super::warp::{Fragment, Wait, Warp};
 
@@ -20,6 +20,8 @@ pub enum Turn {
     Quantum,
     /// This fragment executes a barrier.
     Barrier { fragment: usize, arrive_only: bool },
+    /// This fragment arrives at, or waits for, the cluster barrier.
+    Cluster { fragment: usize, wait: bool },
 }
 
 /// The lanes where a predicate holds.
@@ -42,9 +44,29 @@ pub fn val32(frame: &Frame, v: Val32, lane: usize) -> u32 {
     }
 }
 
+/// A 64-bit operand of one lane.
+#[inline]
+pub fn val64(frame: &Frame, v: Val64, lane: usize) -> u64 {
+    match v {
+        Val64::Imm(value) => value,
+        Val64::Reg(r) => frame.r64(r)[lane],
+    }
+}
+
 /// Whether an instruction needs the whole warp together.
 fn is_aligned(kind: &StepKind) -> bool {
-    matches!(kind, StepKind::LdMatrix(_) | StepKind::StMatrix(_) | StepKind::Mma(_) | StepKind::MmaF64(_))
+    matches!(
+        kind,
+        StepKind::LdMatrix(_)
+            | StepKind::StMatrix(_)
+            | StepKind::Mma(_)
+            | StepKind::MmaF64(_)
+            | StepKind::Wgmma(_)
+            | StepKind::WgmmaFence
+            | StepKind::WgmmaCommit
+            | StepKind::WgmmaWait(_)
+            | StepKind::MapCopy { .. }
+    )
 }
 
 /// The lanes that must meet at a step with a member mask.
@@ -91,6 +113,9 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
             let active = mask & valp(&warp.frame, step.guard);
             env.counters.warp_instructions += u64::from(step.count);
             env.counters.executed(at as usize);
+            if env.tracks_wgmma() {
+                env.check_registers(warp, at, step.line, active);
+            }
             match &step.kind {
                 StepKind::Segment(number) => {
                     segment(env, warp, *number, mask, &program.segments[*number as usize].live_out)
@@ -139,6 +164,7 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
                     continue 'fragment;
                 }
                 StepKind::Exit => {
+                    env.check_exit(warp, step.line, active);
                     warp.live &= !active;
                     mask &= !active;
                     if mask == 0 {
@@ -163,6 +189,28 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
                     warp.fragments[current] = Fragment::ready(active, at);
                     return Ok(Turn::Barrier { fragment: current, arrive_only: barrier.arrive_only });
                 }
+                StepKind::ClusterArrive { aligned } | StepKind::ClusterWait { aligned } if active != 0 => {
+                    if *aligned && active != warp.live {
+                        report_divergence(env, warp, step.line, active);
+                    }
+                    if active != mask {
+                        warp.fragments.push(Fragment::ready(mask & !active, at + 1));
+                    }
+                    warp.fragments[current] = Fragment::ready(active, at);
+                    let wait = matches!(step.kind, StepKind::ClusterWait { .. });
+                    return Ok(Turn::Cluster { fragment: current, wait });
+                }
+                StepKind::MbarWait(wait) if active != 0 => {
+                    let (complete, missing) = env.mbar_wait(warp, step.line, wait, active)?;
+                    let impatient = std::mem::take(&mut warp.fragments[current].impatient);
+                    if let (Some(offset), false) = (missing, impatient) {
+                        warp.fragments[current] =
+                            Fragment { wait: Wait::Mbarrier(offset), ..Fragment::ready(mask, at) };
+                        continue 'fragment;
+                    }
+                    let old = warp.frame.pred(wait.d);
+                    warp.frame.set_pred(wait.d, (old & !active) | complete);
+                }
                 kind if active == 0 => {
                     let _ = kind;
                 }
@@ -176,13 +224,7 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
                         }
                     }
                     if is_aligned(kind) && active != warp.live {
-                        let (index, live) = (warp.index, warp.live);
-                        env.report(FindingKind::Divergence, step.line, None, || {
-                            format!(
-                                "warp {index}: lanes {active:#010x} execute an aligned instruction while lanes {:#010x} are elsewhere",
-                                live & !active
-                            )
-                        });
+                        report_divergence(env, warp, step.line, active);
                     }
                     execute(env, warp, step, at as usize, active)?;
                 }
@@ -190,6 +232,16 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
             at += 1;
         }
     }
+}
+
+fn report_divergence(env: &mut Env<'_>, warp: &Warp, line: u32, active: u32) {
+    let (index, live) = (warp.index, warp.live);
+    env.report(FindingKind::Divergence, line, None, || {
+        format!(
+            "warp {index}: lanes {active:#010x} execute an aligned instruction while lanes {:#010x} are elsewhere",
+            live & !active
+        )
+    });
 }
 
 /// The quantum is over: look at the clock, and let another fragment go first if there is one.
@@ -276,7 +328,34 @@ fn execute(env: &mut Env<'_>, warp: &mut Warp, step: &Step, number: usize, mask:
             let old = warp.frame.pred(*p);
             warp.frame.set_pred(*p, (old & !mask) | 1 << leader);
         }
-        StepKind::Segment(_)
+        &StepKind::MbarInit { addr, space, count } => {
+            env.mbar_init(warp, step.line, space, addr, count, mask)?
+        }
+        &StepKind::MbarInval { addr, space } => env.mbar_inval(warp, step.line, space, addr, mask)?,
+        StepKind::MbarArrive(op) => env.mbar_arrive(warp, step.line, op, mask)?,
+        StepKind::MbarTx(op) => env.mbar_tx(warp, step.line, op, mask)?,
+        &StepKind::CpAsyncArrive { addr, space, noinc } => {
+            env.cp_async_arrive(warp, step.line, (space, addr, noinc), mask)?
+        }
+        StepKind::Bulk(op) => env.bulk(warp, step.line, op, mask)?,
+        StepKind::Tensor(op) => env.tensor_copy(warp, step.line, op, mask)?,
+        StepKind::BulkCommit => warp.bulk.commit(mask),
+        StepKind::BulkWait(newest) => env.bulk_wait(warp, *newest, mask)?,
+        StepKind::ProxyFence => {
+            if let Some(shadow) = &mut env.shadow {
+                shadow.proxy_fence(warp.index);
+            }
+        }
+        StepKind::MapReplace(op) => env.map_replace(warp, step.line, op, mask)?,
+        &StepKind::MapCopy { dst, src } => env.map_copy(warp, step.line, dst, src, mask)?,
+        StepKind::Wgmma(op) => env.wgmma(warp, step.line, number, op, mask)?,
+        StepKind::WgmmaFence => warp.wgmma.fence(),
+        StepKind::WgmmaCommit => warp.wgmma.commit(),
+        StepKind::WgmmaWait(newest) => env.wgmma_wait(warp, *newest)?,
+        StepKind::MbarWait(_)
+        | StepKind::ClusterArrive { .. }
+        | StepKind::ClusterWait { .. }
+        | StepKind::Segment(_)
         | StepKind::Jump(_)
         | StepKind::JumpTable { .. }
         | StepKind::Barrier(_)

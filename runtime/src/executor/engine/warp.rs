@@ -8,6 +8,8 @@
 
 use super::super::frame::Frame;
 use super::copies::CopyQueue;
+use super::groups::BulkGroups;
+use super::wgmma::WgmmaQueue;
 
 /// What a fragment waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,10 @@ pub enum Wait {
     Barrier(u32),
     /// At an instruction with a member mask: for these lanes.
     Members(u32),
+    /// For a phase of the mbarrier at this offset.
+    Mbarrier(u32),
+    /// At `barrier.cluster.wait`.
+    Cluster,
 }
 
 /// Lanes at one step.
@@ -28,32 +34,55 @@ pub struct Fragment {
     pub wait: Wait,
     /// It has spent a quantum in a loop: the others go first.
     pub yielded: bool,
+    /// Waits for an mbarrier give up and say so: nobody else could go on.
+    pub impatient: bool,
 }
 
 impl Fragment {
     /// Lanes that can run.
     pub fn ready(mask: u32, at: u32) -> Fragment {
-        Fragment { mask, at, wait: Wait::Ready, yielded: false }
+        Fragment { mask, at, wait: Wait::Ready, yielded: false, impatient: false }
     }
 }
 
-/// One warp of a block.
+/// One warp.
 #[derive(Debug)]
 pub struct Warp {
-    /// Its number in the block.
+    /// Its number among the warps of the cluster: its number in the block where there are no clusters.
     pub index: usize,
+    /// The rank of its block in the cluster.
+    pub rank: usize,
+    /// Its number in the block.
+    pub in_block: usize,
     pub frame: Frame,
     /// Lanes that exist and have not exited.
     pub live: u32,
     pub fragments: Vec<Fragment>,
     /// `cp.async` operations on their way.
     pub copies: CopyQueue,
+    /// Groups of bulk stores.
+    pub bulk: BulkGroups,
+    /// `wgmma` operations on their way.
+    pub wgmma: WgmmaQueue,
+    /// Lanes that arrived at the cluster barrier.
+    pub cluster_arrived: u32,
 }
 
 impl Warp {
     /// A warp at the entry of the kernel, whose lanes `live` exist.
-    pub fn new(index: usize, frame: Frame, live: u32) -> Warp {
-        Warp { index, frame, live, fragments: vec![Fragment::ready(live, 0)], copies: CopyQueue::default() }
+    pub fn new(index: usize, rank: usize, in_block: usize, frame: Frame, live: u32) -> Warp {
+        Warp {
+            index,
+            rank,
+            in_block,
+            frame,
+            live,
+            fragments: vec![Fragment::ready(live, 0)],
+            copies: CopyQueue::default(),
+            bulk: BulkGroups::default(),
+            wgmma: WgmmaQueue::default(),
+            cluster_arrived: 0,
+        }
     }
 
     /// The ready fragment with the lowest step; fragments that yielded come after all others.
@@ -78,7 +107,8 @@ impl Warp {
         let mut other = 0;
         while other < self.fragments.len() {
             let (a, b) = (self.fragments[current], self.fragments[other]);
-            let meets = other != current && a.at == b.at && !matches!(b.wait, Wait::Barrier(_));
+            let meets =
+                other != current && a.at == b.at && !matches!(b.wait, Wait::Barrier(_) | Wait::Cluster);
             if meets {
                 self.fragments[current].mask |= b.mask;
                 self.fragments.swap_remove(other);

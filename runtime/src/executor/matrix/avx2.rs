@@ -249,3 +249,23 @@ entry! {
     tf32_f32: TF32, false;
     f16_f16: F16, true;
 }
+
+/// Products of `wgmma`: the plain kernel, compiled for this tier.
+pub(super) fn wide<A: super::portable::Element<Value = f32>, const K: usize, const HALF: bool>(
+    d: &mut [Lanes32],
+    a: &[Lanes32; 4],
+    panel: &[f32],
+    fresh: bool,
+) {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn run<A: super::portable::Element<Value = f32>, const K: usize, const HALF: bool>(
+        d: &mut [Lanes32],
+        a: &[Lanes32; 4],
+        panel: &[f32],
+        fresh: bool,
+    ) {
+        super::warpgroup::multiply::<A, K, HALF>(d, a, panel, fresh);
+    }
+    // SAFETY: `super::warpgroup` hands this out only where `available()` holds.
+    unsafe { run::<A, K, HALF>(d, a, panel, fresh) }
+}

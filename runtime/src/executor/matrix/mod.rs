@@ -20,9 +20,11 @@ mod avx512;
 mod portable;
 #[cfg(test)]
 mod tests;
+mod warpgroup;
 
 use super::frame::Lanes32;
 use portable::{Bf16, E4m3, E5m2, F16, S4, S8, Tf32, U4, U8, float, half_sum, integer};
+pub use warpgroup::{Warpgroup, warpgroup};
 
 /// `f(d, a, b, c)`.
 pub type MmaFn = fn(&mut [Lanes32], &[&Lanes32], &[&Lanes32], &[&Lanes32]);

@@ -149,7 +149,56 @@ impl<'a> GlobalMemory<'a> {
         }
     }
 
-    /// Replaces the value of 2, 4 or 8 `bytes` at `offset` by `f(value)`, atomically; returns the old value.
+    /// Reads `out.len()` bytes at `offset` of window `index`.
+    ///
+    /// # Panics
+    /// As [`GlobalMemory::read`].
+    pub fn read_block(&self, index: usize, offset: u64, out: &mut [u8]) {
+        let pointer = self.pointer(index, offset, out.len() as u64);
+        if !(pointer as usize).is_multiple_of(8) {
+            for (i, byte) in out.iter_mut().enumerate() {
+                // SAFETY: inside the window (`pointer`); bytes are always aligned; atomic as everything here (`new`).
+                *byte = unsafe { AtomicU8::from_ptr(pointer.add(i)) }.load(Relaxed);
+            }
+            return;
+        }
+        let words = out.len() / 8;
+        for (i, chunk) in out.chunks_mut(8).enumerate() {
+            if i < words {
+                // SAFETY: eight bytes inside the window, aligned to 8.
+                let word = unsafe { AtomicU64::from_ptr(pointer.add(8 * i).cast()) }.load(Relaxed);
+                chunk.copy_from_slice(&word.to_le_bytes());
+                continue;
+            }
+            for (j, byte) in chunk.iter_mut().enumerate() {
+                // SAFETY: inside the window.
+                *byte = unsafe { AtomicU8::from_ptr(pointer.add(8 * i + j)) }.load(Relaxed);
+            }
+        }
+    }
+
+    /// Writes `data` at `offset` of window `index`.
+    ///
+    /// # Panics
+    /// As [`GlobalMemory::read`].
+    pub fn write_block(&self, index: usize, offset: u64, data: &[u8]) {
+        let pointer = self.pointer(index, offset, data.len() as u64);
+        let aligned = (pointer as usize).is_multiple_of(8);
+        for (i, chunk) in data.chunks(8).enumerate() {
+            if let (true, Ok(word)) = (aligned, <[u8; 8]>::try_from(chunk)) {
+                // SAFETY: eight bytes inside the window, aligned to 8.
+                unsafe { AtomicU64::from_ptr(pointer.add(8 * i).cast()) }
+                    .store(u64::from_le_bytes(word), Relaxed);
+                continue;
+            }
+            for (j, byte) in chunk.iter().enumerate() {
+                // SAFETY: inside the window.
+                unsafe { AtomicU8::from_ptr(pointer.add(8 * i + j)) }.store(*byte, Relaxed);
+            }
+        }
+    }
+
+    /// Replaces the value of 1, 2, 4 or 8 `bytes` at `offset` by `f(value)`, atomically; returns the old value.
     ///
     /// # Panics
     /// As [`GlobalMemory::read`]; also if `offset` is not a multiple of `bytes`.
@@ -166,6 +215,14 @@ impl<'a> GlobalMemory<'a> {
             let cell = unsafe { AtomicU32::from_ptr(pointer.cast()) };
             let old = cell
                 .fetch_update(SeqCst, SeqCst, |old| Some(f(u64::from(old)) as u32))
+                .unwrap_or_else(|old| old);
+            return u64::from(old);
+        }
+        if bytes == 1 {
+            // SAFETY: inside the window.
+            let cell = unsafe { AtomicU8::from_ptr(pointer) };
+            let old = cell
+                .fetch_update(SeqCst, SeqCst, |old| Some(f(u64::from(old)) as u8))
                 .unwrap_or_else(|old| old);
             return u64::from(old);
         }

@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! 0                      null and small numbers: nothing
-//! 1 << 32                generic window of the block's shared memory
+//! 1 << 32                generic window of shared memory: the block's own, then (rank + 1) << 24 from there that of each block of
+//!                        its cluster; addresses of `.shared` are the same without the 1 << 32
 //! 2 << 32                generic window of the thread's local memory
 //! 3 << 32                generic window of parameters
 //! 4 << 32                generic window of the constant bank
@@ -16,9 +17,12 @@
 //! that fails lane by lane, to say which lane and why.
 
 mod global;
+pub mod tensor_map;
 
 pub use global::GlobalMemory;
 
+/// Bits of an offset in a block's shared memory; above them stands the rank in the cluster plus one, or 0 for one's own.
+pub const SHARED_RANK_BITS: u32 = 24;
 /// Bits of a buffer's window.
 pub const WINDOW_BITS: u32 = 36;
 /// Number of the first buffer's window.

@@ -22,8 +22,10 @@
 //! - The upper half of a cell that holds a 16-bit register is zero.
 //! - Temporaries of the decoder are written before they are read in the same PTX instruction, so they are never live across one.
 
+mod hopper;
 mod lane;
 
+pub use hopper::*;
 pub use lane::*;
 
 use super::finding::SourceLoc;
@@ -289,6 +291,46 @@ pub enum StepKind {
     /// A matrix multiplication in f64.
     MmaF64(Box<MmaF64>),
     Atomic(Atomic),
+    MbarInit {
+        addr: Addr,
+        space: MemSpace,
+        count: Val32,
+    },
+    MbarInval {
+        addr: Addr,
+        space: MemSpace,
+    },
+    MbarArrive(MbarArrive),
+    MbarTx(MbarTx),
+    MbarWait(MbarWait),
+    /// `cp.async.mbarrier.arrive`.
+    CpAsyncArrive {
+        addr: Addr,
+        space: MemSpace,
+        noinc: bool,
+    },
+    Bulk(Box<Bulk>),
+    Tensor(Box<TensorCopy>),
+    BulkCommit,
+    BulkWait(u32),
+    /// `fence.proxy.async`.
+    ProxyFence,
+    MapReplace(Box<MapReplace>),
+    /// `tensormap.cp_fenceproxy`.
+    MapCopy {
+        dst: Addr,
+        src: Addr,
+    },
+    Wgmma(Box<Wgmma>),
+    WgmmaFence,
+    WgmmaCommit,
+    WgmmaWait(u32),
+    ClusterArrive {
+        aligned: bool,
+    },
+    ClusterWait {
+        aligned: bool,
+    },
     /// To a step number; with a guard, a conditional branch.
     Jump(u32),
     /// To `targets[index]`.
@@ -325,6 +367,13 @@ pub enum CellInit {
     Ctaid(usize),
     Ntid(usize),
     Nctaid(usize),
+    ClusterId(usize),
+    NclusterId(usize),
+    /// Of the block within its cluster.
+    ClusterCtaid(usize),
+    ClusterNctaid(usize),
+    ClusterRank,
+    ClusterSize,
     LaneId,
     WarpId,
     NumWarps,
@@ -374,6 +423,10 @@ pub struct Program {
     pub locs: Vec<(u32, SourceLoc)>,
     /// Threads per block the entry insists on.
     pub reqntid: Option<[u32; 3]>,
+    /// Blocks of a cluster that the entry insists on.
+    pub cluster: Option<[u32; 3]>,
+    /// Registers that some `wgmma` uses as D or A: (step, cell, written) of everything else that touches one, sorted by step.
+    pub wgmma_touches: Vec<(u32, u32, bool)>,
     pub maxntid: Option<u32>,
     /// Opcode of each PTX line, for statistics: (line, mnemonic).
     pub mnemonics: Vec<(u32, String)>,

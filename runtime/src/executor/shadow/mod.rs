@@ -1,13 +1,12 @@
-//! Shadow memory: what the sanitizer knows about each byte of a block's shared memory.
+//! Shadow memory: what the sanitizer knows about each byte of the shared memory of a cluster's blocks.
 //!
 //! Three questions are answered at each access, none of which depends on the values that the run happened to see:
 //!
 //! 1. *Was it ever written?* (`uninitialized`)
-//! 2. *Is an asynchronous copy into it still on its way?* (`async_in_flight`) A copy is in flight from its issue until a wait of the
-//!    issuing thread retires it.
-//! 3. *Is it ordered after the last conflicting access?* (`race`) by vector clocks in the FastTrack manner.
+//! 2. *Is an asynchronous operation on it still on its way?* (`async_in_flight`)
+//! 3. *Is it ordered after the last conflicting access?* (`race`, or `proxy_fence`) by vector clocks in the FastTrack manner.
 //!
-//! **Clocks.** An agent is a warp. Warp `w` has a vector clock `C_w`; `C_w[w]` counts its own synchronisations. An access by `w` is
+//! **Clocks.** Warp `w` has a vector clock `C_w`; `C_w[w]` counts its own synchronisations. An access by `w` is
 //! stamped with the *epoch* (w, C_w[w]); a later access by `v` is ordered after it iff `C_v[w] >=` that stamp. A barrier joins the
 //! clocks of its participants and starts a new epoch in each:
 //!
@@ -17,6 +16,19 @@
 //! without the barrier:    C_1[0] = 0 < 1: race between the two lines
 //! ```
 //!
+//! **Asynchronous agents.** What a warp only *starts* is done by somebody else, and is stamped with that agent's epoch, at issue: the
+//! operation may happen at any time from then on, until somebody has waited for exactly that epoch.
+//!
+//! | agent | its operations | its epoch | who learns of it |
+//! | --- | --- | --- | --- |
+//! | an mbarrier | bulk copies that complete on it | the phase they complete | whoever waited for that phase |
+//! | a thread's bulk groups | bulk stores: reads of shared memory | the group | that thread, by `cp.async.bulk.wait_group` |
+//! | a warp's `wgmma` groups | reads of shared operands | the group | that warp, by `wgmma.wait_group` |
+//!
+//! **Proxies.** Beside `C_w` a warp has `F_w`: what the async proxy may see on its behalf. `fence.proxy.async` by `w` sets `F_w` to `C_w`; every
+//! synchronisation hands both on. An asynchronous *read* of something written by ordinary stores must be ordered in `F`; if it is in
+//! `C` alone, a `fence.proxy.async` is missing.
+//!
 //! A `cp.async` write happens when it is retired, by the waiting thread, and PTX promises it to that thread alone: other *lanes* of
 //! the same warp see it only after a barrier (of the block or the warp). Such writes carry their lane.
 //!
@@ -24,7 +36,7 @@
 
 mod clocks;
 
-pub use clocks::VectorClock;
+pub use clocks::{Published, VectorClock};
 
 use rustc_hash::FxHashMap;
 
@@ -37,6 +49,24 @@ pub struct Agent {
     pub lane: u32,
     /// PTX line.
     pub line: u32,
+}
+
+/// An asynchronous agent and one of its epochs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epoch {
+    pub agent: u16,
+    pub clock: u32,
+}
+
+/// What stands for an asynchronous agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AsyncAgent {
+    /// The mbarrier at this offset.
+    Mbarrier(u32),
+    /// Bulk groups of a thread: warp and lane.
+    BulkGroups(u32, u32),
+    /// `wgmma` groups of a warp.
+    Wgmma(u32),
 }
 
 /// What is wrong with an access.
@@ -60,7 +90,7 @@ const MANY: u16 = u16::MAX - 1;
 const ALL_LANES: u8 = u8::MAX;
 
 /// What is known of 4 bytes (or of one byte of a split cell).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Cell {
     write_clock: u32,
     write_line: u32,
@@ -94,10 +124,14 @@ const FRESH: Cell = Cell {
 pub enum Touch {
     Read,
     Write,
-    /// The write of a retired `cp.async`.
-    AsyncWrite,
+    /// The write of a retired `cp.async`, stamped with this epoch of the warp.
+    AsyncWrite(u32),
     /// A read-modify-write; atomics do not race with each other.
     Atomic,
+    /// A read through the async proxy that was started.
+    BulkRead(Epoch),
+    /// A write through the async proxy that was started.
+    BulkWrite(Epoch),
 }
 
 /// The shadow of one block's shared memory.
@@ -110,13 +144,18 @@ pub struct Shadow {
     readers: FxHashMap<u32, Vec<(u16, u32, u32)>>,
     /// Line of the `cp.async` in flight to these 4 bytes, 0 for none.
     in_flight: Vec<u32>,
+    /// `C` of each warp.
     clocks: Vec<VectorClock>,
+    /// `F` of each warp.
+    fenced: Vec<VectorClock>,
+    /// Numbers of the asynchronous agents.
+    agents: FxHashMap<AsyncAgent, u16>,
     /// Own clock of each warp when its lanes last synchronised with each other.
     lanes_synced: Vec<u32>,
 }
 
 impl Shadow {
-    /// Shadow of `bytes` of shared memory in a block of `warps` warps.
+    /// Shadow of `bytes` of shared memory that `warps` warps use.
     pub fn new(bytes: usize, warps: usize) -> Shadow {
         let clocks = (0..warps)
             .map(|w| {
@@ -130,6 +169,8 @@ impl Shadow {
             split: FxHashMap::default(),
             readers: FxHashMap::default(),
             in_flight: vec![0; bytes.div_ceil(4)],
+            fenced: vec![VectorClock::new(warps); warps],
+            agents: FxHashMap::default(),
             clocks,
             lanes_synced: vec![0; warps],
         }
@@ -137,10 +178,48 @@ impl Shadow {
 
     /// An access to `bytes` at `offset` (in range). Returns the first fault; the access is recorded either way.
     pub fn touch(&mut self, agent: Agent, touch: Touch, offset: u32, bytes: u32) -> Option<Fault> {
+        self.touch_range(agent, touch, offset, bytes, &mut None)
+    }
+
+    /// Accesses to 16 bytes at each of `offsets` by one instruction.
+    pub fn touch_chunks(&mut self, agent: Agent, touch: Touch, offsets: &[u32]) -> Option<Fault> {
+        let mut known = None;
+        let mut fault = None;
+        for &offset in offsets {
+            let found = self.touch_range(agent, touch, offset, 16, &mut known);
+            fault = fault.or(found);
+        }
+        fault
+    }
+
+    /// Neighbours in a long range are mostly in the same state and end in the same state: `known` is the last such pair.
+    fn touch_range(
+        &mut self,
+        agent: Agent,
+        touch: Touch,
+        offset: u32,
+        bytes: u32,
+        known: &mut Option<(Cell, Cell)>,
+    ) -> Option<Fault> {
         let mut fault = None;
         let (mut at, end) = (offset, offset + bytes);
+        let plain = !matches!(touch, Touch::AsyncWrite(_)) && self.split.is_empty();
         while at < end {
             let cell = at / 4;
+            if plain && at.is_multiple_of(4) && end - at >= 4 && self.in_flight[cell as usize] == 0 {
+                let before = self.cells[cell as usize];
+                match *known {
+                    Some((from, to)) if from == before => self.cells[cell as usize] = to,
+                    _ => {
+                        let found = self.touch_cell(agent, touch, cell, 0, 4);
+                        fault = fault.or(found);
+                        let after = self.cells[cell as usize];
+                        *known = (before.reader != MANY && after.reader != MANY).then_some((before, after));
+                    }
+                }
+                at += 4;
+                continue;
+            }
             let stop = end.min((cell + 1) * 4);
             let found = self.touch_cell(agent, touch, cell, at % 4, stop - at);
             fault = fault.or(found);
@@ -162,11 +241,14 @@ impl Shadow {
     }
 
     /// The copy to `bytes` at `offset` is complete: it wrote, for the thread `agent` only.
-    pub fn complete(&mut self, agent: Agent, offset: u32, bytes: u32) -> Option<Fault> {
+    ///
+    /// Its write is stamped with the warp's epoch, or with an earlier one.
+    pub fn complete(&mut self, agent: Agent, offset: u32, bytes: u32, clock: Option<u32>) -> Option<Fault> {
+        let clock = clock.unwrap_or_else(|| self.epoch(agent.warp));
         for cell in offset / 4..(offset + bytes).div_ceil(4) {
             self.in_flight[cell as usize] = 0;
         }
-        self.touch(agent, Touch::AsyncWrite, offset, bytes)
+        self.touch(agent, Touch::AsyncWrite(clock), offset, bytes)
     }
 
     fn pending(&self, cell: u32) -> Option<Fault> {
@@ -187,10 +269,11 @@ impl Shadow {
         let parts: &[Cell] = parts.map_or(&whole[..], |p| &p[..]);
         for (byte, part) in parts.iter().enumerate() {
             let key = if parts.len() == 1 { cell * 5 + 4 } else { cell * 5 + byte as u32 };
-            let found =
-                self.unordered_write(agent, part, false).or_else(|| self.unordered_read(agent, part, key));
-            if let Some((line, warp, writes)) = found {
-                return Some(race(line, warp, writes, cell * 4));
+            let found = self
+                .unordered_write(agent, part, Touch::Write)
+                .or_else(|| self.unordered_read(agent, part, key));
+            if let Some(conflict) = found {
+                return Some(self.fault(conflict, cell * 4));
             }
         }
         None
@@ -198,7 +281,7 @@ impl Shadow {
 
     fn touch_cell(&mut self, agent: Agent, touch: Touch, cell: u32, first: u32, bytes: u32) -> Option<Fault> {
         let mut fault = None;
-        if touch != Touch::AsyncWrite {
+        if !matches!(touch, Touch::AsyncWrite(_)) {
             fault = self.pending(cell);
         }
         if bytes == 4 && !self.split.contains_key(&cell) {
@@ -244,9 +327,14 @@ impl Shadow {
         bits: u8,
         offset: u32,
     ) -> Option<Fault> {
-        let own = self.clocks[agent.warp].get(agent.warp);
+        let (who, clock) = match touch {
+            Touch::BulkRead(epoch) | Touch::BulkWrite(epoch) => (epoch.agent, epoch.clock),
+            Touch::AsyncWrite(clock) => (agent.warp as u16, clock),
+            _ => (agent.warp as u16, self.clocks[agent.warp].get(agent.warp)),
+        };
+        let reads = matches!(touch, Touch::Read | Touch::BulkRead(_));
         let mut fault = None;
-        if matches!(touch, Touch::Read | Touch::Atomic)
+        if (reads || touch == Touch::Atomic)
             && state.written & bits != bits
             && self.in_flight[(offset / 4) as usize] == 0
         {
@@ -259,37 +347,35 @@ impl Shadow {
             });
         }
         let found = self
-            .unordered_write(agent, state, touch == Touch::Atomic)
-            .or_else(|| if touch == Touch::Read { None } else { self.unordered_read(agent, state, key) });
-        if let Some((line, warp, writes)) = found {
-            fault = fault.or(Some(race(line, warp, writes, offset)));
+            .unordered_write(agent, state, touch)
+            .or_else(|| if reads { None } else { self.unordered_read(agent, state, key) });
+        if let Some(conflict) = found {
+            fault = fault.or(Some(self.fault(conflict, offset)));
         }
-        match touch {
-            Touch::Read => self.record_read(agent, own, state, key),
-            Touch::Write | Touch::AsyncWrite | Touch::Atomic => {
-                if state.reader == MANY {
-                    self.readers.remove(&key);
-                }
-                state.reader = NOBODY;
-                state.writer = agent.warp as u16;
-                state.write_clock = own;
-                state.write_line = agent.line;
-                state.written |= bits;
-                state.atomic = touch == Touch::Atomic;
-                state.lane = if touch == Touch::AsyncWrite { agent.lane as u8 } else { ALL_LANES };
-            }
+        if reads {
+            self.record_read(agent, who, clock, state, key);
+            return fault;
         }
+        if state.reader == MANY {
+            self.readers.remove(&key);
+        }
+        state.reader = NOBODY;
+        state.writer = who;
+        state.write_clock = clock;
+        state.write_line = agent.line;
+        state.written |= bits;
+        state.atomic = touch == Touch::Atomic;
+        state.lane = if matches!(touch, Touch::AsyncWrite(_)) { agent.lane as u8 } else { ALL_LANES };
         fault
     }
 
-    fn record_read(&mut self, agent: Agent, own: u32, state: &mut Cell, key: u32) {
-        let me = agent.warp as u16;
+    fn record_read(&mut self, agent: Agent, who: u16, clock: u32, state: &mut Cell, key: u32) {
         if state.reader == NOBODY
-            || state.reader == me
+            || state.reader == who
             || (state.reader != MANY && self.is_ordered(agent, state.reader, state.read_clock))
         {
-            state.reader = me;
-            state.read_clock = own;
+            state.reader = who;
+            state.read_clock = clock;
             state.read_line = agent.line;
             return;
         }
@@ -299,57 +385,120 @@ impl Shadow {
             set.push((state.reader, state.read_clock, state.read_line));
             state.reader = MANY;
         }
-        match set.iter_mut().find(|(warp, ..)| *warp == me) {
-            Some(entry) => *entry = (me, own, agent.line),
-            None => set.push((me, own, agent.line)),
+        match set.iter_mut().find(|(reader, ..)| *reader == who) {
+            Some(entry) => *entry = (who, clock, agent.line),
+            None => set.push((who, clock, agent.line)),
         }
     }
 
-    fn is_ordered(&self, agent: Agent, warp: u16, clock: u32) -> bool {
-        warp as usize == agent.warp || self.clocks[agent.warp].get(warp as usize) >= clock
+    fn is_async(&self, id: u16) -> bool {
+        usize::from(id) >= self.clocks.len()
     }
 
-    /// The last write, if `agent` is not ordered after it: (line, warp, true).
-    fn unordered_write(&self, agent: Agent, state: &Cell, atomic: bool) -> Option<(u32, u16, bool)> {
-        if state.writer == NOBODY || (atomic && state.atomic) {
+    fn is_ordered(&self, agent: Agent, other: u16, clock: u32) -> bool {
+        other as usize == agent.warp || self.clocks[agent.warp].get(other as usize) >= clock
+    }
+
+    /// The last write, if the access is not ordered after it.
+    fn unordered_write(&self, agent: Agent, state: &Cell, touch: Touch) -> Option<Conflict> {
+        if state.writer == NOBODY || (touch == Touch::Atomic && state.atomic) {
             return None;
         }
         let hidden = state.lane != ALL_LANES
             && state.writer as usize == agent.warp
             && u32::from(state.lane) != agent.lane
             && self.lanes_synced[agent.warp] <= state.write_clock;
-        (hidden || !self.is_ordered(agent, state.writer, state.write_clock)).then_some((
-            state.write_line,
-            state.writer,
-            true,
-        ))
+        let conflict =
+            Conflict { line: state.write_line, other: state.writer, writes: true, unfenced: false };
+        if hidden || !self.is_ordered(agent, state.writer, state.write_clock) {
+            return Some(conflict);
+        }
+        let unfenced = matches!(touch, Touch::BulkRead(_))
+            && !self.is_async(state.writer)
+            && self.fenced[agent.warp].get(state.writer as usize) < state.write_clock;
+        unfenced.then_some(Conflict { unfenced: true, ..conflict })
     }
 
-    /// A read since the last write that `agent` is not ordered after: (line, warp, false).
-    fn unordered_read(&self, agent: Agent, state: &Cell, key: u32) -> Option<(u32, u16, bool)> {
+    /// A read since the last write that `agent` is not ordered after.
+    fn unordered_read(&self, agent: Agent, state: &Cell, key: u32) -> Option<Conflict> {
+        let conflict = |line, other| Conflict { line, other, writes: false, unfenced: false };
         match state.reader {
             NOBODY => None,
             MANY => self
                 .readers
                 .get(&key)?
                 .iter()
-                .find(|&&(warp, clock, _)| !self.is_ordered(agent, warp, clock))
-                .map(|&(warp, _, line)| (line, warp, false)),
-            warp => {
-                (!self.is_ordered(agent, warp, state.read_clock)).then_some((state.read_line, warp, false))
+                .find(|&&(reader, clock, _)| !self.is_ordered(agent, reader, clock))
+                .map(|&(reader, _, line)| conflict(line, reader)),
+            reader => {
+                (!self.is_ordered(agent, reader, state.read_clock)).then(|| conflict(state.read_line, reader))
             }
         }
     }
 
-    /// The clock of `warp` as it would be published by an arrive.
-    pub fn publish(&self, warp: usize, into: &mut VectorClock) {
-        into.join(&self.clocks[warp]);
+    fn fault(&self, conflict: Conflict, offset: u32) -> Fault {
+        let asynchronous = self.is_async(conflict.other);
+        let kind = match (conflict.unfenced, asynchronous) {
+            (true, _) => FindingKind::ProxyFence,
+            (false, true) => FindingKind::AsyncInFlight,
+            (false, false) => FindingKind::Race,
+        };
+        Fault {
+            kind,
+            other_line: Some(conflict.line),
+            other_warp: (!asynchronous).then_some(conflict.other as usize),
+            other_writes: conflict.writes,
+            offset,
+        }
+    }
+
+    /// The number of an asynchronous agent.
+    pub fn agent(&mut self, key: AsyncAgent) -> u16 {
+        let next = (self.clocks.len() + self.agents.len()).min(usize::from(MANY) - 1) as u16;
+        *self.agents.entry(key).or_insert(next)
+    }
+
+    /// `warp` waited for epoch `clock` of an asynchronous agent.
+    pub fn retire(&mut self, warp: usize, key: AsyncAgent, clock: u32) {
+        let agent = self.agent(key);
+        self.clocks[warp].raise(usize::from(agent), clock);
+    }
+
+    /// The warp's current epoch.
+    pub fn epoch(&self, warp: usize) -> u32 {
+        self.clocks[warp].get(warp)
+    }
+
+    /// `fence.proxy.async` by `warp`.
+    pub fn proxy_fence(&mut self, warp: usize) {
+        let clock = self.clocks[warp].clone();
+        self.fenced[warp].join(&clock);
+        // Later writes of the warp are not behind this fence.
+        self.clocks[warp].tick(warp);
+    }
+
+    /// The clocks of `warp` as an arrive publishes them.
+    pub fn publish(&self, warp: usize, into: &mut Published) {
+        into.generic.join(&self.clocks[warp]);
+        into.fenced.join(&self.fenced[warp]);
     }
 
     /// `warp` goes on after a synchronisation that published `clock`: it has seen all of that, and starts a new epoch.
-    pub fn synchronise(&mut self, warp: usize, clock: &VectorClock) {
-        self.clocks[warp].join(clock);
+    pub fn synchronise(&mut self, warp: usize, clock: &Published) {
+        self.clocks[warp].join(&clock.generic);
+        self.fenced[warp].join(&clock.fenced);
         self.advance(warp);
+    }
+
+    /// `warp` has seen what was published; its epoch goes on.
+    pub fn acquire(&mut self, warp: usize, clock: &Published) {
+        self.clocks[warp].join(&clock.generic);
+        self.fenced[warp].join(&clock.fenced);
+    }
+
+    /// `warp` published its clocks: what it does from now on is not covered.
+    pub fn release(&mut self, warp: usize) {
+        self.clocks[warp].tick(warp);
     }
 
     /// `warp` starts a new epoch (after an arrive, or when its lanes synchronised).
@@ -357,21 +506,16 @@ impl Shadow {
         self.clocks[warp].tick(warp);
         self.lanes_synced[warp] = self.clocks[warp].get(warp);
     }
-
-    /// An empty clock for this block.
-    pub fn empty_clock(&self) -> VectorClock {
-        VectorClock::new(self.clocks.len())
-    }
 }
 
-fn race(line: u32, warp: u16, writes: bool, offset: u32) -> Fault {
-    Fault {
-        kind: FindingKind::Race,
-        other_line: Some(line),
-        other_warp: Some(warp as usize),
-        other_writes: writes,
-        offset,
-    }
+/// An earlier access that is not ordered before this one.
+#[derive(Clone, Copy, Debug)]
+struct Conflict {
+    line: u32,
+    other: u16,
+    writes: bool,
+    /// Ordered, but not across proxies.
+    unfenced: bool,
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ fn at(warp: usize, line: u32) -> Agent {
 }
 
 fn barrier(shadow: &mut Shadow, warps: usize) {
-    let mut clock = shadow.empty_clock();
+    let mut clock = Published::default();
     (0..warps).for_each(|w| shadow.publish(w, &mut clock));
     (0..warps).for_each(|w| shadow.synchronise(w, &clock));
 }
@@ -46,7 +46,7 @@ fn every_reader_must_be_ordered_before_the_next_write() {
     assert_eq!(shadow.touch(at(1, 2), Touch::Read, 0, 4), None);
     assert_eq!(shadow.touch(at(2, 3), Touch::Read, 0, 4), None);
     // Only warps 0 and 2 meet; warp 1's read stays unordered.
-    let mut clock = shadow.empty_clock();
+    let mut clock = Published::default();
     shadow.publish(0, &mut clock);
     shadow.publish(2, &mut clock);
     shadow.synchronise(0, &clock);
@@ -60,7 +60,7 @@ fn a_copy_in_flight_must_not_be_touched() {
     assert_eq!(shadow.issue(at(0, 5), 16, 16), None);
     let fault = shadow.touch(at(0, 6), Touch::Read, 20, 4).expect("read of bytes in flight");
     assert_eq!((fault.kind, fault.other_line), (FindingKind::AsyncInFlight, Some(5)));
-    assert_eq!(shadow.complete(at(0, 7), 16, 16).map(|f| f.kind), None);
+    assert_eq!(shadow.complete(at(0, 7), 16, 16, None).map(|f| f.kind), None);
     assert_eq!(shadow.touch(at(0, 8), Touch::Read, 20, 4), None);
 }
 
@@ -68,7 +68,7 @@ fn a_copy_in_flight_must_not_be_touched() {
 fn a_completed_copy_is_visible_to_its_own_lane_until_the_lanes_meet() {
     let mut shadow = Shadow::new(64, 1);
     shadow.issue(at(0, 1), 0, 16);
-    shadow.complete(at(0, 1), 0, 16);
+    shadow.complete(at(0, 1), 0, 16, None);
     assert_eq!(shadow.touch(at(0, 2), Touch::Read, 0, 4), None);
     let other = Agent { warp: 0, lane: 3, line: 2 };
     assert_eq!(shadow.touch(other, Touch::Read, 0, 4).map(|f| f.kind), Some(FindingKind::Race));

@@ -28,6 +28,7 @@ fn run(case: &Path, options: Options) -> (Outcome, tempfile::TempDir) {
             entry: &file.kernel,
             grid: file.grid,
             block: file.block,
+            cluster: file.cluster,
             shared_bytes: file.shared_bytes,
             args,
             buffers,
@@ -109,6 +110,21 @@ fn triton_gemm() {
 }
 
 #[test]
+fn triton_softmax_sm90() {
+    check("softmax_sm90");
+}
+
+#[test]
+fn triton_gemm_sm90() {
+    check("gemm_f16_sm90");
+}
+
+#[test]
+fn triton_gemm_tma() {
+    check("gemm_tma_host_sm90");
+}
+
+#[test]
 fn triton_attention() {
     check("attn_sm80");
 }
@@ -140,4 +156,14 @@ fn a_wait_for_too_few_groups_is_found() {
 #[test]
 fn a_missing_barrier_is_found() {
     broken("reduce_no_barrier");
+}
+
+#[test]
+fn a_transaction_that_never_comes_is_found() {
+    broken("gemm_tma_host_expect_tx_doubled");
+}
+
+#[test]
+fn a_missing_proxy_fence_is_found() {
+    broken("gemm_tma_host_no_proxy_fence");
 }

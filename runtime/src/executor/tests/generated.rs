@@ -67,6 +67,7 @@ fn execute(
         entry: &variant.entry,
         grid: [(m as u32).div_ceil(TILE) * (n as u32).div_ceil(TILE), 1, 1],
         block: variant.block,
+        cluster: [1; 3],
         shared_bytes: variant.shared_bytes,
         args,
         buffers: &mut buffers,

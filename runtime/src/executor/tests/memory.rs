@@ -79,6 +79,7 @@ fn blocks_add_into_one_word() {
             entry: "k",
             grid: [50, 1, 1],
             block: [32, 1, 1],
+            cluster: [1; 3],
             shared_bytes: 0,
             args: vec![Arg::buffer(0)],
             buffers: &mut buffers,

@@ -80,6 +80,7 @@ impl<'a> Kernel<'a> {
             entry: "k",
             grid: [self.grid, 1, 1],
             block: [self.block, 1, 1],
+            cluster: [1; 3],
             shared_bytes: self.shared,
             args: vec![Arg::buffer(0), Arg::buffer(1)],
             buffers: &mut buffers,

@@ -16,6 +16,8 @@
 //! out after `is_x86_feature_detected!` said yes to every feature named in `#[target_feature]`; and unaligned loads and stores, each
 //! through a reference to an array of exactly the loaded size.
 
+pub(super) mod wide;
+
 use std::arch::x86_64::*;
 
 use super::Lanes32;
@@ -227,6 +229,7 @@ pub(super) fn available() -> bool {
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("f16c")
 }
 
 macro_rules! entry {

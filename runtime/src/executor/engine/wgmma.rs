@@ -1,0 +1,373 @@
+//! `wgmma`: matrix products of a warpgroup on operands in shared memory.
+//!
+//! D = A·B + D with 64 rows. Each of the four warps has 16 of the rows, in the fragment layout of `mma.m16n8` repeated over the columns, so
+//! every warp computes its own part, whenever it gets there:
+//!
+//! ```text
+//! warp w of the warpgroup:   A rows 16w .. 16w+16  (descriptor, or its own registers)     D tile j = registers 4j .. 4j+4
+//!                            B columns 8j .. 8j+8, for all j                               (f16 sums: 2j, 2j+1)
+//! ```
+//!
+//! **Descriptors** (64 bits): start address, leading and stride offsets in 16 bytes, swizzle mode in the top two bits. With W bytes of swizzle
+//! and T elements in 16 bytes, element (r, k) of a K-major operand lies at (r/8)·stride + (r%8)·W + k; one that is MN-major at
+//! (r/(W/2))·leading + r%(W/2) + (k/8)·stride + (k%8)·W; the swizzle then permutes by address. Without swizzle the pieces
+//! are 8 rows of 16 bytes.
+//!
+//! **Lazy mode.** The product happens when a `wgmma.wait_group` retires its group: operands are read as they are then. With the sanitizer,
+//! registers of D must not be touched, and those of A not written, in between; and writes to them before a `wgmma` need a `wgmma.fence`.
+
+use rustc_hash::FxHashMap;
+
+use super::super::finding::FindingKind;
+use super::super::frame::Lanes32;
+use super::super::memory::tensor_map::Swizzle;
+use super::super::program::{StepKind, Wgmma, WgmmaA};
+use super::super::shadow::{Agent, AsyncAgent, Epoch, Touch};
+use super::access::PAGE;
+use super::block::{Env, Stop};
+use super::panels::PanelKey;
+use super::run::valp;
+use super::warp::Warp;
+
+/// A product that was started.
+#[derive(Clone, Copy, Debug)]
+struct Product {
+    step: usize,
+    a: u64,
+    b: u64,
+    /// D is not added.
+    fresh: bool,
+    group: u32,
+}
+
+/// The products of a warp that nobody has waited for.
+#[derive(Clone, Debug, Default)]
+pub struct WgmmaQueue {
+    pending: Vec<Product>,
+    committed: u32,
+    /// Registers of some `wgmma` that were written since the last `wgmma.fence`, with the PTX line.
+    unfenced: FxHashMap<u32, u32>,
+}
+
+impl WgmmaQueue {
+    /// `wgmma.fence`.
+    pub fn fence(&mut self) {
+        self.unfenced.clear();
+    }
+
+    /// `wgmma.commit_group`.
+    pub fn commit(&mut self) {
+        self.committed += 1;
+    }
+}
+
+/// Where an operand lies.
+#[derive(Clone, Copy, Debug)]
+struct Matrix {
+    start: u32,
+    leading: u32,
+    stride: u32,
+    swizzle: Swizzle,
+    /// MN-major.
+    transposed: bool,
+}
+
+impl Matrix {
+    fn new(descriptor: u64, transposed: bool) -> Matrix {
+        let field = |shift: u32| ((descriptor >> shift) as u32 & 0x3fff) << 4;
+        let swizzle = match descriptor >> 62 {
+            0 => Swizzle::None,
+            1 => Swizzle::Rows(128),
+            2 => Swizzle::Rows(64),
+            _ => Swizzle::Rows(32),
+        };
+        Matrix { start: field(0), leading: field(16), stride: field(32), swizzle, transposed }
+    }
+
+    /// Address of the 16 bytes number `chunk` along K of row `row` (K-major).
+    fn along_k(&self, row: u32, chunk: u32) -> u32 {
+        let offset = match self.swizzle.span() {
+            None => row / 8 * self.stride + row % 8 * 16 + chunk * self.leading,
+            Some(span) => row / 8 * self.stride + row % 8 * span + chunk * 16,
+        };
+        self.swizzle.apply(self.start + offset)
+    }
+
+    /// Address of the 8 elements from row `row` on, at `k` (MN-major, 16 bits).
+    fn along_mn(&self, row: u32, k: u32) -> u32 {
+        let offset = match self.swizzle.span() {
+            None => row / 8 * self.stride + k / 8 * self.leading + k % 8 * 16,
+            Some(span) => {
+                let wide = span / 2;
+                row / wide * self.leading + row % wide * 2 + k / 8 * self.stride + k % 8 * span
+            }
+        };
+        self.swizzle.apply(self.start + offset)
+    }
+
+    /// The addresses of the 8 times 16 bytes of an 8x8 block (of 16-bit elements; twice as many of 8 bits): rows from `row`, 16 bytes of K
+    /// number `chunk`.
+    fn block(&self, row: u32, chunk: u32) -> [u32; 8] {
+        std::array::from_fn(|i| {
+            let i = i as u32;
+            if self.transposed { self.along_mn(row, 8 * chunk + i) } else { self.along_k(row + i, chunk) }
+        })
+    }
+
+    /// A block as an `mma` fragment register: lane l has word l%4 of row l/4.
+    fn register(&self, shared: &[u8], row: u32, chunk: u32) -> Result<Lanes32, u32> {
+        let mut out = [0; 32];
+        let at = self.block(row, chunk);
+        let bytes = |address: u32| shared.get(address as usize..address as usize + 16).ok_or(address);
+        if self.transposed {
+            for (k, &address) in at.iter().enumerate() {
+                for (row, half) in bytes(address)?.chunks_exact(2).enumerate() {
+                    let half = u32::from(u16::from_le_bytes([half[0], half[1]]));
+                    out[4 * row + k / 2] |= half << (16 * (k % 2));
+                }
+            }
+            return Ok(out);
+        }
+        for (row, &address) in at.iter().enumerate() {
+            for (word, four) in bytes(address)?.chunks_exact(4).enumerate() {
+                out[4 * row + word] = u32::from_le_bytes([four[0], four[1], four[2], four[3]]);
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// Most columns over 8.
+const MAX_TILES: usize = 32;
+
+impl Env<'_> {
+    /// Whether registers of `wgmma` have to be watched.
+    #[inline]
+    pub(super) fn tracks_wgmma(&self) -> bool {
+        self.shadow.is_some() && !self.launch.kernel.program.wgmma_touches.is_empty()
+    }
+
+    /// Looks at the registers that step `at` touches.
+    pub(super) fn check_registers(&mut self, warp: &mut Warp, at: u32, line: u32, active: u32) {
+        let program = &self.launch.kernel.program;
+        let touches = &program.wgmma_touches;
+        let first = touches.partition_point(|&(step, ..)| step < at);
+        if active == 0 {
+            return;
+        }
+        for &(_, cell, writes) in touches[first..].iter().take_while(|&&(step, ..)| step == at) {
+            if writes {
+                warp.wgmma.unfenced.insert(cell, line);
+            }
+            let in_flight = warp.wgmma.pending.iter().find(|product| {
+                let StepKind::Wgmma(op) = &program.steps[product.step].kind else { return false };
+                let of_a = matches!(&op.a, WgmmaA::Regs(regs) if regs.iter().any(|r| r.0 == cell));
+                op.d.iter().any(|r| r.0 == cell) || (writes && of_a)
+            });
+            if let Some(product) = in_flight {
+                let other = program.steps[product.step].line;
+                let index = warp.index;
+                self.report(FindingKind::AsyncInFlight, line, Some(other), || {
+                    let how = if writes { "writes" } else { "reads" };
+                    format!("warp {index}: this {how} a register of the wgmma of PTX line {other}, which may still be running: its group was not waited for")
+                });
+                return;
+            }
+        }
+    }
+
+    pub(super) fn wgmma(
+        &mut self,
+        warp: &mut Warp,
+        line: u32,
+        number: usize,
+        op: &Wgmma,
+        mask: u32,
+    ) -> Result<(), Stop> {
+        self.counters.mma += 1;
+        let lane = mask.trailing_zeros() as usize;
+        let b = warp.frame.r64(op.b)[lane];
+        let a = match &op.a {
+            WgmmaA::Desc(r) => warp.frame.r64(*r)[lane],
+            WgmmaA::Regs(_) => 0,
+        };
+        let fresh = valp(&warp.frame, op.scale_d) >> lane & 1 == 0;
+        let product = Product { step: number, a, b, fresh, group: warp.wgmma.committed };
+        if !self.lazy {
+            return self.multiply(warp, op, product);
+        }
+        if self.shadow.is_some() {
+            self.watch(warp, line, op, product);
+        }
+        warp.wgmma.pending.push(product);
+        self.effects += 1;
+        Ok(())
+    }
+
+    /// Tells the shadow what a product reads, and looks for registers that were written without a fence.
+    fn watch(&mut self, warp: &Warp, line: u32, op: &Wgmma, product: Product) {
+        let a_regs: &[_] = if let WgmmaA::Regs(regs) = &op.a { regs } else { &[] };
+        let unfenced = op.d.iter().chain(a_regs).find_map(|r| warp.wgmma.unfenced.get(&r.0));
+        if let Some(&other) = unfenced {
+            self.report(FindingKind::Race, line, Some(other), || {
+                format!("warp {}: a register of this wgmma was written at PTX line {other}: wgmma.fence is missing between them", warp.index)
+            });
+        }
+        let base = (self.rank * self.stride) as u32;
+        let mut chunks = Vec::with_capacity(1024);
+        if matches!(op.a, WgmmaA::Desc(_)) {
+            let a = Matrix::new(product.a, op.trans_a);
+            let row = 16 * (warp.in_block as u32 % 4);
+            chunks.extend([0, 1].map(|chunk| a.block(row, chunk)).concat());
+            chunks.extend([0, 1].map(|chunk| a.block(row + 8, chunk)).concat());
+        }
+        let b = Matrix::new(product.b, op.trans_b);
+        for tile in 0..u32::from(op.n) / 8 {
+            chunks.extend([0, 1].map(|chunk| b.block(8 * tile, chunk)).concat());
+        }
+        let limit = self.launch.shared_bytes as u32;
+        chunks.retain(|&at| at + 16 <= limit);
+        chunks.iter_mut().for_each(|at| *at += base);
+        let Some(shadow) = &mut self.shadow else { return };
+        let agent = shadow.agent(AsyncAgent::Wgmma(warp.index as u32));
+        let touch = Touch::BulkRead(Epoch { agent, clock: product.group + 1 });
+        let fault = shadow.touch_chunks(Agent { warp: warp.index, lane: 0, line }, touch, &chunks);
+        self.report_fault(fault, warp.index, 0, line, "a wgmma's read");
+    }
+
+    /// `wgmma.wait_group`: all but the newest `newest` groups are done.
+    pub(super) fn wgmma_wait(&mut self, warp: &mut Warp, newest: u32) -> Result<(), Stop> {
+        if !self.lazy {
+            return Ok(());
+        }
+        let done = warp.wgmma.committed.saturating_sub(newest);
+        let due = warp.wgmma.pending.iter().take_while(|product| product.group < done).count();
+        let program = &self.launch.kernel.program;
+        let products: Vec<Product> = warp.wgmma.pending.drain(..due).collect();
+        for product in products {
+            if let StepKind::Wgmma(op) = &program.steps[product.step].kind {
+                self.multiply(warp, op, product)?;
+            }
+        }
+        self.effects += 1;
+        if let Some(shadow) = &mut self.shadow {
+            shadow.retire(warp.index, AsyncAgent::Wgmma(warp.index as u32), done);
+        }
+        Ok(())
+    }
+
+    /// The product itself.
+    fn multiply(&mut self, warp: &mut Warp, op: &Wgmma, product: Product) -> Result<(), Stop> {
+        let outside = |env: &mut Self, address: u32| {
+            let line = env.launch.kernel.program.steps[product.step].line;
+            let bytes = env.launch.shared_bytes;
+            env.report(FindingKind::OutOfBounds, line, None, || {
+                format!(
+                    "a wgmma's descriptor reaches shared offset {address:#x}; the block has {bytes} bytes"
+                )
+            });
+            Stop
+        };
+        let base = self.rank * self.stride;
+        let own = base..base + self.launch.shared_bytes;
+        let mut a = [[0; 32]; 4];
+        match &op.a {
+            WgmmaA::Regs(regs) => {
+                a.iter_mut().zip(regs).for_each(|(slot, &r)| *slot = *warp.frame.r32(r));
+            }
+            WgmmaA::Desc(_) => {
+                let matrix = Matrix::new(product.a, op.trans_a);
+                let row = 16 * (warp.in_block as u32 % 4);
+                for (i, slot) in a.iter_mut().enumerate() {
+                    let (row, chunk) = (row + 8 * (i as u32 % 2), i as u32 / 2);
+                    let read = matrix.register(&self.shared[own.clone()], row, chunk);
+                    *slot = read.map_err(|at| outside(self, at))?;
+                }
+            }
+        }
+        if op.negate {
+            let signs = match op.bits {
+                8 => 0x8080_8080,
+                16 => 0x8000_8000,
+                _ => 0x8000_0000,
+            };
+            a.as_flattened_mut().iter_mut().for_each(|word| *word ^= signs);
+        }
+        let matrix = Matrix::new(product.b, op.trans_b);
+        let tiles = usize::from(op.n) / 8;
+        let mut copy;
+        let contiguous = op.d.windows(2).all(|pair| pair[0].0 + 1 == pair[1].0);
+        let d: &mut [Lanes32] = if contiguous {
+            warp.frame.range_mut(op.d[0], op.d.len())
+        } else {
+            copy = op.d.iter().map(|&r| *warp.frame.r32(r)).collect::<Vec<_>>();
+            &mut copy
+        };
+        if let Some(fast) = &op.fast {
+            let key = PanelKey { rank: self.rank, descriptor: product.b, step: product.step };
+            let shared = &self.shared[own];
+            let unpack = |data: &mut Vec<f32>| {
+                data.resize(tiles * fast.k * 8, 0.0);
+                let (mut low, mut high) = (u32::MAX, 0);
+                for (tile, columns) in data.chunks_exact_mut(fast.k * 8).enumerate() {
+                    let row = 8 * tile as u32;
+                    for address in [0, 1].map(|chunk| matrix.block(row, chunk)).into_iter().flatten() {
+                        (low, high) = (low.min(address), high.max(address));
+                    }
+                    let b = [matrix.register(shared, row, 0)?, matrix.register(shared, row, 1)?];
+                    (fast.unpack)(&b, columns);
+                }
+                Ok((((base + low as usize) / PAGE), (base + high as usize) / PAGE + 1))
+            };
+            let panel = self.panels.get(key, &self.pages, unpack);
+            match panel {
+                Ok(panel) => (fast.multiply)(d, &a, panel, product.fresh),
+                Err(at) => return Err(outside(self, at)),
+            }
+        } else {
+            let a = [&a[0], &a[1], &a[2], &a[3]];
+            let per = usize::from(op.per_tile);
+            for (tile, d) in d.chunks_exact_mut(per).enumerate().take(MAX_TILES) {
+                let shared = &self.shared[own.clone()];
+                let row = 8 * tile as u32;
+                let b = matrix
+                    .register(shared, row, 0)
+                    .and_then(|low| Ok([low, matrix.register(shared, row, 1)?]));
+                let b = match b {
+                    Ok(b) => b,
+                    Err(at) => return Err(outside(self, at)),
+                };
+                let mut c = [[0; 32]; 4];
+                if !product.fresh {
+                    c[..per].copy_from_slice(d);
+                }
+                let c = [&c[0], &c[1], &c[2], &c[3]];
+                (op.tile)(d, &a, &[&b[0], &b[1]], &c[..per]);
+            }
+        }
+        if !contiguous {
+            let values = d.to_vec();
+            for (&r, value) in op.d.iter().zip(values) {
+                *warp.frame.r32_mut(r) = value;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lanes leave: what they started and never waited for may still use the block's memory.
+    pub(super) fn check_exit(&mut self, warp: &Warp, line: u32, active: u32) {
+        if self.shadow.is_none() {
+            return;
+        }
+        let unfinished =
+            super::access::lanes_of(active).find_map(|lane| Some((lane, warp.bulk.unfinished(lane)?)));
+        if let Some((lane, other)) = unfinished {
+            self.report(FindingKind::AsyncInFlight, line, Some(other), || {
+                format!(
+                    "warp {} lane {lane} exits while the bulk store of PTX line {other} may still be reading shared memory: its group was not waited for",
+                    warp.index
+                )
+            });
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Steps of sm_90: mbarriers, bulk copies, `wgmma`, clusters.
+
+use super::super::frame::{PredId, R32, R64};
+use super::super::matrix::{MmaFn, Warpgroup};
+use super::{Addr, MemSpace, Val32, Val64, ValP};
+
+/// `mbarrier.arrive` and its kin.
+#[derive(Clone, Copy, Debug)]
+pub struct MbarArrive {
+    pub addr: Addr,
+    pub space: MemSpace,
+    /// Arrivals; one with `expect`.
+    pub count: Val32,
+    /// Bytes to expect first.
+    pub expect: Option<Val32>,
+    /// Later phases expect that many fewer.
+    pub drop: bool,
+    /// The phase token.
+    pub token: Option<R64>,
+}
+
+/// `mbarrier.expect_tx`, `mbarrier.complete_tx`.
+#[derive(Clone, Copy, Debug)]
+pub struct MbarTx {
+    pub complete: bool,
+    pub addr: Addr,
+    pub space: MemSpace,
+    pub bytes: Val32,
+}
+
+/// What a wait waits for.
+#[derive(Clone, Copy, Debug)]
+pub enum MbarPhase {
+    Parity(Val32),
+    Token(Val64),
+}
+
+/// `mbarrier.test_wait`, `mbarrier.try_wait`.
+#[derive(Clone, Copy, Debug)]
+pub struct MbarWait {
+    pub d: PredId,
+    pub addr: Addr,
+    pub space: MemSpace,
+    pub phase: MbarPhase,
+}
+
+/// Reductions of bulk copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BulkOp {
+    Add,
+    Min,
+    Max,
+    Inc,
+    Dec,
+    And,
+    Or,
+    Xor,
+}
+
+/// Elements of a bulk reduction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BulkType {
+    U8,
+    U16,
+    U32,
+    S32,
+    U64,
+    S64,
+    F16,
+    Bf16,
+    F32,
+    F64,
+}
+
+impl BulkType {
+    /// Of one element.
+    pub fn bytes(self) -> usize {
+        match self {
+            BulkType::U8 => 1,
+            BulkType::U16 | BulkType::F16 | BulkType::Bf16 => 2,
+            BulkType::U32 | BulkType::S32 | BulkType::F32 => 4,
+            BulkType::U64 | BulkType::S64 | BulkType::F64 => 8,
+        }
+    }
+}
+
+/// Where a bulk copy goes and who is told.
+#[derive(Clone, Copy, Debug)]
+pub enum BulkRoute {
+    /// Global to shared memory, of every block of `multicast` where there is one.
+    Load { mbar: Addr, multicast: Option<Val32> },
+    /// Own shared memory to a block's of the cluster.
+    Peer { mbar: Addr },
+    /// Shared memory to global.
+    Store,
+}
+
+/// `cp.async.bulk` and `cp.reduce.async.bulk`.
+#[derive(Clone, Copy, Debug)]
+pub struct Bulk {
+    pub route: BulkRoute,
+    pub reduce: Option<(BulkOp, BulkType)>,
+    pub dst: Addr,
+    pub src: Addr,
+    pub size: Val32,
+}
+
+/// Direction of a tensor copy.
+#[derive(Clone, Copy, Debug)]
+pub enum TensorRoute {
+    Load { dst: Addr, mbar: Addr, multicast: Option<Val32> },
+    Store { src: Addr, reduce: Option<BulkOp> },
+    Prefetch,
+}
+
+/// `cp.async.bulk.tensor` of a tile.
+#[derive(Clone, Debug)]
+pub struct TensorCopy {
+    pub route: TensorRoute,
+    pub map: Addr,
+    /// Innermost first.
+    pub coords: Box<[Val32]>,
+}
+
+/// A field of a tensor map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapField {
+    Address,
+    Rank,
+    Box,
+    Dim,
+    Stride,
+    ElementStride,
+    Type,
+    Interleave,
+    Swizzle,
+    Fill,
+}
+
+/// `tensormap.replace`.
+#[derive(Clone, Copy, Debug)]
+pub struct MapReplace {
+    pub field: MapField,
+    pub space: MemSpace,
+    pub addr: Addr,
+    pub ord: Val32,
+    pub value: Val64,
+}
+
+/// Where `wgmma` finds A.
+#[derive(Clone, Debug)]
+pub enum WgmmaA {
+    Desc(R64),
+    Regs([R32; 4]),
+}
+
+/// `wgmma.mma_async`. A warp computes its own 16 of the 64 rows.
+#[derive(Clone, Debug)]
+pub struct Wgmma {
+    /// The same multiplication for 8 columns, as `mma.sync`.
+    pub tile: MmaFn,
+    /// All columns at once, where this CPU has a kernel for the type.
+    pub fast: Option<Warpgroup>,
+    /// Columns.
+    pub n: u16,
+    /// Registers of D for 8 columns.
+    pub per_tile: u8,
+    pub d: Box<[R32]>,
+    pub a: WgmmaA,
+    pub b: R64,
+    pub scale_d: ValP,
+    /// The product is subtracted.
+    pub negate: bool,
+    /// Bits of an element of A and B.
+    pub bits: u8,
+    pub trans_a: bool,
+    pub trans_b: bool,
+}
