@@ -139,6 +139,11 @@ impl Plant {
                     self.nodes(kind, &mut l.body, true);
                     true
                 }
+                t2::Node::If(i) => {
+                    self.nodes(kind, &mut i.then_body, in_loop);
+                    self.nodes(kind, &mut i.else_body, in_loop);
+                    true
+                }
                 t2::Node::Op(op) => self.op(kind, op, in_loop),
                 t2::Node::Sync(s) => self.sync(kind, &mut s.op),
             };
@@ -218,7 +223,11 @@ impl Plant {
                     }
                     self.stmts(kind, &mut l.advance);
                 }
-                _ => {}
+                t3::Stmt::If(i) => {
+                    self.stmts(kind, &mut i.then_body);
+                    self.stmts(kind, &mut i.else_body);
+                }
+                t3::Stmt::Comment(_) => {}
             }
         }
     }

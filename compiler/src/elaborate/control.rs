@@ -259,6 +259,8 @@ impl Elab<'_> {
             }
         });
         self.if_depth -= 1;
+        // Without a condition there is no `if` that results could belong to; the error is reported.
+        let Some(cond) = c else { return };
         let id = IfId(self.k.ifs.len() as u32);
         let mut results = Vec::new();
         for (m, then_state) in changed.iter().zip(after_then) {
@@ -272,7 +274,6 @@ impl Elab<'_> {
             self.muts[*m].state = Some((ty, result));
             results.push(IfResult { name, then_value: t, else_value: e, result });
         }
-        let Some(cond) = c else { return };
         self.k.ifs.push(If { cond, then_block, else_block, results, span });
         self.block.push(Stmt::If(id));
     }

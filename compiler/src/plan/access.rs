@@ -71,6 +71,17 @@ pub fn launch_scalar(kernel: &t1::Kernel, v: t1::ValueId) -> bool {
     kernel.ty(v).is_scalar() && visit(kernel, v, &mut FxHashMap::default())
 }
 
+/// Whether the structure's own arithmetic (64 bits, once per block) computes a scalar; others are tiles without axes.
+pub fn structural(kernel: &t1::Kernel, v: t1::ValueId) -> bool {
+    use t1::BinaryOp::{Add, Max, Min, Mul, Sub};
+    match &kernel.value(v).op {
+        t1::Op::Const(t1::Const::Int(_)) | t1::Op::Dim(_) | t1::Op::GridVar(_) | t1::Op::LoopVar(_) => true,
+        t1::Op::Cast(x) => kernel.ty(*x).elem == t1::ElemType::Index && structural(kernel, *x),
+        t1::Op::Binary(Add | Sub | Mul | Min | Max, x, y) => structural(kernel, *x) && structural(kernel, *y),
+        _ => false,
+    }
+}
+
 /// The dimension that `axis` subscripts, if exactly one does.
 pub fn dim_of_axis(ix: &[Index], axis: t1::AxisId) -> Option<usize> {
     let mut dims = ix.iter().enumerate().filter(|(_, i)| i.axis == Some(axis)).map(|(d, _)| d);

@@ -52,6 +52,7 @@ pub fn build(
         body: Vec::new(),
         raster: Raster { group: knobs.raster },
         shared_bytes: 0,
+        uniforms: Vec::new(),
     };
     // Each column that a thread copies across k keeps a predicate through the loop, and a thread has seven.
     let columns = if c.a.major == Major::Outer { 2 } else { 4 };
@@ -165,6 +166,7 @@ impl Pipeline<'_> {
             lo: l.lo,
             hi: l.hi,
             by: t.bk,
+            rev: false,
             carry: vec![Carry { init, param, next: acc, result }],
             body,
             ahead: 0,

@@ -9,7 +9,7 @@
 //! ```
 //! Launch scalars are not values of T2: they are computed where they are used. Scalars that are read or reduced are tiles without axes.
 
-use super::access::{self, launch_scalar};
+use super::access::{self, launch_scalar, structural};
 use super::contraction::Contraction;
 use super::cover;
 use super::distribution::Distribution;
@@ -126,12 +126,14 @@ pub fn build(
             body: Vec::new(),
             raster: Raster { group: 1 },
             shared_bytes: 0,
+            uniforms: Vec::new(),
         },
         open: vec![Vec::new()],
         values: FxHashMap::default(),
         written: Vec::new(),
     };
-    general.block(&kernel.body)?;
+    general.outside()?;
+    general.instance()?;
     general.finish(target)
 }
 
@@ -160,14 +162,15 @@ pub fn after_contraction(
     general.finish(target)
 }
 
-struct General<'a> {
-    kernel: &'a t1::Kernel,
+/// A module being built.
+pub struct General<'a> {
+    pub(super) kernel: &'a t1::Kernel,
     layouts: Layouts<'a>,
     variant: Variant,
-    module: Module,
+    pub(super) module: Module,
     /// The lists of ops being written, innermost last.
-    open: Vec<Vec<Node>>,
-    values: FxHashMap<t1::ValueId, ValId>,
+    pub(super) open: Vec<Vec<Node>>,
+    pub(super) values: FxHashMap<t1::ValueId, ValId>,
     /// Tensors written so far: what is read from them now may come from another thread.
     written: Vec<t1::TensorId>,
 }
@@ -189,28 +192,43 @@ impl General<'_> {
         ))
     }
 
-    fn push(&mut self, kind: OpKind, result: Option<ValId>, span: Span) {
+    pub(super) fn push(&mut self, kind: OpKind, result: Option<ValId>, span: Span) {
         let op = Op { role: RoleId(0), kind, result, at: None, iter: Iter::None, span };
         if let Some(list) = self.open.last_mut() {
             list.push(Node::Op(op));
         }
     }
 
-    /// A fresh register tile on these axes.
-    fn tile(
+    /// A fresh register tile on these axes, whose places are known from here on.
+    pub(super) fn tile(
         &mut self,
         elem: t1::ElemType,
         axes: &[t1::AxisId],
         name: impl Into<String>,
         span: Span,
     ) -> Result<ValId, Refusal> {
+        for a in axes {
+            let (lo, hi) = (self.kernel.axis(*a).lo, self.kernel.axis(*a).hi);
+            self.uniform(lo)?;
+            self.uniform(hi)?;
+        }
         let Some(layout) = self.layouts.layout(axes) else {
             return Err(Refusal::construct(span, "a tile on axes other than the product's after the loop"));
         };
         Ok(self.module.new_value(ValKind::Tile { elem, axes: axes.to_vec(), layout, acc: false }, name))
     }
 
-    fn block(&mut self, block: &t1::Block) -> Result<(), Refusal> {
+    /// Coordinates that the launch and the grid decide, but in more than the structure's own arithmetic.
+    fn outside(&mut self) -> Result<(), Refusal> {
+        let kernel = self.kernel;
+        self.block(&kernel.entry)?;
+        for g in &kernel.grid {
+            self.block(&g.block)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn block(&mut self, block: &t1::Block) -> Result<(), Refusal> {
         self.statements(block.stmts.iter())
     }
 
@@ -218,92 +236,23 @@ impl General<'_> {
         for stmt in stmts {
             match stmt {
                 t1::Stmt::Let(v) => {
-                    if !launch_scalar(self.kernel, *v) && !self.only_subscript(*v) {
+                    let coordinate = self.kernel.ty(*v).elem == t1::ElemType::Index;
+                    let elsewhere = launch_scalar(self.kernel, *v)
+                        && (!coordinate || structural(self.kernel, *v))
+                        || matches!(self.kernel.value(*v).op, t1::Op::Iota(_));
+                    // Coordinates that subscripts take directly need no registers of their own, nor do scalars that the launch
+                    // decides; where one is used otherwise it is made then.
+                    if !elsewhere {
                         self.value(*v)?;
                     }
                 }
                 t1::Stmt::Write(w) => self.write(w)?,
                 t1::Stmt::For(id) => self.for_(*id)?,
-                t1::Stmt::If(id) => {
-                    let span = self.kernel.if_(*id).span;
-                    return Err(Refusal::construct(span, "`if` on a value known at launch"));
-                }
+                t1::Stmt::If(id) => self.if_(*id)?,
                 t1::Stmt::Atomic(a) => self.atomic(a)?,
             }
         }
         Ok(())
-    }
-
-    /// Coordinates that subscripts take directly need no registers of their own; where one is used otherwise it is made then.
-    fn only_subscript(&self, v: t1::ValueId) -> bool {
-        matches!(self.kernel.value(v).op, t1::Op::Iota(_))
-    }
-
-    fn for_(&mut self, id: t1::LoopId) -> Result<(), Refusal> {
-        let l = self.kernel.loop_(id);
-        let (over, by) = match l.axis {
-            Some(axis) => (Over::Tiles(axis), self.kernel.axis(axis).extent),
-            None => (Over::Coordinates(id), 1),
-        };
-        if l.rev {
-            return Err(Refusal::construct(l.span, "a loop over `rev(…)`"));
-        }
-        if l.when.is_some() {
-            return Err(Refusal::construct(l.span, "a loop with `when`"));
-        }
-        for bound in [l.lo, l.hi] {
-            if !launch_scalar(self.kernel, bound) {
-                return Err(Refusal::construct(l.span, "a loop whose bounds are data"));
-            }
-        }
-        let mut carry = Vec::new();
-        for c in &l.carried {
-            let init = self.tile_of(c.init, c.result)?;
-            let ty = self.kernel.ty(c.result).clone();
-            let param = self.tile(ty.elem, &ty.axes, format!("{}.in", c.name), c.span)?;
-            self.values.insert(c.param, param);
-            carry.push((init, param));
-        }
-        self.open.push(Vec::new());
-        self.block(&l.body)?;
-        let mut done = Vec::new();
-        for (c, (init, param)) in l.carried.iter().zip(carry) {
-            let next = self.tile_of(c.next, c.result)?;
-            let ty = self.kernel.ty(c.result).clone();
-            let result = self.tile(ty.elem, &ty.axes, c.name.clone(), c.span)?;
-            done.push((c.result, Carry { init, param, next, result }));
-        }
-        let body = self.open.pop().unwrap_or_default();
-        let carry = done.iter().map(|(_, c)| *c).collect();
-        self.values.extend(done.iter().map(|(v, c)| (*v, c.result)));
-        let node = Node::Loop(Loop {
-            name: l.name.clone(),
-            over,
-            lo: l.lo,
-            hi: l.hi,
-            by,
-            carry,
-            body,
-            ahead: 0,
-            unroll: 1,
-        });
-        if let Some(list) = self.open.last_mut() {
-            list.push(node);
-        }
-        Ok(())
-    }
-
-    /// The value in the layout of `like`'s axes.
-    fn tile_of(&mut self, v: t1::ValueId, like: t1::ValueId) -> Result<ValId, Refusal> {
-        let id = self.value(v)?;
-        let (have, want) = (self.kernel.ty(v).axes.clone(), self.kernel.ty(like).clone());
-        if have == want.axes {
-            return Ok(id);
-        }
-        let name = format!("{}.spread", self.module.value(id).name);
-        let spread = self.tile(want.elem, &want.axes, name, self.kernel.value(v).span)?;
-        self.push(OpKind::Spread { x: id }, Some(spread), self.kernel.value(v).span);
-        Ok(spread)
     }
 
     fn subscripts(
@@ -319,6 +268,12 @@ impl General<'_> {
                 Some(index) => index,
                 None => Index { tile: Some(self.value(v)?), ..Index::default() },
             };
+            if let Some(o) = index.offset {
+                self.uniform(o)?;
+            }
+            if let Some(a) = index.axis {
+                self.uniform(self.kernel.axis(a).lo)?;
+            }
             index.checked = !cover::inside(self.kernel, tensor, dim, &index);
             out.push(index);
         }
@@ -336,7 +291,7 @@ impl General<'_> {
         }
     }
 
-    fn value(&mut self, v: t1::ValueId) -> Result<ValId, Refusal> {
+    pub(super) fn value(&mut self, v: t1::ValueId) -> Result<ValId, Refusal> {
         if let Some(done) = self.values.get(&v) {
             return Ok(*done);
         }
@@ -398,14 +353,27 @@ impl General<'_> {
                 return Err(Refusal::construct(span, format!("a reduction of {elem}")));
             }
         }
-        let x = self.value(x)?;
-        let ty = value.ty.clone();
+        let (x, ty) = (self.value(x)?, value.ty.clone());
+        let id = self.reduction(op, x, axes, ty, name, span)?;
+        self.values.insert(v, id);
+        Ok(id)
+    }
+
+    /// A reduction of a tile to type `ty`; across warps by way of partial results.
+    pub(super) fn reduction(
+        &mut self,
+        op: t1::ReduceOp,
+        x: ValId,
+        axes: &[t1::AxisId],
+        ty: t1::TileType,
+        name: String,
+        span: Span,
+    ) -> Result<ValId, Refusal> {
         let warps = self.layouts.warp_mask(axes);
         let kind = OpKind::Reduce { x, op, axes: axes.to_vec() };
         if warps == 0 {
             let id = self.tile(ty.elem, &ty.axes, name, span)?;
             self.push(kind, Some(id), span);
-            self.values.insert(v, id);
             return Ok(id);
         }
         let part = self.tile(ty.elem, &ty.axes, format!("{name}.part"), span)?;
@@ -414,7 +382,6 @@ impl General<'_> {
         self.push(OpKind::PutPartials { buf, value: part, warps }, None, span);
         let id = self.tile(ty.elem, &ty.axes, name, span)?;
         self.push(OpKind::GetPartials { buf, op, warps }, Some(id), span);
-        self.values.insert(v, id);
         Ok(id)
     }
 
@@ -447,14 +414,7 @@ impl General<'_> {
     fn on_place(&mut self, v: t1::ValueId, ix: &[t1::ValueId], span: Span) -> Result<ValId, Refusal> {
         let axes = self.kernel.subscript_axes(ix);
         let value = self.value(v)?;
-        let ty = self.kernel.ty(v).clone();
-        if ty.axes == axes {
-            return Ok(value);
-        }
-        let name = format!("{}.spread", self.module.value(value).name);
-        let spread = self.tile(ty.elem, &axes, name, span)?;
-        self.push(OpKind::Spread { x: value }, Some(spread), span);
-        Ok(spread)
+        self.spread(value, v, &axes, span)
     }
 
     fn atomic(&mut self, a: &t1::Atomic) -> Result<(), Refusal> {

@@ -29,6 +29,7 @@ pub mod layouts;
 pub mod model;
 pub mod refuse;
 pub mod shared;
+pub mod structure;
 
 pub use refuse::{Refusal, RefusalKind};
 
@@ -46,11 +47,11 @@ pub struct Planned {
 
 /// Plans every variant of a kernel.
 pub fn plan(kernel: &t1::Kernel, target: Target) -> Result<Planned, Refusal> {
-    if kernel.grid_when.is_some() {
-        return Err(Refusal::construct(kernel.span, "`grid … when`"));
-    }
     if !contraction::any(kernel) {
         return plan_general(kernel, target);
+    }
+    if kernel.grid_when.is_some() {
+        return Err(Refusal::construct(kernel.span, "`grid … when` around `@`"));
     }
     let Some(c) = contraction::find(kernel)? else {
         return Err(Refusal::construct(kernel.span, "`@` outside a loop over its contracted range"));

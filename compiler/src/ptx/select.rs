@@ -186,8 +186,25 @@ impl<'a, 'b> Select<'a, 'b> {
                 t3::Stmt::Comment(text) => self.entry.body.push(Stmt::Comment(text.as_str().into())),
                 t3::Stmt::Inst(inst) => self.inst(inst),
                 t3::Stmt::Loop(l) => self.emit_loop(l),
+                t3::Stmt::If(i) => self.emit_if(i),
             }
         }
+    }
+
+    fn emit_if(&mut self, i: &t3::If) {
+        let (otherwise, done) = (self.label("else".into()), self.label("end_if".into()));
+        let cond = self.reg(i.cond);
+        let skip = if i.else_body.is_empty() { done } else { otherwise };
+        self.guard = Some(Guard { reg: cond, negated: true });
+        self.push(Bra { uniform: false, target: skip });
+        self.guard = None;
+        self.stmts(&i.then_body);
+        if !i.else_body.is_empty() {
+            self.push(Bra { uniform: false, target: done });
+            self.entry.body.push(Stmt::Label(otherwise));
+            self.stmts(&i.else_body);
+        }
+        self.entry.body.push(Stmt::Label(done));
     }
 
     fn emit_loop(&mut self, l: &t3::Loop) {

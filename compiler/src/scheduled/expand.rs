@@ -13,17 +13,13 @@
 //! loop s   copy s+2 load first s+1   mma s        for s in 0..trip
 //! ```
 
-use super::ir::{Form, Iter, Loop, Module, Node, Op};
+use super::ir::{Form, If, Iter, Loop, Module, Node, Op};
 
 /// Expands every pipelined loop of a fused module.
 pub fn expand(mut module: Module) -> Module {
     let body = std::mem::take(&mut module.body);
     for node in body {
-        match node {
-            Node::Loop(l) if is_plain(&l) => module.body.push(Node::Loop(plain(l))),
-            Node::Loop(l) => expand_loop(l, &mut module.body),
-            other => module.body.push(other),
-        }
+        expand_node(node, &mut module.body);
     }
     module.form = Form::Expanded;
     module
@@ -31,23 +27,54 @@ pub fn expand(mut module: Module) -> Module {
 
 /// No op asks for a place in a pipeline.
 fn is_plain(l: &Loop) -> bool {
-    l.body.iter().all(|n| match n {
+    all_plain(&l.body)
+}
+
+fn all_plain(nodes: &[Node]) -> bool {
+    nodes.iter().all(|n| match n {
         Node::Op(op) => op.at.is_none(),
         Node::Loop(inner) => is_plain(inner),
+        Node::If(i) => all_plain(&i.then_body) && all_plain(&i.else_body),
         Node::Sync(_) => true,
     })
 }
 
 /// Every op works for the step's own iteration.
 fn plain(mut l: Loop) -> Loop {
-    for node in &mut l.body {
+    this_step(&mut l.body);
+    l
+}
+
+fn this_step(nodes: &mut [Node]) {
+    for node in nodes {
         match node {
             Node::Op(op) => op.iter = Iter::Step(0),
-            Node::Loop(inner) => *inner = plain(inner.clone()),
+            Node::Loop(inner) => this_step(&mut inner.body),
+            Node::If(i) => [&mut i.then_body, &mut i.else_body].into_iter().for_each(|b| this_step(b)),
             Node::Sync(_) => {}
         }
     }
-    l
+}
+
+/// Expands the loops of a conditional that stands in no loop.
+fn expand_if(mut i: If) -> If {
+    for body in [&mut i.then_body, &mut i.else_body] {
+        let mut out = Vec::new();
+        for node in std::mem::take(body) {
+            expand_node(node, &mut out);
+        }
+        *body = out;
+    }
+    i
+}
+
+fn expand_node(node: Node, out: &mut Vec<Node>) {
+    match node {
+        Node::Loop(l) if is_plain(&l) => out.push(Node::Loop(plain(l))),
+        Node::Loop(l) => expand_loop(l, out),
+        Node::If(i) => out.push(Node::If(expand_if(i))),
+        other => out.push(other),
+    }
 }
 
 fn expand_loop(l: Loop, out: &mut Vec<Node>) {

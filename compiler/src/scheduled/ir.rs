@@ -353,6 +353,8 @@ pub struct Loop {
     pub lo: t1::ValueId,
     pub hi: t1::ValueId,
     pub by: u32,
+    /// The same trips, last first.
+    pub rev: bool,
     /// Accumulators carried around: (before, inside at entry, at the back edge, after).
     pub carry: Vec<Carry>,
     pub body: Vec<Node>,
@@ -370,6 +372,25 @@ pub struct Carry {
     pub result: ValId,
 }
 
+/// One of two lists runs, the same for all threads of the block.
+#[derive(Clone, Debug)]
+pub struct If {
+    /// A `bool` tile without axes.
+    pub cond: ValId,
+    pub then_body: Vec<Node>,
+    pub else_body: Vec<Node>,
+    pub merges: Vec<Merge>,
+    pub span: Span,
+}
+
+/// A value that a conditional leaves: all three are tiles of one type.
+#[derive(Clone, Copy, Debug)]
+pub struct Merge {
+    pub then_value: ValId,
+    pub else_value: ValId,
+    pub result: ValId,
+}
+
 /// A derived synchronisation op with the obligations that it serves.
 #[derive(Clone, Debug)]
 pub struct SyncNode {
@@ -381,6 +402,7 @@ pub struct SyncNode {
 pub enum Node {
     Op(Op),
     Loop(Loop),
+    If(If),
     Sync(SyncNode),
 }
 
@@ -442,6 +464,9 @@ pub struct Module {
     pub body: Vec<Node>,
     pub raster: Raster,
     pub shared_bytes: u32,
+    /// Scalars of T1 that data decides and that bounds, positions of axes or subscripts need, with the tile (without axes) that
+    /// holds each.
+    pub uniforms: Vec<(t1::ValueId, ValId)>,
 }
 
 impl Loop {
@@ -497,6 +522,7 @@ pub fn sync_ops(body: &[Node]) -> Vec<String> {
         match node {
             Node::Sync(s) => out.push(s.op.to_string()),
             Node::Loop(l) => out.extend(sync_ops(&l.body).into_iter().map(|s| format!("{}: {s}", l.name))),
+            Node::If(i) => [&i.then_body, &i.else_body].into_iter().for_each(|b| out.extend(sync_ops(b))),
             Node::Op(_) => {}
         }
     }

@@ -104,8 +104,9 @@ impl Printer<'_> {
                 Node::Loop(l) => {
                     let carry: Vec<String> = l.carry.iter().map(|c| self.name(c.param)).collect();
                     let head = format!(
-                        "for {} in {}..{} by {} unroll={} carry {}",
+                        "for {} in {}{}..{} by {} unroll={} carry {}",
                         l.name,
+                        if l.rev { "rev " } else { "" },
                         self.scalar(l.lo),
                         self.scalar(l.hi),
                         l.by,
@@ -114,6 +115,31 @@ impl Printer<'_> {
                     );
                     self.line(indent, format_args!("{head} {{"));
                     self.nodes(indent + 1, &l.body);
+                    self.line(indent, format_args!("}}"));
+                }
+                Node::If(i) => {
+                    let merges: Vec<String> = i.merges.iter().map(|m| self.name(m.result)).collect();
+                    let results = if merges.is_empty() { String::new() } else { merges.join(", ") + " = " };
+                    self.line(indent, format_args!("{results}if {} {{", self.name(i.cond)));
+                    let yields = |values: Vec<ValId>| {
+                        values.into_iter().map(|v| self.name(v)).collect::<Vec<_>>().join(", ")
+                    };
+                    let arms = [
+                        (&i.then_body, yields(i.merges.iter().map(|m| m.then_value).collect())),
+                        (&i.else_body, yields(i.merges.iter().map(|m| m.else_value).collect())),
+                    ];
+                    for (n, (body, yields)) in arms.into_iter().enumerate() {
+                        if n == 1 && body.is_empty() && yields.is_empty() {
+                            continue;
+                        }
+                        if n == 1 {
+                            self.line(indent, format_args!("}} else {{"));
+                        }
+                        self.nodes(indent + 1, body);
+                        if !yields.is_empty() {
+                            self.line(indent + 1, format_args!("yield {yields}"));
+                        }
+                    }
                     self.line(indent, format_args!("}}"));
                 }
                 Node::Sync(s) => {

@@ -51,6 +51,14 @@ impl<'a> Walk<'a> {
                     out.push(event::Node::NoGap);
                     out.push(event::Node::repeat(&l.name, body));
                 }
+                Node::If(i) => {
+                    let bare = super::ir::If { then_body: Vec::new(), else_body: Vec::new(), ..i.clone() };
+                    let id = self.take(Node::If(bare));
+                    let arms = vec![self.nodes(&i.then_body), self.nodes(&i.else_body)];
+                    out.push(event::Op::new(id, "if").into());
+                    out.push(event::Node::NoGap);
+                    out.push(event::Node::Branch(arms));
+                }
                 // The input of derivation has none.
                 Node::Sync(_) => {}
             }
@@ -111,18 +119,25 @@ impl<'a> Walk<'a> {
 
 fn rebuild(code: &[event::Node], synced: &sync::Synced, ops: &mut [Option<Node>]) -> Vec<Node> {
     let mut out = Vec::new();
-    let mut pending: Option<super::ir::Loop> = None;
+    let mut pending: Option<Node> = None;
     for node in code {
         match node {
             event::Node::Op(op) => match ops.get_mut(op.id.0 as usize).and_then(Option::take) {
-                Some(Node::Loop(l)) => pending = Some(l),
+                Some(node @ (Node::Loop(_) | Node::If(_))) => pending = Some(node),
                 Some(node) => out.push(node),
                 None => {}
             },
             event::Node::Loop(l) => {
-                if let Some(mut t2) = pending.take() {
+                if let Some(Node::Loop(mut t2)) = pending.take() {
                     t2.body = rebuild(&l.body, synced, ops);
                     out.push(Node::Loop(t2));
+                }
+            }
+            event::Node::Branch(arms) => {
+                if let (Some(Node::If(mut t2)), [yes, no]) = (pending.take(), &arms[..]) {
+                    t2.then_body = rebuild(yes, synced, ops);
+                    t2.else_body = rebuild(no, synced, ops);
+                    out.push(Node::If(t2));
                 }
             }
             event::Node::Sync(n) => {
@@ -131,9 +146,7 @@ fn rebuild(code: &[event::Node], synced: &sync::Synced, ops: &mut [Option<Node>]
                 out.push(Node::Sync(SyncNode { op: placed.op, obligations }));
             }
             event::Node::Commit(_) | event::Node::Advance(_) | event::Node::End(_) | event::Node::NoGap => {}
-            event::Node::Branch(_) | event::Node::Hand(_) => {
-                unreachable!("the walk builds no branches and no hand-overs")
-            }
+            event::Node::Hand(_) => unreachable!("the walk builds no hand-overs"),
         }
     }
     out

@@ -52,7 +52,34 @@ impl Verify<'_> {
                     }
                     self.body(l);
                 }
+                Node::If(_) => self.if_(node, false),
             }
+        }
+    }
+
+    fn if_(&mut self, node: &Node, in_loop: bool) {
+        let Node::If(i) = node else { return };
+        self.used("if", i.cond);
+        for body in [&i.then_body, &i.else_body] {
+            for node in body {
+                match node {
+                    Node::Op(op) => self.op(op, in_loop),
+                    Node::If(_) => self.if_(node, in_loop),
+                    Node::Sync(_) => {}
+                    Node::Loop(_) => self.nodes(std::slice::from_ref(node)),
+                }
+            }
+        }
+        for m in &i.merges {
+            self.used("if", m.then_value);
+            self.used("if", m.else_value);
+            self.producers.insert(m.result, (None, Iter::None));
+        }
+    }
+
+    fn used(&mut self, by: &str, v: ValId) {
+        if !self.producers.contains_key(&v) {
+            self.errors.push(format!("T2.1: {by} uses %{} before it is made", self.name(v)));
         }
     }
 
@@ -62,6 +89,7 @@ impl Verify<'_> {
                 Node::Op(op) => self.op(op, true),
                 Node::Sync(_) => {}
                 Node::Loop(_) => self.nodes(std::slice::from_ref(node)),
+                Node::If(_) => self.if_(node, true),
             }
         }
         self.channels(l);

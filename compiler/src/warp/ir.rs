@@ -383,6 +383,15 @@ pub enum Stmt {
     /// A heading in the printed code.
     Comment(String),
     Loop(Loop),
+    If(If),
+}
+
+/// Each thread runs the one list or the other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct If {
+    pub cond: Reg,
+    pub then_body: Vec<Stmt>,
+    pub else_body: Vec<Stmt>,
 }
 
 /// `trip` steps, `copies.len()` of them per turn. Runs nothing where `skip` holds. After copy u the loop is left where `left` has at

@@ -87,6 +87,10 @@ fn producers(body: &[t2::Node]) -> FxHashMap<t2::ValId, t2::OpKind> {
         match node {
             t2::Node::Op(op) => map.extend(op.result.map(|r| (r, op.kind.clone()))),
             t2::Node::Loop(l) => map.extend(producers(&l.body)),
+            t2::Node::If(i) => {
+                map.extend(producers(&i.then_body));
+                map.extend(producers(&i.else_body));
+            }
             t2::Node::Sync(_) => {}
         }
     }
@@ -148,7 +152,7 @@ pub struct Lower<'a> {
     /// Elements computed so far after the loop.
     pub elements: FxHashMap<(t2::ValId, usize), super::elements::Element>,
     /// Row pointers and existence predicates after the loop.
-    pub rows: FxHashMap<(t1::TensorId, Vec<(usize, u32)>), Reg>,
+    pub rows: FxHashMap<(t1::TensorId, super::places::Row), Reg>,
     pub exists: FxHashMap<(t1::AxisId, u32, bool), Reg>,
 }
 
@@ -162,7 +166,7 @@ pub struct Saved {
     scalars: super::scalars::Known,
     threads: super::address::Known,
     elements: FxHashMap<(t2::ValId, usize), super::elements::Element>,
-    rows: FxHashMap<(t1::TensorId, Vec<(usize, u32)>), Reg>,
+    rows: FxHashMap<(t1::TensorId, super::places::Row), Reg>,
     exists: FxHashMap<(t1::AxisId, u32, bool), Reg>,
 }
 
@@ -221,6 +225,7 @@ impl Lower<'_> {
                 }
                 t2::Node::Sync(s) => self.sync(s),
                 t2::Node::Loop(l) if !copies_in(l) => self.emit_plain_loop(l)?,
+                t2::Node::If(i) => self.emit_if(i)?,
                 t2::Node::Loop(l) => {
                     for op in fresh.drain(..) {
                         self.op(op, 0)?;
@@ -264,8 +269,11 @@ impl Lower<'_> {
                 match node {
                     t2::Node::Op(op) => self.op(op, copy)?,
                     t2::Node::Sync(s) => self.sync(s),
-                    t2::Node::Loop(_) => {
-                        return Err(Refusal::construct(self.kernel.span, "a loop in a pipelined loop"));
+                    t2::Node::Loop(_) | t2::Node::If(_) => {
+                        return Err(Refusal::construct(
+                            self.kernel.span,
+                            "a loop or `if` in a pipelined loop",
+                        ));
                     }
                 }
             }
@@ -375,7 +383,10 @@ impl Lower<'_> {
             | t2::OpKind::Spread { .. }
             | t2::OpKind::ReadReg { .. } => {}
         }
-        Ok(())
+        match op.result {
+            Some(result) => self.publish(result),
+            None => Ok(()),
+        }
     }
 
     /// Slots of the ring; the loop is unrolled by as many, so that each is a constant.

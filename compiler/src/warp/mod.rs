@@ -12,11 +12,12 @@
 //! | [`elements`] | elementwise work, element by element |
 //! | [`places`], [`global`] | where elements are in global memory; reading and writing them |
 //! | [`functions`] | functions that the machine has not, or only roughly |
-//! | [`reductions`], [`plain_loop`] | kernels without matrix instructions |
+//! | [`reductions`], [`plain_loop`], [`branches`] | kernels without matrix instructions |
 //! | [`print`] | the text of `--emit warp` |
 
 pub mod across;
 pub mod address;
+pub mod branches;
 pub mod build;
 pub mod copies;
 pub mod elements;

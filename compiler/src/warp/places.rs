@@ -12,6 +12,9 @@ use crate::plan::Refusal;
 use crate::scheduled::ir as t2;
 use crate::tile::ir as t1;
 
+/// What tells the pointer of one row from another's: per dimension axis, scalar, tile of coordinates, and the register's part.
+pub type Row = Vec<(Option<t1::AxisId>, Option<t1::ValueId>, Option<t2::ValId>, u32)>;
+
 impl Lower<'_> {
     /// The position `lo + thread part` of an axis, 32 bits.
     pub fn axis_position(&mut self, axis: t1::AxisId, columns: &[u32]) -> Result<Reg, Refusal> {
@@ -145,13 +148,14 @@ impl Lower<'_> {
         };
         let part =
             |i: &t2::Index| i.axis.and_then(|a| axes.iter().position(|x| *x == a)).map(|p| &map.axes[p]);
-        let mut key: Vec<(usize, u32)> = Vec::new();
+        let mut key: Row = Vec::new();
         for (dim, i) in ix.iter().enumerate() {
-            match (i.tile, part(i)) {
-                (Some(tile), _) => key.push((dim, self.counterpart(v, r, tile) as u32)),
-                (None, Some(m)) if dim + 1 < ix.len() => key.push((dim, m.register[r])),
-                _ => {}
-            }
+            let register = match (i.tile, part(i)) {
+                (Some(tile), _) => self.counterpart(v, r, tile) as u32,
+                (None, Some(m)) if dim + 1 < ix.len() => m.register[r],
+                _ => 0,
+            };
+            key.push((i.axis, i.offset, i.tile, register));
         }
         let base = match self.rows.get(&(tensor, key.clone())) {
             Some(base) => *base,

@@ -15,8 +15,7 @@ impl Lower<'_> {
     pub fn emit_plain_loop(&mut self, l: &t2::Loop) -> Result<(), Refusal> {
         let left = self.loop_total(l)?;
         let left = self.b.mov(Class::B32, left);
-        let lo = self.scalars.coordinate(&mut self.b, l.lo)?;
-        let at = self.b.mov(Class::B32, lo);
+        let at = self.first_coordinate(l, left)?;
         let mut made = Vec::new();
         made_in(&l.body, &mut made);
         made.extend(l.carry.iter().map(|c| c.param));
@@ -31,12 +30,14 @@ impl Lower<'_> {
             for r in self.distinct(c.init) {
                 let e = self.element(c.init, r)?;
                 let (class, src) = self.held(e)?;
-                let reg = self.b.mov(class, src);
-                self.elements.insert((c.param, r), element_in(class, reg));
-                state.push((*c, r, reg));
+                state.push((*c, r, self.b.mov(class, src)));
             }
         }
         let saved = self.save();
+        for (c, r, reg) in &state {
+            let e = self.element_in(c.param, *reg);
+            self.elements.insert((c.param, *r), e);
+        }
         match l.over {
             t2::Over::Tiles(axis) => {
                 if let t1::AxisKind::Loop(id) = self.kernel.axis(axis).kind {
@@ -47,13 +48,10 @@ impl Lower<'_> {
             t2::Over::Instances(g) => self.scalars.enter_instance(g, at),
         }
         self.b.open();
-        for node in &l.body {
-            match node {
-                t2::Node::Op(op) => self.op(op, 0)?,
-                t2::Node::Sync(s) => self.sync(s),
-                t2::Node::Loop(inner) => self.emit_plain_loop(inner)?,
-            }
+        for c in &l.carry {
+            self.publish(c.param)?;
         }
+        self.plain_nodes(&l.body)?;
         let olds: Vec<Reg> = state.iter().map(|(_, _, r)| *r).collect();
         let mut moves = Vec::new();
         for (c, r, reg) in &state {
@@ -74,7 +72,8 @@ impl Lower<'_> {
         }
         let copies = vec![self.b.close()];
         self.b.open();
-        for (d, by) in [(left, -i64::from(l.by)), (at, i64::from(l.by))] {
+        let step = if l.rev { -i64::from(l.by) } else { i64::from(l.by) };
+        for (d, by) in [(left, -i64::from(l.by)), (at, step)] {
             self.b.push(Op::Int { op: IntOp::Add, ty: IntTy::S32, d, a: d.into(), b: by.into() });
         }
         let advance = self.b.close();
@@ -88,10 +87,43 @@ impl Lower<'_> {
             rolled: false,
         }));
         for (c, r, reg) in state {
-            let class = self.b.class(reg);
-            self.elements.insert((c.result, r), element_in(class, reg));
+            let e = self.element_in(c.result, reg);
+            self.elements.insert((c.result, r), e);
+        }
+        for c in &l.carry {
+            self.publish(c.result)?;
         }
         Ok(())
+    }
+
+    /// Ops, loops and conditionals that no pipeline reaches into.
+    pub fn plain_nodes(&mut self, nodes: &[t2::Node]) -> Result<(), Refusal> {
+        for node in nodes {
+            match node {
+                t2::Node::Op(op) => self.op(op, 0)?,
+                t2::Node::Sync(s) => self.sync(s),
+                t2::Node::Loop(l) => self.emit_plain_loop(l)?,
+                t2::Node::If(i) => self.emit_if(i)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The coordinate of the first trip: `lo`, or backwards the last multiple of the step above it; `left` is `hi - lo`.
+    fn first_coordinate(&mut self, l: &t2::Loop, left: Reg) -> Result<Reg, Refusal> {
+        let lo = self.scalars.coordinate(&mut self.b, l.lo)?;
+        if !l.rev {
+            return Ok(self.b.mov(Class::B32, lo));
+        }
+        let last = self.b.add(left, -1);
+        let by = i64::from(l.by);
+        let first = if l.by.is_power_of_two() {
+            self.b.and(last, -by)
+        } else {
+            let over = self.b.int(IntOp::Rem, IntTy::S32, last, by);
+            self.b.int(IntOp::Sub, IntTy::S32, last, over)
+        };
+        Ok(self.b.add(first, lo))
     }
 
     /// Computes every element of a tile here.
@@ -104,8 +136,24 @@ impl Lower<'_> {
         Ok(())
     }
 
+    /// Tells the scalars of the structure where the tile is that data decided; called where it is made.
+    pub fn publish(&mut self, v: t2::ValId) -> Result<(), Refusal> {
+        let module = self.module;
+        for (scalar, _) in module.uniforms.iter().filter(|(_, of)| *of == v) {
+            let span = self.kernel.value(*scalar).span;
+            match self.element(v, 0)? {
+                Element::Int(s) => {
+                    let r = self.in_register(s, Class::B32);
+                    self.scalars.learn(*scalar, r);
+                }
+                _ => return Err(Refusal::construct(span, "a bound or position that is no integer")),
+            }
+        }
+        Ok(())
+    }
+
     /// An element as what a register can hold across steps.
-    fn held(&mut self, e: Element) -> Result<(Class, Src), Refusal> {
+    pub fn held(&mut self, e: Element) -> Result<(Class, Src), Refusal> {
         let span = self.b.span;
         Ok(match e {
             Element::Int(s) => (Class::B32, s),
@@ -113,17 +161,27 @@ impl Lower<'_> {
             float => (Class::F32, self.float(float, span)?),
         })
     }
-}
 
-fn element_in(class: Class, r: Reg) -> Element {
-    match class {
-        Class::Pred => Element::Pred(r),
-        Class::F32 => Element::F32(r.into()),
-        Class::B8 | Class::B16 | Class::B32 | Class::B64 => Element::Int(r.into()),
+    /// The class of a register that holds an element of the tile.
+    pub fn class_held(&self, v: t2::ValId) -> Class {
+        match &self.module.value(v).kind {
+            t2::ValKind::Tile { elem: t1::ElemType::Bool, .. } => Class::Pred,
+            t2::ValKind::Tile { elem, .. } if elem.is_float() => Class::F32,
+            _ => Class::B32,
+        }
+    }
+
+    /// What [`held`](Self::held) put into a register, as an element of the tile.
+    pub fn element_in(&self, v: t2::ValId, r: Reg) -> Element {
+        match self.class_held(v) {
+            Class::Pred => Element::Pred(r),
+            Class::F32 => Element::F32(r.into()),
+            Class::B8 | Class::B16 | Class::B32 | Class::B64 => Element::Int(r.into()),
+        }
     }
 }
 
-fn made_in(body: &[t2::Node], out: &mut Vec<t2::ValId>) {
+pub fn made_in(body: &[t2::Node], out: &mut Vec<t2::ValId>) {
     for node in body {
         match node {
             t2::Node::Op(op) => out.extend(op.result),
@@ -131,18 +189,29 @@ fn made_in(body: &[t2::Node], out: &mut Vec<t2::ValId>) {
                 made_in(&l.body, out);
                 out.extend(l.carry.iter().flat_map(|c| [c.param, c.result]));
             }
+            t2::Node::If(i) => {
+                made_in(&i.then_body, out);
+                made_in(&i.else_body, out);
+                out.extend(i.merges.iter().map(|m| m.result));
+            }
             t2::Node::Sync(_) => {}
         }
     }
 }
 
-fn used_in(body: &[t2::Node], out: &mut Vec<t2::ValId>) {
+pub fn used_in(body: &[t2::Node], out: &mut Vec<t2::ValId>) {
     for node in body {
         match node {
             t2::Node::Op(op) => out.extend(uses(&op.kind)),
             t2::Node::Loop(l) => {
                 used_in(&l.body, out);
                 out.extend(l.carry.iter().flat_map(|c| [c.init, c.next]));
+            }
+            t2::Node::If(i) => {
+                out.push(i.cond);
+                used_in(&i.then_body, out);
+                used_in(&i.else_body, out);
+                out.extend(i.merges.iter().flat_map(|m| [m.then_value, m.else_value]));
             }
             t2::Node::Sync(_) => {}
         }

@@ -73,6 +73,15 @@ impl Printer<'_> {
                     self.stmts(indent + 1, &l.advance);
                     self.line(indent, "}");
                 }
+                Stmt::If(i) => {
+                    self.line(indent, &format!("if {} {{", self.reg(i.cond)));
+                    self.stmts(indent + 1, &i.then_body);
+                    if !i.else_body.is_empty() {
+                        self.line(indent, "} else {");
+                        self.stmts(indent + 1, &i.else_body);
+                    }
+                    self.line(indent, "}");
+                }
             }
         }
     }

@@ -26,6 +26,8 @@ pub struct Known {
     strides: FxHashMap<(t1::TensorId, usize), Reg>,
     /// The coordinate of each loop that is open, 32 bits.
     loops: FxHashMap<t1::LoopId, Reg>,
+    /// Scalars that data decided, 32 bits.
+    data: FxHashMap<t1::ValueId, Reg>,
     /// Grid variables whose values a loop runs through, and where it is.
     instances: FxHashMap<t1::GridId, Reg>,
 }
@@ -107,6 +109,9 @@ impl<'a> Scalars<'a> {
 
     /// A coordinate or bound in 32 bits: dimensions are below 2^31 by the launch's check, so are grid coordinates.
     pub fn coordinate(&mut self, b: &mut Builder, v: t1::ValueId) -> Result<Src, Refusal> {
+        if let Some(r) = self.known.data.get(&v) {
+            return Ok(Src::Reg(*r));
+        }
         match &self.kernel.value(v).op {
             t1::Op::Const(t1::Const::Int(c)) if i32::try_from(*c).is_ok() => Ok(Src::Int(*c as i64)),
             t1::Op::Dim(d) => Ok(self.dim(*d)),
@@ -120,6 +125,11 @@ impl<'a> Scalars<'a> {
                 Ok(Src::Reg(b.narrow(wide)))
             }
         }
+    }
+
+    /// The register of a scalar that data decided.
+    pub fn learn(&mut self, v: t1::ValueId, r: Reg) {
+        self.known.data.insert(v, r);
     }
 
     /// The coordinate of a loop inside its body.
@@ -150,6 +160,11 @@ impl<'a> Scalars<'a> {
     pub fn index(&mut self, b: &mut Builder, v: t1::ValueId) -> Result<Reg, Refusal> {
         if let Some(r) = self.known.wide.get(&v) {
             return Ok(*r);
+        }
+        if let Some(r) = self.known.data.get(&v) {
+            let wide = b.widen(true, *r);
+            self.known.wide.insert(v, wide);
+            return Ok(wide);
         }
         let value = self.kernel.value(v);
         let reg = match &value.op {

@@ -107,7 +107,27 @@ impl<'a, 'm> Block<'a, 'm> {
                 }
                 Node::Sync(s) => self.sync(&s.op)?,
                 Node::Loop(l) => self.loop_(l)?,
+                Node::If(i) => self.if_(i, None)?,
             }
+        }
+        Ok(())
+    }
+
+    /// One arm; in a loop, every op of it works for `iteration`.
+    fn if_(&mut self, i: &'a If, iteration: Option<i64>) -> Result<(), Halt> {
+        let cond = self.tile(i.cond, iteration, i.span)?;
+        let yes = matches!(&cond.data, Values::Int(v) if v.first().is_some_and(|c| *c != 0));
+        for node in if yes { &i.then_body } else { &i.else_body } {
+            match node {
+                Node::Op(op) => self.op(op, iteration)?,
+                Node::Sync(s) => self.sync(&s.op)?,
+                Node::Loop(l) => self.loop_(l)?,
+                Node::If(inner) => self.if_(inner, iteration)?,
+            }
+        }
+        for m in &i.merges {
+            let tile = self.tile(if yes { m.then_value } else { m.else_value }, iteration, i.span)?;
+            self.tiles.insert(m.result, Held { tile, iteration });
         }
         Ok(())
     }
@@ -118,7 +138,9 @@ impl<'a, 'm> Block<'a, 'm> {
             let tile = self.tile(c.init, None, Span::default())?;
             self.tiles.insert(c.param, Held { tile, iteration: None });
         }
-        for step in 0..trips(lo, hi, i64::from(l.by)) {
+        let count = trips(lo, hi, i64::from(l.by));
+        for trip in 0..count {
+            let step = if l.rev { count - 1 - trip } else { trip };
             for node in &l.body {
                 match node {
                     Node::Op(op) => {
@@ -130,6 +152,10 @@ impl<'a, 'm> Block<'a, 'm> {
                     Node::Loop(inner) => {
                         self.place(l, step)?;
                         self.loop_(inner)?;
+                    }
+                    Node::If(i) => {
+                        self.place(l, step)?;
+                        self.if_(i, Some(step))?;
                     }
                 }
             }

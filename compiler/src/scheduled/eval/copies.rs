@@ -33,6 +33,10 @@ impl Tables {
                     }
                 }
                 Node::Loop(l) => self.nodes(module, &l.body),
+                Node::If(i) => {
+                    self.nodes(module, &i.then_body);
+                    self.nodes(module, &i.else_body);
+                }
                 Node::Op(_) | Node::Sync(_) => {}
             }
         }
