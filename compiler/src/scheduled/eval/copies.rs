@@ -1,7 +1,10 @@
 //! What is computed once per module: where the elements of each buffer lie, and which of them a copy moves.
 
+use super::partials::Shares;
 use crate::layout::{Axis, Dim, Layout};
+use crate::plan::access::launch_scalar;
 use crate::scheduled::ir::*;
+use crate::tile::ir as t1;
 use rustc_hash::FxHashMap;
 
 /// Offsets and masks of a module's buffers and copies.
@@ -11,12 +14,21 @@ pub(super) struct Tables {
     pub offsets: Vec<Vec<u32>>,
     /// By token of a copy: which elements its threads move, where that is not all of them.
     partial: FxHashMap<ValId, Vec<bool>>,
+    /// By value of T1: whether it is computed where it is used, and not a value of T2.
+    pub launch_scalars: Vec<bool>,
+    /// By tile and reduced axes: which warp's partial result each element goes into.
+    pub shares: FxHashMap<(ValId, Vec<t1::AxisId>), Shares>,
 }
 
 impl Tables {
-    pub fn of(module: &Module) -> Tables {
-        let offsets = module.buffers.iter().map(offsets).collect();
-        let mut tables = Tables { offsets, partial: FxHashMap::default() };
+    pub fn of(kernel: &t1::Kernel, module: &Module) -> Tables {
+        let values = 0..kernel.values.len() as u32;
+        let mut tables = Tables {
+            offsets: module.buffers.iter().map(offsets).collect(),
+            partial: FxHashMap::default(),
+            launch_scalars: values.map(|v| launch_scalar(kernel, t1::ValueId(v))).collect(),
+            shares: FxHashMap::default(),
+        };
         tables.nodes(module, &module.body);
         tables
     }
@@ -30,6 +42,12 @@ impl Tables {
                         if moved.contains(&false) {
                             self.partial.insert(*token, moved);
                         }
+                    }
+                }
+                Node::Op(Op { kind: OpKind::Reduce { x, axes, .. }, .. }) => {
+                    let key = (*x, axes.clone());
+                    if let Some(shares) = Shares::of(module, *x, axes) {
+                        self.shares.insert(key, shares);
                     }
                 }
                 Node::Loop(l) => self.nodes(module, &l.body),

@@ -21,7 +21,10 @@
 
 mod block;
 mod copies;
+mod global;
+mod partials;
 mod shared;
+mod staged;
 
 use super::ir::Module;
 use crate::diagnostics::Span;
@@ -88,7 +91,7 @@ pub fn run(
     if let [_, other, ..] = &module.roles[..] {
         return Err(Stop::NotInterpreted(format!("a second role ({})", other.name)));
     }
-    let tables = copies::Tables::of(module);
+    let tables = copies::Tables::of(kernel, module);
     let mut findings = Findings::default();
     let mut stop = None;
     let outputs = with_machine(kernel, inputs, mode, |machine: &Machine, entry: &Frame| {

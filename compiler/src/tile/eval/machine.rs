@@ -380,7 +380,7 @@ impl Machine<'_> {
 
 /// An atomic's operation on the words of memory. Integers wrap; floats round to their type in *typed* mode, and in *exact* mode only when the
 /// element is next read or the launch ends, so that the order of the combinations does not show.
-fn combination(op: Combine, elem: ElemType, mode: Mode) -> impl Fn(u64, u64) -> u64 {
+pub(crate) fn combination(op: Combine, elem: ElemType, mode: Mode) -> impl Fn(u64, u64) -> u64 {
     let (format, int) = (elem.format(), elementwise::int_format(elem));
     let float = elem.is_float();
     move |old, new| {

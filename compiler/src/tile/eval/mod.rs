@@ -48,10 +48,11 @@ pub use values::Values;
 pub(crate) mod parts {
     pub(crate) use super::elementwise::round;
     pub(crate) use super::grid::start;
-    pub(crate) use super::machine::{Frame, Machine, trips};
+    pub(crate) use super::machine::{Frame, Machine, combination, trips};
     pub(crate) use super::memory::InstanceId;
     pub(crate) use super::mma::{Accumulate, mma};
     pub(crate) use super::place::Place;
+    pub(crate) use super::reduce::reduce;
     pub(crate) use super::values::{Tile, TileRef};
 }
 

@@ -46,7 +46,7 @@ fn runs<T>(x: &[T], n: usize, count: usize) -> impl Iterator<Item = &[T]> {
 }
 
 /// Reduces `x` (of element type `elem`) over `axes`; `coordinates` are those along the reduced axis, for `argmax` and `argmin`.
-pub(super) fn reduce(
+pub(crate) fn reduce(
     op: ReduceOp,
     x: &Tile,
     elem: ElemType,
