@@ -114,6 +114,29 @@ mod tests {
         assert_eq!(more, own.map(|(n, c)| (n.to_string(), c.to_string())));
     }
 
+    /// Functions that call the next twice, forty deep: a million million calls, were they all inlined.
+    #[test]
+    fn calls_that_double_end_with_one_error() {
+        let mut text = String::from("fn step0(x) = x + 1.0;\n");
+        for n in 1..40 {
+            text += &format!("fn step{n}(x) = step{0}(x) + step{0}(x * 2.0);\n", n - 1);
+        }
+        text += "kernel k(x: f32[M], out y: f32[M]) { grid i over M by 64; y[i] = step39(x[i]); }";
+        let start = std::time::Instant::now();
+        let found = codes(&text);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].0, "E0013");
+        assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+    }
+
+    #[test]
+    fn a_hundred_thousand_stray_braces_are_counted() {
+        let start = std::time::Instant::now();
+        let said = run(&"}\n".repeat(100_000));
+        assert!(said.ends_with("… and 99744 more\n"), "{}", &said[said.len() - 200..]);
+        assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -11,6 +11,7 @@ use crate::passes::Pass;
 use crate::ptx;
 use crate::scheduled::ir as t2;
 use crate::sync::SyncOp;
+use crate::tile::ir as t1;
 use crate::warp::ir as t3;
 
 /// One planted fault.
@@ -32,6 +33,14 @@ pub enum FaultKind {
     WrongInit,
     /// Plan: the entries of a ring overlap.
     OverlappingSlots,
+    /// Plan: a reduction or an atomic combines by another operation.
+    WrongCombination,
+    /// Plan: the partial results of two warps share a slot.
+    SharedSlot,
+    /// Plan: a write or atomic forgets its condition.
+    LostCondition,
+    /// Plan: every instance writes what one should.
+    WrittenByAll,
     /// Expand: a copy in the steady loop works for the next iteration.
     WrongStage,
     /// Expand: an op of the prologue is missing.
@@ -44,12 +53,20 @@ pub enum FaultKind {
     DropBarrier,
     /// Lower: two registers of a fragment change places.
     SwapFragments,
+    /// Lower: two registers of a store to global memory change places.
+    SwapElements,
+    /// Lower: a step of a reduction across lanes combines what a lane has with itself.
+    SkipShuffle,
+    /// Lower: a partial result is stored or loaded one place beside its own.
+    WrongSlot,
     /// Lower: the constant of a swizzled address lies one bit higher.
     ShiftSwizzle,
     /// Lower: a load from shared memory takes the neighbouring place.
     WrongOffset,
     /// Lower: a comparison that guards an edge takes one more.
     MaskOffByOne,
+    /// Lower: a comparison that guards an edge is its opposite.
+    InvertMask,
     /// Select: a guard holds where it should not.
     NegateGuard,
     /// Print: a number is off by one.
@@ -57,20 +74,28 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
-    pub const ALL: [FaultKind; 15] = [
+    pub const ALL: [FaultKind; 23] = [
         FaultKind::ExchangeAxes,
         FaultKind::WrongSlice,
         FaultKind::WrongInit,
         FaultKind::OverlappingSlots,
+        FaultKind::WrongCombination,
+        FaultKind::SharedSlot,
+        FaultKind::LostCondition,
+        FaultKind::WrittenByAll,
         FaultKind::WrongStage,
         FaultKind::LostPrologue,
         FaultKind::DropWait,
         FaultKind::LateWait,
         FaultKind::DropBarrier,
         FaultKind::SwapFragments,
+        FaultKind::SwapElements,
+        FaultKind::SkipShuffle,
+        FaultKind::WrongSlot,
         FaultKind::ShiftSwizzle,
         FaultKind::WrongOffset,
         FaultKind::MaskOffByOne,
+        FaultKind::InvertMask,
         FaultKind::NegateGuard,
         FaultKind::Misprint,
     ];
@@ -80,9 +105,11 @@ impl FaultKind {
         use FaultKind::*;
         match self {
             ExchangeAxes | WrongSlice | WrongInit | OverlappingSlots => Pass::Plan,
+            WrongCombination | SharedSlot | LostCondition | WrittenByAll => Pass::Plan,
             WrongStage | LostPrologue => Pass::Expand,
             DropWait | LateWait | DropBarrier => Pass::Synchronise,
             SwapFragments | ShiftSwizzle | WrongOffset | MaskOffByOne => Pass::Lower,
+            SwapElements | SkipShuffle | WrongSlot | InvertMask => Pass::Lower,
             NegateGuard => Pass::Select,
             Misprint => Pass::Print,
         }
@@ -159,9 +186,13 @@ impl Plant {
         match (kind, &mut op.kind) {
             (
                 FaultKind::ExchangeAxes,
-                OpKind::CopyIn { ix, .. } | OpKind::ReadReg { ix, .. } | OpKind::WriteReg { ix, .. },
+                OpKind::CopyIn { ix, .. }
+                | OpKind::ReadReg { ix, .. }
+                | OpKind::WriteReg { ix, .. }
+                | OpKind::Atomic { ix, .. },
             ) => {
-                let with_axis: Vec<usize> = (0..ix.len()).filter(|n| ix[*n].axis.is_some()).collect();
+                let moves = |n: &usize| ix[*n].axis.is_some() || ix[*n].tile.is_some();
+                let with_axis: Vec<usize> = (0..ix.len()).filter(moves).collect();
                 if let [first, .., last] = with_axis[..]
                     && self.here()
                 {
@@ -173,6 +204,32 @@ impl Plant {
             }
             (FaultKind::WrongInit, OpKind::AccNew { init }) if self.here() => {
                 *init += 1.0;
+            }
+            (FaultKind::WrongCombination, OpKind::Reduce { op, .. }) if self.here() => {
+                *op = match op {
+                    t1::ReduceOp::Sum => t1::ReduceOp::Max,
+                    t1::ReduceOp::Max => t1::ReduceOp::Min,
+                    _ => t1::ReduceOp::Sum,
+                }
+            }
+            (FaultKind::WrongCombination, OpKind::Atomic { op, .. }) if self.here() => {
+                *op = if *op == t1::Combine::Max { t1::Combine::Add } else { t1::Combine::Max }
+            }
+            (
+                FaultKind::SharedSlot,
+                OpKind::PutPartials { warps, .. } | OpKind::GetPartials { warps, .. },
+            ) if self.here() => *warps &= *warps - 1,
+            (FaultKind::LostCondition, OpKind::WriteReg { when, .. } | OpKind::Atomic { when, .. })
+                if when.is_some() =>
+            {
+                if self.here() {
+                    *when = None
+                }
+            }
+            (FaultKind::WrittenByAll, OpKind::WriteReg { once, .. }) if !once.is_empty() => {
+                if self.here() {
+                    once.clear()
+                }
             }
             (FaultKind::WrongStage, OpKind::CopyIn { .. }) if in_loop => {
                 if let t2::Iter::Step(n) = &mut op.iter
@@ -236,16 +293,54 @@ impl Plant {
         use t3::{Cmp, IntOp, Op, Src};
         match (kind, op) {
             (FaultKind::SwapFragments, Op::Ldmatrix { d, .. }) if d.len() > 1 && self.here() => d.swap(0, 1),
+            // What is loaded may go into a sum, where order means nothing.
+            (FaultKind::SwapElements, Op::StoreGlobal { a, .. }) if a.len() > 1 && self.here() => {
+                a.swap(0, 1)
+            }
+            (FaultKind::SkipShuffle, Op::ShuffleXor { mask, .. }) if self.here() => *mask = 0,
+            (FaultKind::WrongSlot, Op::LoadShared { from: at, .. } | Op::StoreShared { to: at, .. })
+                if self.here() =>
+            {
+                at.offset ^= 4
+            }
             (FaultKind::ShiftSwizzle, Op::Int { op: IntOp::Xor, b: Src::Int(c), .. }) if self.here() => {
                 *c *= 2
             }
             (FaultKind::WrongOffset, Op::Ldmatrix { from, .. }) if self.here() => from.offset ^= 16,
-            (FaultKind::MaskOffByOne, Op::SetInt { cmp, .. } | Op::SetIntOr { cmp, .. }) => {
+            (
+                FaultKind::MaskOffByOne | FaultKind::InvertMask,
+                Op::SetInt { cmp, .. } | Op::SetIntOr { cmp, .. },
+            ) => {
+                let by_one = kind == FaultKind::MaskOffByOne;
                 let wrong = match cmp {
-                    Cmp::Lt => Cmp::Le,
-                    Cmp::Le => Cmp::Lt,
-                    Cmp::Gt => Cmp::Ge,
-                    Cmp::Ge => Cmp::Gt,
+                    Cmp::Lt => {
+                        if by_one {
+                            Cmp::Le
+                        } else {
+                            Cmp::Ge
+                        }
+                    }
+                    Cmp::Le => {
+                        if by_one {
+                            Cmp::Lt
+                        } else {
+                            Cmp::Gt
+                        }
+                    }
+                    Cmp::Gt => {
+                        if by_one {
+                            Cmp::Ge
+                        } else {
+                            Cmp::Le
+                        }
+                    }
+                    Cmp::Ge => {
+                        if by_one {
+                            Cmp::Gt
+                        } else {
+                            Cmp::Lt
+                        }
+                    }
                     Cmp::Eq | Cmp::Ne => return,
                 };
                 if self.here() {
@@ -263,7 +358,9 @@ impl Plant {
         }
         for entry in &mut module.entries {
             for stmt in &mut entry.body {
-                if let ptx::Stmt::Inst(ptx::Inst { guard: Some(guard), .. }) = stmt
+                // Which of several threads stores the partial result that all of them hold means nothing.
+                if let ptx::Stmt::Inst(ptx::Inst { guard: Some(guard), op, .. }) = stmt
+                    && !matches!(op, ptx::Op::St(st) if st.space == ptx::Space::Shared)
                     && self.here()
                 {
                     guard.negated = !guard.negated;

@@ -205,7 +205,7 @@ fn assemble_one(bin: &Path, folder: &Path, job: Job) -> (String, bool) {
 }
 
 /// One line about a kernel, and whether it assembles without spills and warnings.
-fn assemble(
+pub fn assemble(
     bin: &Path,
     folder: &Path,
     name: &str,

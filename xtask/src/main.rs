@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `test` | formatting, lints, unit, property, snapshot, corpus and documentation tests, the benches' dry run, the assembler checks |
 //! | `ptxas` | assembles the examples for every target and a range of schedules: no spills, no warnings |
+//! | `ptxas --sweep` | the same for every combination of every `tune` block of the examples |
 //! | `sass` | counts the instructions of the main loop of each operand order |
 //! | `fuzz` | changes the bytes of every program: nothing may panic, hang or fail without a place |
 //! | `verify` | runs every example at every level on random shapes and schedules, 50 seeds a kernel (`test` has a few) |
@@ -13,11 +14,13 @@ mod assembler;
 mod kernels;
 mod sass;
 mod steps;
+mod sweep;
 mod verify;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
+use tilewright_compiler::target::Target;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Everything a developer runs", disable_version_flag = true)]
@@ -39,6 +42,12 @@ enum Command {
         /// Only kernels whose line contains this, for example `sm_80` or `128x128x32`
         #[arg(default_value = "")]
         only: String,
+        /// Instead, every combination of every `tune` block of the examples
+        #[arg(long)]
+        sweep: bool,
+        /// Of the combinations of a kernel with matrix instructions, every N-th
+        #[arg(long, default_value_t = 1, requires = "sweep")]
+        sample: usize,
     },
     /// Count the instructions of each operand order's main loop: NT at most 1.9 per HMMA, the others within 5 % of it, no PRMT, no spills
     Sass,
@@ -66,7 +75,10 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Test { allow_missing_ptxas } => test(allow_missing_ptxas),
-        Command::Ptxas { only } => assembler::fetch().and_then(|bin| {
+        Command::Ptxas { only, sweep: true, sample } => {
+            assembler::fetch().and_then(|bin| sweep::run(&bin, &only, sample, Target::Sm80))
+        }
+        Command::Ptxas { only, .. } => assembler::fetch().and_then(|bin| {
             kernels::assemble_all(&bin, &only).and_then(|()| kernels::assemble_rows(&bin, &only))
         }),
         Command::Sass => assembler::fetch().and_then(|bin| sass::check(&bin)),
@@ -103,6 +115,7 @@ fn test(allow_missing: bool) -> Result<()> {
     if let Some(bin) = bin {
         run.step("assembler: every target and schedule", || kernels::assemble_all(&bin, ""));
         run.step("assembler: kernels without matrix instructions", || kernels::assemble_rows(&bin, ""));
+        run.step("assembler: tune parameters, sampled", || sweep::run(&bin, "", 16, Target::Sm80));
         run.step("assembler: main loop", || sass::check(&bin));
     }
     run.finish()

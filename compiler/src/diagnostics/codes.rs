@@ -54,7 +54,7 @@ codes! {
     10 NOT_A_STATEMENT "An expression alone is not a statement: its value would be lost.";
     11 NOT_YET "The language reference marks this as a later addition.";
     12 BAD_PLACE "Only variables and their elements can stand to the left of an assignment.";
-    13 TOO_DEEP "Expressions or blocks are nested deeper than the compiler goes.";
+    13 TOO_DEEP "Expressions or blocks are nested deeper than the compiler goes, or calls inlined more often.";
     // 01: names
     101 UNKNOWN_NAME "A name that nothing defines.";
     102 DUPLICATE_NAME "A name is defined twice where only one definition may stand.";

@@ -141,34 +141,53 @@ impl Diagnostic {
     }
 }
 
-/// A sink that collects diagnostics.
+/// So many are kept; a file with more mistakes is no file of this language, and nobody reads on.
+const MOST: usize = 256;
+
+/// A sink that collects diagnostics, and counts those beyond [`MOST`].
 #[derive(Clone, Debug, Default)]
 pub struct Diagnostics {
     list: Vec<Diagnostic>,
+    /// Errors and others that are not kept.
+    more: (usize, usize),
 }
 
 impl Diagnostics {
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        self.list.push(diagnostic);
+        let error = diagnostic.severity == Severity::Error;
+        if self.list.len() < MOST {
+            self.list.push(diagnostic);
+        } else if error {
+            self.more.0 += 1;
+        } else {
+            self.more.1 += 1;
+        }
     }
 
     /// Pushes all of them.
     pub fn extend(&mut self, diagnostics: impl IntoIterator<Item = Diagnostic>) {
-        self.list.extend(diagnostics);
+        diagnostics.into_iter().for_each(|d| self.push(d));
     }
 
     /// Takes all of `other`'s.
     pub fn append(&mut self, other: Diagnostics) {
-        self.list.extend(other.list);
+        self.extend(other.list);
+        self.more.0 += other.more.0;
+        self.more.1 += other.more.1;
     }
 
     pub fn has_errors(&self) -> bool {
-        self.list.iter().any(|d| d.severity == Severity::Error)
+        self.more.0 > 0 || self.list.iter().any(|d| d.severity == Severity::Error)
     }
 
     /// How many errors, warnings and notes not counted.
     pub fn error_count(&self) -> usize {
-        self.list.iter().filter(|d| d.severity == Severity::Error).count()
+        self.more.0 + self.list.iter().filter(|d| d.severity == Severity::Error).count()
+    }
+
+    /// How many are not kept.
+    pub fn not_kept(&self) -> usize {
+        self.more.0 + self.more.1
     }
 
     pub fn is_empty(&self) -> bool {

@@ -81,7 +81,10 @@ fn range(file: &SourceFile, span: Span) -> Range<usize> {
 impl Diagnostics {
     /// All of them, a blank line between, each ended by a line break.
     pub fn render(&self, sources: &SourceMap, colour: bool) -> String {
-        let all: Vec<_> = self.iter().map(|d| d.render(sources, colour) + "\n").collect();
+        let mut all: Vec<_> = self.iter().map(|d| d.render(sources, colour) + "\n").collect();
+        if self.not_kept() > 0 {
+            all.push(format!("… and {} more\n", self.not_kept()));
+        }
         all.join("\n")
     }
 }

@@ -11,6 +11,10 @@ use crate::tile::*;
 
 /// Functions may call functions this deep; the resolver refuses recursion.
 const MAX_INLINE: usize = 64;
+/// So many calls may be inlined into one kernel, and so many values may it have where one is: a function that calls another twice, which
+/// calls another twice, and so on, would never end.
+const MAX_CALLS: usize = 1 << 14;
+const MAX_VALUES: usize = 1 << 17;
 
 impl Elab<'_> {
     pub(super) fn call(&mut self, callee: &Expr, args: &[Arg], hint: Option<ElemType>, span: Span) -> Val {
@@ -127,6 +131,19 @@ impl Elab<'_> {
                 )
                 .label(span, "this call"),
             );
+            return Val::Poison;
+        }
+        self.inlined += 1;
+        if self.inlined > MAX_CALLS || self.k.values.len() > MAX_VALUES {
+            if !std::mem::replace(&mut self.inlined_too_much, true) {
+                let (deep, kernel) = (self.calls.len(), self.k.name.clone());
+                self.error(
+                    Diagnostic::error(codes::TOO_DEEP, format!("`{kernel}` is too much code once its functions are inlined"))
+                        .label(span, format!("the call at which it is given up, {deep} functions deep"))
+                        .note(format!("at most {MAX_CALLS} calls are inlined, and {MAX_VALUES} values made"))
+                        .help("functions that each call the next twice double with every one: keep the result of a call with `let`"),
+                );
+            }
             return Val::Poison;
         }
         if f.name.as_str() == "fwht" && f.name.span.file == self.program.prelude && !self.fits_fwht(&args) {

@@ -237,6 +237,9 @@ pub(crate) struct Elab<'p> {
     grid_seen: Option<Span>,
     /// Functions being inlined: their names and the calls.
     calls: Vec<(Symbol, Span)>,
+    /// Calls inlined so far, and whether that was said to be too many.
+    inlined: usize,
+    inlined_too_much: bool,
     schedule_items: Vec<ScheduleItem>,
     /// Values of tune parameters from a schedule.
     schedule_tune: Vec<(String, ScheduleValue, Span)>,
@@ -292,6 +295,8 @@ impl<'p> Elab<'p> {
             if_depth: 0,
             grid_seen: None,
             calls: Vec::new(),
+            inlined: 0,
+            inlined_too_much: false,
             schedule_items: Vec::new(),
             schedule_tune: Vec::new(),
             idle_tune: Vec::new(),

@@ -87,7 +87,9 @@ impl Meaning {
             if !super::bind::is_parameter(tensor) {
                 continue;
             }
-            let kept: Vec<usize> = (0..exact.written.len()).filter(|&i| exact.written[i]).collect();
+            // What an `out` tensor holds where nothing is written is nobody's business; an `inout` one keeps what it had.
+            let counts = |i: &usize| tensor.kind == TensorKind::InOut || exact.written[*i];
+            let kept: Vec<usize> = (0..exact.written.len()).filter(counts).collect();
             let mut comparison = match (&exact.values, &typed.values, values_of(&tensors[at])) {
                 (Values::Float(e), Values::Float(b), Values::Float(out)) => {
                     let pick = |x: &[f64]| -> Vec<f64> { kept.iter().map(|&i| x[i]).collect() };

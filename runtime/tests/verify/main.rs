@@ -1,12 +1,12 @@
 //! Verification finds what is wrong with a compiler that is made wrong on purpose, in each pass, and nothing where it is not.
 
-use tilewright_compiler::compile::{Options, compile_program};
+mod faults;
+
 use tilewright_compiler::diagnostics::SourceMap;
 use tilewright_compiler::fault::{Fault, FaultKind};
 use tilewright_compiler::front::{self, Memory, Program};
-use tilewright_compiler::passes::{Pass, Timer};
 use tilewright_compiler::target::Target;
-use tilewright_runtime::verify::{Freeze, Level, Report, Settings, Subject, VerifyError, reproduce, verify};
+use tilewright_runtime::verify::{Freeze, Report, Settings, Subject, VerifyError, reproduce, verify};
 
 struct File {
     root: &'static str,
@@ -60,6 +60,27 @@ fn nothing_is_found_in_the_compiler_as_it_is() {
 }
 
 #[test]
+fn examples_without_products_are_compared_at_every_level() {
+    let examples = [
+        load("vector_add.tw", include_str!("../../../dsl_examples/vector_add.tw")),
+        load("softmax.tw", include_str!("../../../dsl_examples/softmax.tw")),
+        load("rmsnorm.tw", include_str!("../../../dsl_examples/rmsnorm.tw")),
+        load("layernorm.tw", include_str!("../../../dsl_examples/layernorm.tw")),
+        load("embedding.tw", include_str!("../../../dsl_examples/embedding.tw")),
+        load("histogram.tw", include_str!("../../../dsl_examples/histogram.tw")),
+    ];
+    for file in &examples {
+        let kernel = file.root.trim_end_matches(".tw");
+        let report = run(file, kernel, &Settings { seeds: 4, ..Settings::default() });
+        let report = report.unwrap_or_else(|e| panic!("{kernel}: {e:?}"));
+        assert!(report.found.is_none(), "{kernel}: {:?}", report.found);
+        for level in &report.levels {
+            assert_eq!((level.cases, &level.not_run[..]), (4, &[][..]), "{kernel}: {:?}", level.level);
+        }
+    }
+}
+
+#[test]
 fn a_program_that_has_no_code_yet_is_said_to_have_none() {
     let text = "kernel order(x: f32[N, M], out y: f32[N, M]) {
         tune B in {8};
@@ -87,43 +108,6 @@ fn what_the_user_got_wrong_is_not_a_bug_of_ours() {
     assert!(matches!(run(&file, "gemm", &impossible), Err(VerifyError::Program(_))));
     let unknown = Settings { dims: vec![("Q".into(), 3)], ..Settings::default() };
     assert!(matches!(run(&file, "gemm", &unknown), Err(VerifyError::Input(m)) if m.contains("M, K, N")));
-}
-
-/// Places of a fault's kind in the wide variant's share of the small GEMM: the first, the last and one between, so that later copies of the
-/// unrolled loop are among them.
-fn places(file: &File, kind: FaultKind) -> Vec<usize> {
-    let mut options = Options::new(Target::Sm80);
-    options.settings.sets = small().sets;
-    options.verify = false;
-    options.fault = Some(Fault { kind, nth: usize::MAX });
-    let compiled = compile_program(&file.sources, &file.program, file.root, &options, Timer::default());
-    let wide = compiled.unwrap_or_else(|d| panic!("{}", d.render(&file.sources, false))).places / 3;
-    assert!(wide > 0, "{kind:?} can happen nowhere");
-    let mut places = vec![0, wide / 2, wide - 1];
-    places.dedup();
-    places
-}
-
-#[test]
-fn faults_of_every_pass_are_found() {
-    let file = gemm();
-    let mut missed = Vec::new();
-    for kind in FaultKind::ALL {
-        for nth in places(&file, kind) {
-            let settings = Settings { fault: Some(Fault { kind, nth }), ..small() };
-            let report = run(&file, "gemm", &settings).expect("the example is right");
-            let Some(found) = report.found else {
-                missed.push(format!("{kind:?} {nth}"));
-                continue;
-            };
-            let failure = &found.failure;
-            eprintln!("{kind:?} {nth}: seed {}, {:?}: {}", found.case.seed, failure.level, failure.message);
-            if kind.pass() <= Pass::Synchronise {
-                assert_ne!(failure.level, Level::Ptx, "{kind:?} {nth}: {failure:?}");
-            }
-        }
-    }
-    assert!(missed.is_empty(), "not found: {missed:?}");
 }
 
 #[test]

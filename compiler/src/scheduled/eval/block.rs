@@ -299,7 +299,9 @@ impl<'a, 'm> Block<'a, 'm> {
             OpKind::ReadReg { tensor, ix, .. } => {
                 let place = self.subscript(*tensor, ix, turn, span)?;
                 let data = self.read(*tensor, &place, span)?;
-                self.hold(op, Tile { axes: place.axes, shape: place.shape, data }, turn);
+                let read = Tile { axes: place.axes, shape: place.shape, data };
+                let tile = self.on_own_axes(op, read)?;
+                self.hold(op, tile, turn);
                 Ok(())
             }
             OpKind::WriteReg { tensor, ix, value, when, once, .. } => {
@@ -495,13 +497,18 @@ impl<'a, 'm> Block<'a, 'm> {
 
     /// The same elements on more axes.
     fn spread(&mut self, op: &Op, x: ValId, turn: Option<Turn>) -> Result<Tile, Halt> {
+        let tile = self.tile(x, turn, op.span)?;
+        self.on_own_axes(op, Tile::clone(&tile))
+    }
+
+    /// A tile on the axes, and in the order, that an op's result declares.
+    fn on_own_axes(&mut self, op: &Op, tile: Tile) -> Result<Tile, Halt> {
         let module = self.module;
         let Some(ValKind::Tile { axes, .. }) = op.result.map(|r| &module.value(r).kind) else {
-            return Err(self.malformed("a spread that makes no tile"));
+            return Err(self.malformed("registers that hold no tile"));
         };
-        let tile = self.tile(x, turn, op.span)?;
         if tile.axes.iter().any(|a| !axes.contains(a)) {
-            return Err(self.malformed("a spread to fewer axes"));
+            return Err(self.malformed("a tile on fewer axes than it has"));
         }
         let shape = self.shape(axes)?;
         self.fits(&tile, axes, &shape, op.span)?;

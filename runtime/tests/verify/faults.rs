@@ -1,0 +1,141 @@
+//! Faults planted in every pass, in a product and in kernels without one: each is found.
+//!
+//! A kind that can happen in a program is tried at the first of its places and at two later ones, so that later copies of an unrolled loop
+//! are among them. What the scheduled level can see has to be found there and not only by running PTX.
+
+use super::{File, gemm, load, run, small};
+use tilewright_compiler::artifact::Compiled;
+use tilewright_compiler::compile::{Options, compile_program};
+use tilewright_compiler::fault::{Fault, FaultKind};
+use tilewright_compiler::passes::{Pass, Timer};
+use tilewright_compiler::target::Target;
+use tilewright_runtime::verify::{Level, Settings};
+
+fn compiled(file: &File, kernel: &str, settings: &Settings, fault: Option<Fault>) -> Compiled {
+    let mut options = Options::new(Target::Sm80);
+    options.kernel = Some(kernel.into());
+    options.settings.sets = settings.sets.clone();
+    (options.verify, options.fault) = (false, fault);
+    let compiled = compile_program(&file.sources, &file.program, file.root, &options, Timer::default());
+    compiled.unwrap_or_else(|d| panic!("{}", d.render(&file.sources, false)))
+}
+
+/// Three places of a fault's kind, if there are so many, in what surely is the wide variant: the first of three, and they grow longer.
+fn places(file: &File, kernel: &str, settings: &Settings, kind: FaultKind) -> Vec<usize> {
+    let all = compiled(file, kernel, settings, Some(Fault { kind, nth: usize::MAX })).places;
+    let mut places = vec![0, all / 12, all / 6];
+    places.dedup();
+    places.truncate(all);
+    places
+}
+
+/// The first line of PTX that a fault changes.
+fn changed(file: &File, kernel: &str, settings: &Settings, fault: Fault) -> String {
+    let (right, wrong) =
+        (compiled(file, kernel, settings, None).ptx, compiled(file, kernel, settings, Some(fault)).ptx);
+    let line = right.lines().zip(wrong.lines()).enumerate().find(|(_, (r, w))| r != w);
+    line.map_or("nothing".into(), |(n, (r, w))| format!("line {}: {} to {}", n + 1, r.trim(), w.trim()))
+}
+
+/// In kernels without products some guards are implied by others or by alignment, and one block more than needed has nothing to do: a
+/// mask that is off by one, or a misprinted rounding of the grid, may mean nothing there.
+const UNCERTAIN: [FaultKind; 2] = [FaultKind::MaskOffByOne, FaultKind::Misprint];
+
+/// Plants every kind; gives those that can happen, and fails where one is not found.
+fn plant(file: &File, kernel: &str, settings: &Settings, but: &[FaultKind]) -> Vec<FaultKind> {
+    let (mut missed, mut tried) = (Vec::new(), Vec::new());
+    for kind in FaultKind::ALL.into_iter().filter(|k| !but.contains(k)) {
+        for nth in places(file, kernel, settings, kind) {
+            tried.push(kind);
+            let planted = Settings { fault: Some(Fault { kind, nth }), ..settings.clone() };
+            let report = run(file, kernel, &planted).expect("the program is right");
+            let Some(found) = report.found else {
+                let fault = Fault { kind, nth };
+                missed.push(format!("{kind:?} {nth}: {}", changed(file, kernel, settings, fault)));
+                continue;
+            };
+            let failure = &found.failure;
+            eprintln!("{kind:?} {nth}: seed {}, {:?}: {}", found.case.seed, failure.level, failure.message);
+            if kind.pass() <= Pass::Synchronise {
+                assert_ne!(failure.level, Level::Ptx, "{kernel}, {kind:?} {nth}: {failure:?}");
+            }
+        }
+    }
+    assert!(missed.is_empty(), "{kernel}: not found: {missed:#?}");
+    tried.dedup();
+    tried
+}
+
+fn with(sets: &[(&str, &str)]) -> Settings {
+    let sets = sets.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
+    Settings { sets, ..small() }
+}
+
+#[test]
+fn faults_of_every_pass_are_found_in_a_product() {
+    let tried = plant(&gemm(), "gemm", &small(), &[]);
+    for kind in [FaultKind::ExchangeAxes, FaultKind::DropWait, FaultKind::ShiftSwizzle, FaultKind::Misprint] {
+        assert!(tried.contains(&kind), "{kind:?} can happen nowhere");
+    }
+}
+
+#[test]
+fn faults_are_found_in_reductions_across_warps() {
+    // Softmax is the same for any base: the maximum has to be seen by itself.
+    let text = "kernel softmax(x: f32[R, C], out y: f32[R, C], out top: f32[R]) {
+        tune BR in {2}, BC in {256};
+        grid r over R by BR;
+        let mut m: f32[r] = -inf;
+        let mut l: f32[r] = 0;
+        for c over C by BC {
+            let s = x[r, c];
+            let now = max(m, max(s over c));
+            l = l * exp(m - now) + sum(exp(s - now) over c);
+            m = now;
+        }
+        for c over C by BC { y[r, c] = exp(x[r, c] - m) / l; }
+        top[r] = m;
+    }";
+    let file = load("softmax.tw", text);
+    let tried = plant(&file, "softmax", &with(&[("warps", "4")]), &UNCERTAIN);
+    for kind in [
+        FaultKind::WrongCombination,
+        FaultKind::SharedSlot,
+        FaultKind::DropBarrier,
+        FaultKind::SkipShuffle,
+        FaultKind::WrongSlot,
+        FaultKind::SwapElements,
+    ] {
+        assert!(tried.contains(&kind), "{kind:?} can happen nowhere");
+    }
+}
+
+#[test]
+fn faults_are_found_in_gathers() {
+    let file = load("embedding.tw", include_str!("../../../dsl_examples/embedding.tw"));
+    let tried = plant(&file, "embedding", &with(&[("BN", "4"), ("BD", "128"), ("T", "f32")]), &UNCERTAIN);
+    assert!(tried.contains(&FaultKind::ExchangeAxes) && tried.contains(&FaultKind::SwapElements));
+}
+
+#[test]
+fn faults_are_found_in_atomics() {
+    let file = load("histogram.tw", include_str!("../../../dsl_examples/histogram.tw"));
+    let tried = plant(&file, "histogram", &with(&[("BLOCK", "512")]), &UNCERTAIN);
+    assert!(tried.contains(&FaultKind::WrongCombination) && tried.contains(&FaultKind::NegateGuard));
+}
+
+#[test]
+fn faults_are_found_in_conditions_and_in_what_one_instance_writes() {
+    let text = "kernel some(x: f32[R, C], p: i32[R] in 0..4, inout y: f32[R, C], out top: f32[R]) {
+        tune BR in {4}, BC in {64};
+        grid r over R by BR, c over C by BC;
+        y[r, c] = 0.0 - x[r, c] when p[r] > 1;
+        top[r] = (p[r] as f32) * 2.0;
+    }";
+    let file = load("some.tw", text);
+    let tried = plant(&file, "some", &with(&[]), &UNCERTAIN);
+    assert!(
+        tried.contains(&FaultKind::LostCondition) && tried.contains(&FaultKind::WrittenByAll),
+        "{tried:?}"
+    );
+}
