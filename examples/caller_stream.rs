@@ -7,11 +7,12 @@ use tilewright_compiler::compile::{Options, compile};
 use tilewright_compiler::diagnostics::SourceMap;
 use tilewright_compiler::front::Memory as Sources;
 use tilewright_compiler::target::Target;
-use tilewright_compiler::tile::{ElemType, TensorId};
+use tilewright_compiler::tile::ElemType;
 use tilewright_runtime::cuda::cudarc::driver::{CudaContext, DevicePtr};
 use tilewright_runtime::cuda::{CudaError, Device, Module};
 use tilewright_runtime::launch::{
-    Argument, Chosen, DimValues, Memory, Signature, TensorFacts, bind, choose, choose::tensor_name,
+    Argument, Chosen, DimValues, Memory, ParamValue, Signature, TensorFacts, bind, choose,
+    choose::tensor_name,
 };
 use tilewright_runtime::tensor::dense_strides;
 
@@ -64,7 +65,11 @@ fn main() -> anyhow::Result<()> {
     for plan in &compiled.meta.launches {
         let Chosen::Launch { variant, launch } = choose(&compiled.kernel, plan, &bound)? else { continue };
         let function = module.function(&launch.entry, launch.shared_bytes)?;
-        let address = |t: TensorId| addresses.get(t.0 as usize).copied();
+        // A kernel that reduces over its grid (`launch.workspace`) would also want the addresses of its parts and counters.
+        let address = |p: &ParamValue| match p {
+            ParamValue::Pointer(t) => addresses.get(t.0 as usize).copied(),
+            _ => None,
+        };
         // SAFETY: the addresses are `tensors`, which `bind` found large enough and which live until the stream is waited for.
         unsafe { function.launch(&stream, &launch, address, |t| tensor_name(&compiled.kernel, t)) }?;
         function.wait(&stream, &launch)?;

@@ -13,6 +13,8 @@ use std::time::Duration;
 pub struct Compiled {
     /// The bound tile-level kernel: parameters, dimensions, promises and the meaning to check against.
     pub kernel: t1::Kernel,
+    /// The same with its loops cut as the schedule says: what the scheduled level speaks of.
+    pub scheduled: t1::Kernel,
     pub target: Target,
     /// The text that ships.
     pub ptx: String,
@@ -96,8 +98,18 @@ impl ChosenBy {
 /// One grid launch: the first variant whose guards hold is taken.
 #[derive(Clone, Debug)]
 pub struct LaunchPlan {
-    pub workspace_bytes: u64,
+    pub workspace: Option<Workspace>,
     pub variants: Vec<VariantMeta>,
+}
+
+/// Global memory that the instances of a launch share, given by whoever launches.
+///
+/// Parts need no initial value. Counters (32 bits each, as many as there are blocks) must be zero before the first launch; every launch leaves
+/// them zero, so the same memory serves the next one on the same stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Workspace {
+    /// Bytes of one block's part, the same for every variant.
+    pub part_bytes: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -152,6 +164,10 @@ pub enum ParamSlot {
     Stride(t1::TensorId, usize),
     /// A scalar parameter in its own type.
     Scalar(t1::ScalarId),
+    /// The workspace's address (u64): see [`Workspace`].
+    Workspace,
+    /// The address of the workspace's counters (u64).
+    Counters,
 }
 
 impl Meta {
@@ -183,7 +199,11 @@ impl Meta {
             "schedule": schedule,
             "chosen_by": chosen,
             "launches": self.launches.iter().map(|l| json!({
-                "workspace": l.workspace_bytes,
+                "workspace": l.workspace.map(|w| json!({
+                    "part_bytes_per_block": w.part_bytes,
+                    "counter_bytes_per_block": 4,
+                    "counters": "zero before the first launch; each launch leaves them zero",
+                })),
                 "variants": l.variants.iter().map(|v| v.to_json(kernel)).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
         })
@@ -204,6 +224,8 @@ impl VariantMeta {
             "params": self.params.iter().map(|p| match p {
                 ParamSlot::Pointer(t) => json!({"pointer": tensor(t)}),
                 ParamSlot::Dim(d) => json!({"dim": kernel.dim(*d).name, "type": "u32"}),
+                ParamSlot::Workspace => json!({"workspace": "parts"}),
+                ParamSlot::Counters => json!({"workspace": "counters"}),
                 ParamSlot::Stride(t, axis) => json!({"stride": tensor(t), "axis": axis, "type": "u64"}),
                 ParamSlot::Scalar(s) => json!({"scalar": kernel.scalar(*s).name, "type": kernel.scalar(*s).elem.to_string()}),
             }).collect::<Vec<_>>(),

@@ -1,6 +1,8 @@
 //! The driver: runs the passes of [`crate::passes`] in order.
 
-use crate::artifact::{Compiled, Dumps, Guard, LaunchPlan, Levels, Meta, ScheduleItem, VariantMeta};
+use crate::artifact::{
+    Compiled, Dumps, Guard, LaunchPlan, Levels, Meta, ScheduleItem, VariantMeta, Workspace,
+};
 use crate::diagnostics::{Diagnostic, Diagnostics, SourceMap, Span, codes};
 use crate::elaborate::{self, Settings};
 use crate::fault::{Fault, Plant};
@@ -118,7 +120,11 @@ pub fn compile_program(
     let refused = |r: Refusal| one_error(refusal(r, &kernel));
 
     let mut plant = Plant::new(options.fault);
-    let mut planned = timer.time(Pass::Plan, || plan::plan(&kernel, options.target)).map_err(refused)?;
+    let cut = timer.time(Pass::Plan, || plan::split::apply(&kernel)).map_err(refused)?;
+    let (lowered_kernel, split) = cut.map_or_else(|| (kernel.clone(), None), |(k, item)| (k, Some(item)));
+    let mut planned =
+        timer.time(Pass::Plan, || plan::plan(&lowered_kernel, options.target)).map_err(refused)?;
+    planned.schedule.extend(split);
     plant.scheduled(Pass::Plan, &mut planned.modules);
     check(options, "plan", &planned.modules)?;
     let mut expanded: Vec<Module> =
@@ -136,7 +142,9 @@ pub fn compile_program(
         .time(Pass::Lower, || {
             synced
                 .iter()
-                .map(|m| warp::lower::lower(&kernel, m, &format!("{}_{}", kernel.name, m.variant.name())))
+                .map(|m| {
+                    warp::lower::lower(&lowered_kernel, m, &format!("{}_{}", kernel.name, m.variant.name()))
+                })
                 .collect::<Result<Vec<_>, _>>()
         })
         .map_err(refused)?;
@@ -153,7 +161,7 @@ pub fn compile_program(
     if options.dumps {
         dumps.tile = crate::tile::print::print(&kernel);
         for m in planned.modules.iter().chain(&synced) {
-            dumps.scheduled += &scheduled::print::print(m, &kernel);
+            dumps.scheduled += &scheduled::print::print(m, &lowered_kernel);
             dumps.scheduled.push('\n');
         }
         for l in &lowered {
@@ -170,16 +178,30 @@ pub fn compile_program(
             .collect(),
         false => Vec::new(),
     };
+    // Variants differ in how they reach memory, not in what instances hand over: the largest part serves all.
+    let part_bytes = synced.iter().map(Module::work_bytes).max().unwrap_or(0);
+    let workspace = (part_bytes > 0).then_some(Workspace { part_bytes });
     let variants = synced.iter().zip(lowered).map(|(m, l)| variant(&kernel, m, l)).collect();
     let meta = Meta {
         kernel: kernel.name.clone(),
         target: options.target,
         parameters: bound(&kernel, false),
         schedule: bound(&kernel, true).into_iter().chain(planned.schedule).collect(),
-        launches: vec![LaunchPlan { workspace_bytes: 0, variants }],
+        launches: vec![LaunchPlan { workspace, variants }],
     };
     let (timings, places) = (timer.finish(), plant.places);
-    Ok(Compiled { kernel, target: options.target, ptx: text, module, meta, dumps, timings, levels, places })
+    Ok(Compiled {
+        kernel,
+        scheduled: lowered_kernel,
+        target: options.target,
+        ptx: text,
+        module,
+        meta,
+        dumps,
+        timings,
+        levels,
+        places,
+    })
 }
 
 fn check(options: &Options, pass: &str, modules: &[Module]) -> Result<(), Diagnostics> {

@@ -37,6 +37,8 @@ mod stmt;
 mod straighten;
 mod subscript;
 mod tidy;
+
+pub(crate) use tidy::renamed;
 mod tune;
 mod value;
 mod writes;

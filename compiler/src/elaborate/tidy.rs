@@ -484,7 +484,7 @@ impl Rebuild<'_> {
 }
 
 /// An op with other operands and axes.
-pub(super) fn renamed(op: &Op, v: impl Fn(ValueId) -> ValueId, a: impl Fn(AxisId) -> AxisId) -> Op {
+pub(crate) fn renamed(op: &Op, v: impl Fn(ValueId) -> ValueId, a: impl Fn(AxisId) -> AxisId) -> Op {
     let vs = |list: &[ValueId]| list.iter().map(|x| v(*x)).collect::<Vec<_>>();
     let axs = |list: &[AxisId]| list.iter().map(|x| a(*x)).collect::<Vec<_>>();
     match op {

@@ -3,6 +3,7 @@
 //! That covers every access whose address is affine with unit coefficients: `a[i, k]`, `q[b, g * R + r, i, d]`, `x[i + 1]`.
 //! Anything else (gathers, `k / 64`) is refused here by name, until the planner learns it.
 
+use super::instances::power_of_two_in;
 use super::refuse::Refusal;
 use crate::diagnostics::Span;
 use crate::scheduled::ir::Index;
@@ -73,11 +74,21 @@ pub fn launch_scalar(kernel: &t1::Kernel, v: t1::ValueId) -> bool {
 
 /// Whether the structure's own arithmetic (64 bits, once per block) computes a scalar; others are tiles without axes.
 pub fn structural(kernel: &t1::Kernel, v: t1::ValueId) -> bool {
-    use t1::BinaryOp::{Add, Max, Min, Mul, Sub};
+    use t1::BinaryOp::{Add, Cdiv, Div, Max, Min, Mul, Rem, Sub};
+    let elem = kernel.ty(v).elem;
     match &kernel.value(v).op {
         t1::Op::Const(t1::Const::Int(_)) | t1::Op::Dim(_) | t1::Op::GridVar(_) | t1::Op::LoopVar(_) => true,
-        t1::Op::Cast(x) => kernel.ty(*x).elem == t1::ElemType::Index && structural(kernel, *x),
+        t1::Op::Param(_) => matches!(elem, t1::ElemType::Int(32) | t1::ElemType::Uint(32)),
+        t1::Op::Cast(x) => {
+            elem == t1::ElemType::Index && kernel.ty(*x).elem.is_integer() && structural(kernel, *x)
+        }
         t1::Op::Binary(Add | Sub | Mul | Min | Max, x, y) => structural(kernel, *x) && structural(kernel, *y),
+        t1::Op::Binary(Div | Cdiv | Rem, x, y) => {
+            elem == t1::ElemType::Index
+                && kernel.const_int(*y).is_some_and(|c| c > 0)
+                && super::instances::not_negative(kernel, *x)
+                && structural(kernel, *x)
+        }
         _ => false,
     }
 }
@@ -89,4 +100,19 @@ pub fn dim_of_axis(ix: &[Index], axis: t1::AxisId) -> Option<usize> {
         (Some(d), None) => Some(d),
         _ => None,
     }
+}
+
+/// Elements per access along the last dimension of a tensor, at most `most` (a power of two): every tile of the range starts at a multiple
+/// of them, and so does its end, given rows whose length is a multiple of `most`.
+pub fn vector(kernel: &t1::Kernel, tensor: t1::TensorId, axis: t1::AxisId, most: u32) -> u32 {
+    let row = kernel.tensor(tensor).shape.last().map(|e| e.extent.clone());
+    let dim = |d: t1::DimId| if row == Some(t1::LaunchExpr::Dim(d)) { i64::from(most) } else { 1 };
+    let a = kernel.axis(axis);
+    let step = i64::from(a.extent);
+    let start = match kernel.value(a.lo).op {
+        t1::Op::GridVar(g) => power_of_two_in(kernel, kernel.grid_var(g).lo, &dim).min(step & -step),
+        t1::Op::LoopVar(l) => power_of_two_in(kernel, kernel.loop_(l).lo, &dim).min(step & -step),
+        _ => power_of_two_in(kernel, a.lo, &dim),
+    };
+    start.min(power_of_two_in(kernel, a.hi, &dim)).clamp(1, i64::from(most.max(1))) as u32
 }

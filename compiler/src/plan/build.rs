@@ -50,14 +50,16 @@ pub fn build(
         channels: Vec::new(),
         values: Vec::new(),
         body: Vec::new(),
-        raster: Raster { group: knobs.raster },
+        raster: Raster { group: knobs.raster, pair: pair(kernel, c) },
         shared_bytes: 0,
         uniforms: Vec::new(),
+        work: Vec::new(),
     };
     // Each column that a thread copies across k keeps a predicate through the loop, and a thread has seven.
     let columns = if c.a.major == Major::Outer { 2 } else { 4 };
-    let a = shared::buffer(&mut module, "A", &c.a, c.k, &tiling, true, knobs.stages, 4, variant)?;
-    let b = shared::buffer(&mut module, "B", &c.b, c.k, &tiling, false, knobs.stages, columns, variant)?;
+    let a = shared::buffer(kernel, &mut module, "A", &c.a, c.k, &tiling, true, knobs.stages, 4, variant)?;
+    let b =
+        shared::buffer(kernel, &mut module, "B", &c.b, c.k, &tiling, false, knobs.stages, columns, variant)?;
     let chan = ChanId(0);
     let bytes = module.buffers.iter().map(|b| b.slot_bytes).sum();
     module.channels.push(Channel {
@@ -72,6 +74,15 @@ pub fn build(
     let mut p = Pipeline { kernel, c, tiling, chan, role, stages, rolled, module, ops: Vec::new() };
     let value = p.run(&a, &b)?;
     general::after_contraction(kernel, c, value, &tiling, p.module, target)
+}
+
+/// The grid variables that the product's ranges are of.
+fn pair(kernel: &t1::Kernel, c: &Contraction) -> Option<(t1::GridId, t1::GridId)> {
+    match (kernel.axis(c.m).kind, kernel.axis(c.n).kind) {
+        (t1::AxisKind::Grid(m), t1::AxisKind::Grid(n)) if m.0 < n.0 => Some((m, n)),
+        (t1::AxisKind::Grid(m), t1::AxisKind::Grid(n)) => Some((n, m)),
+        _ => None,
+    }
 }
 
 struct Pipeline<'a> {

@@ -3,6 +3,7 @@
 //! A lane of axis `i over M` exists iff its coordinate is below M, so `a[i, k]` with `a: T[M, K]` is in bounds wherever its lanes exist.
 //! That is the common case and the one lowered today; computed coordinates need checks of their own.
 
+use super::instances::{at_most, not_negative};
 use super::refuse::Refusal;
 use crate::diagnostics::Span;
 use crate::scheduled::ir::Index;
@@ -57,7 +58,7 @@ fn axis_is_grid_or_loop(a: &t1::Axis) -> bool {
     matches!(a.kind, t1::AxisKind::Grid(_) | t1::AxisKind::Loop(_))
 }
 
-/// A range that starts at its domain's low end 0 (its own `lo` moves with the variable) and ends at the extent.
+/// A range whose domain starts at 0 or above (its own `lo` moves with the variable) and ends at the extent or below.
 fn bounds(
     kernel: &t1::Kernel,
     lo: t1::ValueId,
@@ -65,39 +66,19 @@ fn bounds(
     extent: &t1::LaunchExpr,
     moving: bool,
 ) -> bool {
-    let from_zero = match kernel.value(lo).op {
-        t1::Op::GridVar(g) if moving => kernel.const_int(kernel.grid_var(g).lo).is_some_and(|c| c >= 0),
-        t1::Op::LoopVar(l) if moving => kernel.const_int(kernel.loop_(l).lo).is_some_and(|c| c >= 0),
-        _ => kernel.const_int(lo).is_some_and(|c| c >= 0),
+    let start = match kernel.value(lo).op {
+        t1::Op::GridVar(g) if moving => kernel.grid_var(g).lo,
+        t1::Op::LoopVar(l) if moving => kernel.loop_(l).lo,
+        _ => lo,
     };
-    from_zero && same(kernel, hi, extent)
+    not_negative(kernel, start) && at_most(kernel, hi, extent)
 }
 
 fn scalar_inside(kernel: &t1::Kernel, v: t1::ValueId, extent: &t1::LaunchExpr) -> bool {
-    match kernel.value(v).op {
-        t1::Op::LoopVar(l) => {
-            let l = kernel.loop_(l);
-            kernel.const_int(l.lo).is_some_and(|c| c >= 0) && same(kernel, l.hi, extent)
-        }
-        t1::Op::GridVar(g) => {
-            let g = kernel.grid_var(g);
-            kernel.const_int(g.lo).is_some_and(|c| c >= 0) && same(kernel, g.hi, extent)
-        }
-        _ => false,
-    }
-}
-
-/// Whether the scalar is the extent: the same dimension, or equal constants.
-fn same(kernel: &t1::Kernel, v: t1::ValueId, extent: &t1::LaunchExpr) -> bool {
-    let frozen = |d: t1::DimId| kernel.dim(d).frozen;
-    match (&kernel.value(v).op, extent) {
-        (t1::Op::Dim(d), t1::LaunchExpr::Dim(e)) => d == e,
-        (t1::Op::Const(t1::Const::Int(c)), t1::LaunchExpr::Dim(e)) => {
-            frozen(*e).is_some_and(|f| i128::from(f) == *c)
-        }
-        (t1::Op::Const(t1::Const::Int(c)), e) => {
-            e.eval_int(&t1::NoFacts).is_some_and(|e| i128::from(e) == *c)
-        }
-        _ => false,
-    }
+    let (lo, hi) = match kernel.value(v).op {
+        t1::Op::LoopVar(l) => (kernel.loop_(l).lo, kernel.loop_(l).hi),
+        t1::Op::GridVar(g) => (kernel.grid_var(g).lo, kernel.grid_var(g).hi),
+        _ => return false,
+    };
+    not_negative(kernel, lo) && at_most(kernel, hi, extent)
 }

@@ -10,6 +10,7 @@
 //! Launch scalars are not values of T2: they are computed where they are used. Scalars that are read or reduced are tiles without axes.
 
 use super::access::{self, launch_scalar, structural};
+use super::across_grid;
 use super::contraction::Contraction;
 use super::cover;
 use super::distribution::Distribution;
@@ -124,9 +125,10 @@ pub fn build(
             channels: Vec::new(),
             values: Vec::new(),
             body: Vec::new(),
-            raster: Raster { group: 1 },
+            raster: Raster { group: 1, pair: last_two(kernel) },
             shared_bytes: 0,
             uniforms: Vec::new(),
+            work: Vec::new(),
         },
         open: vec![Vec::new()],
         values: FxHashMap::default(),
@@ -135,6 +137,12 @@ pub fn build(
     general.outside()?;
     general.instance()?;
     general.finish(target)
+}
+
+/// The last two grid variables.
+fn last_two(kernel: &t1::Kernel) -> Option<(t1::GridId, t1::GridId)> {
+    let n = kernel.grid.len() as u32;
+    (n >= 2).then(|| (t1::GridId(n - 2), t1::GridId(n - 1)))
 }
 
 /// Appends what follows a contraction: `value` is its result's register tile.
@@ -158,7 +166,7 @@ pub fn after_contraction(
     };
     // What stands before the loop is lowered where it is used.
     let after = kernel.body.stmts.iter().skip_while(|s| !matches!(s, t1::Stmt::For(id) if *id == c.loop_id));
-    general.statements(after.skip(1))?;
+    general.body(after.skip(1))?;
     general.finish(target)
 }
 
@@ -176,6 +184,14 @@ pub struct General<'a> {
 }
 
 impl General<'_> {
+    /// A kernel's outermost statements.
+    pub(super) fn body<'s>(&mut self, stmts: impl Iterator<Item = &'s t1::Stmt>) -> Result<(), Refusal> {
+        let stmts: Vec<&t1::Stmt> = stmts.collect();
+        let cut = across_grid::first(self.kernel, &stmts).unwrap_or(stmts.len());
+        self.statements(stmts[..cut].iter().copied())?;
+        self.across_grid(&stmts[cut..])
+    }
+
     fn finish(mut self, target: Target) -> Result<Module, Refusal> {
         self.module.body = self.open.pop().unwrap_or_default();
         if self.module.shared_bytes <= target.shared_limit() {
@@ -232,7 +248,10 @@ impl General<'_> {
         self.statements(block.stmts.iter())
     }
 
-    fn statements<'s>(&mut self, stmts: impl Iterator<Item = &'s t1::Stmt>) -> Result<(), Refusal> {
+    pub(super) fn statements<'s>(
+        &mut self,
+        stmts: impl Iterator<Item = &'s t1::Stmt>,
+    ) -> Result<(), Refusal> {
         for stmt in stmts {
             match stmt {
                 t1::Stmt::Let(v) => {
@@ -284,8 +303,8 @@ impl General<'_> {
     fn vector(&self, tensor: t1::TensorId, ix: &[Index]) -> u32 {
         let bytes = self.kernel.tensor(tensor).elem.bits() / 8;
         match ix.last() {
-            Some(Index { axis: Some(_), offset: None, checked: false, .. }) if bytes > 0 => {
-                (self.variant.alignment(bytes) / bytes).max(1)
+            Some(Index { axis: Some(axis), offset: None, checked: false, .. }) if bytes > 0 => {
+                access::vector(self.kernel, tensor, *axis, (self.variant.alignment(bytes) / bytes).max(1))
             }
             _ => 1,
         }
@@ -441,7 +460,7 @@ impl General<'_> {
         Ok(())
     }
 
-    fn write(&mut self, w: &t1::Write) -> Result<(), Refusal> {
+    pub(super) fn write(&mut self, w: &t1::Write) -> Result<(), Refusal> {
         let ix = self.subscripts(w.tensor, &w.ix, w.span)?;
         let value = self.on_place(w.value, &w.ix, w.span)?;
         let when = match w.when {

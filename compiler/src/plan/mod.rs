@@ -3,7 +3,9 @@
 //!
 //! | file | decides |
 //! | --- | --- |
+//! | [`split`] | loops cut into parts, T1 to T1 |
 //! | [`contraction`] | what the loop computes |
+//! | [`instances`] | how many blocks the host launches |
 //! | [`access`], [`cover`] | how tensors are subscripted, and that lanes stay inside |
 //! | [`knobs`] | warps, stages, raster: from the schedule, completed by rules, within the budgets |
 //! | [`alternatives`] | what else a schedule item could be, for those who try
@@ -12,10 +14,12 @@
 //! | [`shared`] | copies and the shared-memory layout that suits every accessor |
 //! | [`build`] | the pipeline |
 //! | [`general`], [`elementwise`] | statements without matrix instructions, one by one |
+//! | [`across_grid`] | reductions over grid instances |
 //! | [`layouts`], [`distribution`] | which registers their tiles live in |
 //! | [`refuse`] | how a program or schedule is refused |
 
 pub mod access;
+pub mod across_grid;
 pub mod alternatives;
 pub mod build;
 pub mod contraction;
@@ -24,11 +28,13 @@ pub mod distribution;
 pub mod elementwise;
 pub mod fragments;
 pub mod general;
+pub mod instances;
 pub mod knobs;
 pub mod layouts;
 pub mod model;
 pub mod refuse;
 pub mod shared;
+pub mod split;
 pub mod structure;
 
 pub use refuse::{Refusal, RefusalKind};

@@ -45,6 +45,11 @@ impl Refusal {
         }
     }
 
+    pub fn help(mut self, help: impl Into<String>) -> Refusal {
+        self.help = Some(help.into());
+        self
+    }
+
     pub fn note(mut self, note: impl Into<String>) -> Refusal {
         self.notes.push(note.into());
         self

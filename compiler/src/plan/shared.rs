@@ -9,13 +9,14 @@
 //! a[k, i], contiguous along i:   thread bits 0-2: units 0..8            bits 3-6: k bits 0-3     accesses 0..4: k bit 4, unit bit 3
 //! ```
 
+use super::access;
 use super::contraction::{Major, Operand};
 use super::fragments::Tiling;
 use super::refuse::Refusal;
 use crate::layout::atoms::{MatrixAccess, matrix_rows};
 use crate::layout::{Accessor, Axis, Dim, Layout, LayoutError, OddDigit, SharedLayout, Space, solve_shared};
 use crate::scheduled::ir::*;
-use crate::tile::ir::AxisId;
+use crate::tile::ir::{AxisId, Kernel};
 
 /// An operand's buffer, how it is filled and how it is read.
 #[derive(Clone, Debug)]
@@ -32,6 +33,7 @@ const BASE_ALIGN: u32 = 1024;
 /// Adds the ring of an operand to the module. Where it is copied across k, a thread should have at most so many `columns`.
 #[allow(clippy::too_many_arguments)]
 pub fn buffer(
+    kernel: &Kernel,
     module: &mut Module,
     name: &str,
     operand: &Operand,
@@ -44,7 +46,9 @@ pub fn buffer(
 ) -> Result<Staged, Refusal> {
     let elem_bytes = operand.elem.bits() / 8;
     let rows = if is_a { tiling.bm } else { tiling.bn };
-    let unit = variant.alignment(elem_bytes);
+    let contiguous = if operand.major == Major::K { contracted } else { operand.outer };
+    let most = variant.alignment(elem_bytes) / elem_bytes;
+    let unit = elem_bytes * access::vector(kernel, operand.tensor, contiguous, most);
     let threads = module.threads();
     let span = crate::diagnostics::Span::default();
     let tile = Tile {

@@ -48,11 +48,11 @@ impl General<'_> {
     /// The whole kernel, of which instances that no element wants do not run.
     pub fn instance(&mut self) -> Result<(), Refusal> {
         let kernel = self.kernel;
-        let Some(when) = &kernel.grid_when else { return self.block(&kernel.body) };
+        let Some(when) = &kernel.grid_when else { return self.body(kernel.body.stmts.iter()) };
         self.block(&when.block)?;
         let cond = self.some(when.cond)?;
         self.open();
-        self.block(&kernel.body)?;
+        self.body(kernel.body.stmts.iter())?;
         let then_body = self.close();
         let span = kernel.span;
         self.node(Node::If(If { cond, then_body, else_body: Vec::new(), merges: Vec::new(), span }));

@@ -6,7 +6,8 @@
 use super::op::*;
 use super::{
     Address, Base, Entry, FileEntry, Guard, Imm, Inst, Label, LabelId, Loc, Module, Operand, Param, ParamId,
-    Pointee, Reg, RegId, Space, SpecialReg, Stem, StemId, Stmt, Symbol, Target, Type, VarId, Variable,
+    Pointee, PredUse, Reg, RegId, Space, SpecialReg, Stem, StemId, Stmt, Symbol, Target, Type, VarId,
+    Variable,
 };
 use crate::diagnostics::{SourceMap, Span};
 use crate::scheduled::ir::MmaType;
@@ -291,12 +292,22 @@ impl<'a, 'b> Select<'a, 'b> {
             | t3::Op::StoreShared { .. }
             | t3::Op::LoadShared { .. }
             | t3::Op::RedGlobal { .. }
+            | t3::Op::CountGlobal { .. }
             | t3::Op::ShuffleXor { .. }
             | t3::Op::CpAsync { .. }
             | t3::Op::CpAsyncCommit
             | t3::Op::Ldmatrix { .. }
             | t3::Op::Mma { .. } => self.memory(op),
             t3::Op::Sync { op, .. } => self.sync(*op),
+            t3::Op::FenceGpu => self.push(Fence::Thread(FenceSem::AcqRel, super::Scope::Gpu)),
+            t3::Op::MeetAny { d, a } => {
+                let (dst, src) = (self.reg(*d), self.reg(*a));
+                let src = PredUse { reg: src, negated: false };
+                let op = BarOp::Reduce { op: super::BoolOp::Or, dst, src };
+                self.push(Bar { op, aligned: true, id: Operand::Imm(Imm::Int(0)), threads: None });
+            }
+            // Nobody stays behind: whole blocks leave, so what follows may count on all threads.
+            t3::Op::Exit => self.push(Ret { uniform: false }),
         }
     }
 
@@ -545,6 +556,22 @@ impl<'a, 'b> Select<'a, 'b> {
                 self.push(Ld::new(Space::Shared, ty, [dst], addr));
             }
             t3::Op::StoreShared { a, to } => self.store(Space::Shared, a, *to),
+            t3::Op::CountGlobal { d, at } => {
+                let (dst, addr) = (self.reg(*d), self.address(*at));
+                self.push(Atom {
+                    sem: super::Semantics::Weak,
+                    scope: None,
+                    space: Space::Global,
+                    op: super::AtomOp::Add,
+                    noftz: false,
+                    ty: Type::U32,
+                    dst: Some([dst.into()].into()),
+                    addr,
+                    b: [Operand::Imm(Imm::Int(1))].into(),
+                    c: None,
+                    policy: None,
+                });
+            }
             t3::Op::RedGlobal { op, ty, a, to } => {
                 let ty = match (op, ty) {
                     (t3::Combine::And | t3::Combine::Or | t3::Combine::Xor, _) => Type::B32,

@@ -23,6 +23,9 @@ pub struct BufId(pub u16);
 /// Which channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChanId(pub u16);
+/// Which place in an instance's part of the workspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkId(pub u16);
 /// A value of T2 (a register tile, a slot, a token).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ValId(pub u32);
@@ -75,6 +78,18 @@ pub struct Buffer {
     pub base: u32,
     /// Bytes from one slot to the next.
     pub slot_stride: u32,
+}
+
+/// A place in every instance's part of the workspace (global memory) that holds one register tile as the threads have it: register
+/// `r` of thread `t` is word `r % width` of the thread's `width` words in row `r / width`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Work {
+    pub name: String,
+    /// Byte offset in the instance's part.
+    pub base: u32,
+    pub bytes: u32,
+    /// Registers that one access moves: 1, 2 or 4.
+    pub width: u32,
 }
 
 /// A hand-over of ring entries from one role to others.
@@ -279,6 +294,16 @@ pub enum OpKind {
     Atomic { op: t1::Combine, tensor: t1::TensorId, ix: Vec<Index>, value: ValId, when: Option<ValId> },
     /// The same elements on more axes.
     Spread { x: ValId },
+    /// A register tile to the calling instance's part of the workspace.
+    WorkPut { work: WorkId, value: ValId },
+    /// Counts the instances that differ only in a grid variable, once each has put everything: all but the last to arrive leave.
+    WorkLast { var: t1::GridId },
+    /// What the instance that the loop around is at has put.
+    WorkGet { work: WorkId },
+    /// The element that changes nothing, everywhere.
+    Neutral { op: t1::ReduceOp },
+    /// Two tiles of one layout, element by element.
+    Combine { op: t1::ReduceOp, x: ValId, y: ValId },
 }
 
 impl OpKind {
@@ -300,6 +325,11 @@ impl OpKind {
             OpKind::GetPartials { .. } => "get.partials",
             OpKind::Atomic { .. } => "atomic",
             OpKind::Spread { .. } => "spread",
+            OpKind::WorkPut { .. } => "work.put",
+            OpKind::WorkLast { .. } => "work.last",
+            OpKind::WorkGet { .. } => "work.get",
+            OpKind::Neutral { .. } => "neutral",
+            OpKind::Combine { .. } => "combine",
             OpKind::ReadReg { .. } => "read.reg",
             OpKind::WriteReg { .. } => "write.reg",
         }
@@ -417,6 +447,8 @@ pub enum Form {
 pub struct Raster {
     /// Blocks that are neighbours in launch order share this many tiles of the first grid range, so that their operands meet in L2.
     pub group: u32,
+    /// The two ranges that `group` speaks of; the others are outside them.
+    pub pair: Option<(t1::GridId, t1::GridId)>,
 }
 
 /// Which facts about a launch a module relies on.
@@ -467,6 +499,8 @@ pub struct Module {
     /// Scalars of T1 that data decides and that bounds, positions of axes or subscripts need, with the tile (without axes) that
     /// holds each.
     pub uniforms: Vec<(t1::ValueId, ValId)>,
+    /// Places in every instance's part of the workspace; empty without reductions over the grid.
+    pub work: Vec<Work>,
 }
 
 impl Loop {
@@ -499,6 +533,15 @@ impl Module {
     /// Threads of a block: the sum over role instances.
     pub fn threads(&self) -> u32 {
         self.roles.iter().map(|r| r.instances * r.threads()).sum()
+    }
+
+    pub fn work(&self, id: WorkId) -> &Work {
+        &self.work[id.0 as usize]
+    }
+
+    /// Bytes of one instance's part of the workspace, a multiple of 16.
+    pub fn work_bytes(&self) -> u32 {
+        self.work.last().map_or(0, |w| w.base + w.bytes).next_multiple_of(16)
     }
 
     /// The layout of a register tile.

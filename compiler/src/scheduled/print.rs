@@ -60,6 +60,12 @@ impl Printer<'_> {
                 ),
             );
         }
+        for w in &m.work {
+            self.line(
+                1,
+                format_args!("work {} // {} B at byte {} of {}", w.name, w.bytes, w.base, m.work_bytes()),
+            );
+        }
         for c in &m.channels {
             let bufs: Vec<&str> = c.bufs.iter().map(|b| m.buffer(*b).name.as_str()).collect();
             let to: Vec<&str> = c.to.iter().map(|r| m.role(*r).name.as_str()).collect();
@@ -244,6 +250,15 @@ impl Printer<'_> {
                 format!("atomic {op:?} {}[{}] <- {}{when}", tensor(t), self.index(ix), self.name(*value))
             }
             OpKind::Spread { x } => format!("spread {}", self.name(*x)),
+            OpKind::WorkPut { work, value } => {
+                format!("work.put {} <- {}", m.work(*work).name, self.name(*value))
+            }
+            OpKind::WorkLast { var } => format!("work.last {}", self.kernel.grid_var(*var).name),
+            OpKind::WorkGet { work } => format!("work.get {}", m.work(*work).name),
+            OpKind::Neutral { op } => format!("neutral {op:?}"),
+            OpKind::Combine { op, x, y } => {
+                format!("combine {op:?} {}, {}", self.name(*x), self.name(*y))
+            }
             OpKind::ReadReg { tensor: t, ix, vec, eager } => {
                 let lazy = if *eager { "" } else { " lazy" };
                 format!("read.reg {}[{}] vec={vec}{lazy}", tensor(t), self.index(ix))

@@ -25,6 +25,7 @@ struct Walk<'a> {
     module: &'a Module,
     program: sync::Program,
     rings: Vec<event::ResourceId>,
+    workspace: event::ResourceId,
     counter: event::CounterId,
     /// The T2 node of every operation id, and of every loop and commit by the id that it took.
     ops: Vec<Node>,
@@ -35,7 +36,8 @@ impl<'a> Walk<'a> {
         let mut program = sync::Program { name: module.name.clone(), ..Default::default() };
         let counter = program.add_counter("step");
         let rings = module.buffers.iter().map(|b| program.add_ring(&b.name, b.slots, counter)).collect();
-        Walk { module, program, rings, counter, ops: Vec::new() }
+        let workspace = program.add_resource("workspace", event::ResourceKind::Work, 1, None);
+        Walk { module, program, rings, workspace, counter, ops: Vec::new() }
     }
 
     fn nodes(&mut self, nodes: &[Node]) -> Vec<event::Node> {
@@ -102,6 +104,14 @@ impl<'a> Walk<'a> {
                 let label = format!("get {}", m.buffer(*buf).name);
                 let event = event::Op::new(id, &label).reads(self.rings[buf.0 as usize], ring);
                 out.push(event.at(op.span).into());
+            }
+            // Who puts is all threads, who counts is one of them; then the block has met.
+            OpKind::WorkPut { work, .. } => {
+                let label = format!("put {}", m.work(*work).name);
+                out.push(event::Op::new(id, &label).writes(self.workspace, 0).at(op.span).into());
+            }
+            OpKind::WorkLast { .. } => {
+                out.push(event::Op::new(id, "last").elected().reads(self.workspace, 0).at(op.span).into());
             }
             OpKind::Commit { after, .. } => {
                 out.push(event::Op::new(id, "commit").into());

@@ -133,6 +133,10 @@ impl Verify<'_> {
     }
 
     fn channels(&mut self, l: &Loop) {
+        // Only a pipelined loop fills rings.
+        if !l.body.iter().any(|n| matches!(n, Node::Op(Op { kind: OpKind::CopyIn { .. }, .. }))) {
+            return;
+        }
         for (i, chan) in self.module.channels.iter().enumerate() {
             let of = |k: &OpKind| match k {
                 OpKind::Acquire { chan } | OpKind::Wait { chan } => chan.0 as usize == i,
@@ -225,9 +229,15 @@ impl Verify<'_> {
 /// The values that an op uses.
 pub fn uses(kind: &OpKind) -> Vec<ValId> {
     match kind {
-        OpKind::Acquire { .. } | OpKind::Wait { .. } | OpKind::AccNew { .. } | OpKind::GetPartials { .. } => {
-            Vec::new()
-        }
+        OpKind::Acquire { .. }
+        | OpKind::Wait { .. }
+        | OpKind::AccNew { .. }
+        | OpKind::GetPartials { .. }
+        | OpKind::WorkLast { .. }
+        | OpKind::WorkGet { .. }
+        | OpKind::Neutral { .. } => Vec::new(),
+        OpKind::WorkPut { value, .. } => vec![*value],
+        OpKind::Combine { x, y, .. } => vec![*x, *y],
         OpKind::ReadReg { ix, .. } => ix.iter().filter_map(|i| i.tile).collect(),
         OpKind::Reduce { x, .. } | OpKind::Spread { x } => vec![*x],
         OpKind::PutPartials { value, .. } => vec![*value],

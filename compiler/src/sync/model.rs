@@ -380,6 +380,11 @@ impl Op {
         }
     }
 
+    /// The same, issued by one elected thread.
+    pub fn elected(self) -> Op {
+        Op { threads: Threads::Elect, ..self }
+    }
+
     pub fn reads(self, resource: ResourceId, ring: i32) -> Op {
         self.touches(resource, ring, Mode::Read, Part::Any)
     }

@@ -72,6 +72,21 @@ impl Lower<'_> {
                 self.read_run(*tensor, ix, v, &map, r, *vec)?;
                 self.elements[&(v, r)]
             }
+            t2::OpKind::WorkGet { work } => {
+                self.emit_work_get(*work, v, r)?;
+                self.elements[&(v, r)]
+            }
+            t2::OpKind::Neutral { op } => {
+                let t2::ValKind::Tile { elem, .. } = self.module.value(v).kind else {
+                    unreachable!("T2.1: a neutral tile is a register tile");
+                };
+                self.keep(v, r, elem, super::reductions::neutral(*op, elem));
+                self.elements[&(v, r)]
+            }
+            t2::OpKind::Combine { op, x, y } => {
+                self.combined(*op, v, *x, *y, r)?;
+                self.elements[&(v, r)]
+            }
             other => unreachable!("{} makes no register tile after the loop", other.label()),
         };
         self.elements.insert((v, r), e);

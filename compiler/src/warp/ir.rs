@@ -321,6 +321,20 @@ pub enum Op {
         a: Reg,
         to: Address,
     },
+    /// Adds one to a word of global memory, relaxed, visible to the whole GPU; `d` is what was there.
+    CountGlobal {
+        d: Reg,
+        at: Address,
+    },
+    /// Orders what the thread knows before it with what it does after it, for the whole GPU.
+    FenceGpu,
+    /// All threads of the block meet; `d` says whether `a` holds in any.
+    MeetAny {
+        d: Reg,
+        a: Reg,
+    },
+    /// The thread is done.
+    Exit,
     StoreShared {
         a: Vec<Reg>,
         to: Address,

@@ -30,7 +30,7 @@ pub struct Lowered {
 pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lowered, Refusal> {
     let mut b = Builder::new(kernel.span);
     b.comment("parameters, and the block's place in the grid");
-    let mut scalars = Scalars::load(kernel, &mut b)?;
+    let mut scalars = Scalars::load(kernel, !module.work.is_empty(), &mut b)?;
     let grid = scalars.decode_grid(&mut b, module.raster)?;
     let threads = Threads::new(&mut b);
     let mut lower = Lower {
@@ -50,6 +50,7 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
         elements: FxHashMap::default(),
         rows: FxHashMap::default(),
         exists: FxHashMap::default(),
+        parts: FxHashMap::default(),
     };
     lower.body()?;
     // Left alone, ptxas aims at more resident blocks than a pipelined schedule or large tiles do, and spills for their sake.
@@ -154,6 +155,8 @@ pub struct Lower<'a> {
     /// Row pointers and existence predicates after the loop.
     pub rows: FxHashMap<(t1::TensorId, super::places::Row), Reg>,
     pub exists: FxHashMap<(t1::AxisId, u32, bool), Reg>,
+    /// The thread's addresses in the part of the instance that a loop is at.
+    pub parts: FxHashMap<(t1::GridId, u32), Reg>,
 }
 
 /// A loop that fills a ring.
@@ -374,6 +377,8 @@ impl Lower<'_> {
                     self.emit_get(*buf, result, *how, *warps);
                 }
             }
+            t2::OpKind::WorkPut { work, value } => self.emit_work_put(*work, *value)?,
+            t2::OpKind::WorkLast { var } => self.emit_work_last(*var)?,
             // Channels are implicit in slots and derived synchronisation; elements are computed where they are written.
             t2::OpKind::Acquire { .. }
             | t2::OpKind::Wait { .. }
@@ -381,6 +386,9 @@ impl Lower<'_> {
             | t2::OpKind::AccGet { .. }
             | t2::OpKind::Elementwise { .. }
             | t2::OpKind::Spread { .. }
+            | t2::OpKind::WorkGet { .. }
+            | t2::OpKind::Neutral { .. }
+            | t2::OpKind::Combine { .. }
             | t2::OpKind::ReadReg { .. } => {}
         }
         match op.result {

@@ -13,6 +13,7 @@
 //! | [`places`], [`global`] | where elements are in global memory; reading and writing them |
 //! | [`functions`] | functions that the machine has not, or only roughly |
 //! | [`reductions`], [`plain_loop`], [`branches`] | kernels without matrix instructions |
+//! | [`grid`], [`work`] | the block's place among instances; reductions across them |
 //! | [`print`] | the text of `--emit warp` |
 
 pub mod across;
@@ -23,6 +24,7 @@ pub mod copies;
 pub mod elements;
 pub mod functions;
 pub mod global;
+pub mod grid;
 pub mod ir;
 pub mod lower;
 pub mod matrix;
@@ -32,3 +34,4 @@ pub mod print;
 pub mod reductions;
 pub mod scalars;
 pub mod tilemap;
+pub mod work;

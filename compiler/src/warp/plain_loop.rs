@@ -10,9 +10,41 @@ use crate::plan::Refusal;
 use crate::scheduled::ir as t2;
 use crate::scheduled::verify::uses;
 use crate::tile::ir as t1;
+use rustc_hash::FxHashMap;
+
+/// Registers that a loop over instances carries at a time.
+const PIECE: usize = 32;
 
 impl Lower<'_> {
+    /// A loop, or several in a row that carry a piece of the state each: where every element stands for itself, a loop over what other
+    /// instances have put needs registers for a piece only, and the loads of one step are enough to hide their latency.
     pub fn emit_plain_loop(&mut self, l: &t2::Loop) -> Result<(), Refusal> {
+        let mut carried: Vec<(t2::Carry, usize)> = Vec::new();
+        for c in &l.carry {
+            carried.extend(self.distinct(c.init).into_iter().map(|r| (*c, r)));
+        }
+        let instances = matches!(l.over, t2::Over::Instances(_));
+        let piece = if instances && l.body.iter().all(element_by_element) { PIECE } else { carried.len() };
+        if carried.len() <= piece {
+            self.emit_piece(l, &l.name, &carried)?;
+        } else {
+            for (n, piece) in carried.chunks(piece).enumerate() {
+                self.emit_piece(l, &format!("{}_{n}", l.name), piece)?;
+            }
+        }
+        for c in &l.carry {
+            self.publish(c.result)?;
+        }
+        Ok(())
+    }
+
+    /// The loop with only these elements of what it carries.
+    fn emit_piece(
+        &mut self,
+        l: &t2::Loop,
+        name: &str,
+        carried: &[(t2::Carry, usize)],
+    ) -> Result<(), Refusal> {
         let left = self.loop_total(l)?;
         let left = self.b.mov(Class::B32, left);
         let at = self.first_coordinate(l, left)?;
@@ -26,12 +58,10 @@ impl Lower<'_> {
             self.force(v)?;
         }
         let mut state: Vec<(t2::Carry, usize, Reg)> = Vec::new();
-        for c in &l.carry {
-            for r in self.distinct(c.init) {
-                let e = self.element(c.init, r)?;
-                let (class, src) = self.held(e)?;
-                state.push((*c, r, self.b.mov(class, src)));
-            }
+        for (c, r) in carried {
+            let e = self.element(c.init, *r)?;
+            let (class, src) = self.held(e)?;
+            state.push((*c, *r, self.b.mov(class, src)));
         }
         let saved = self.save();
         for (c, r, reg) in &state {
@@ -45,7 +75,11 @@ impl Lower<'_> {
                 }
             }
             t2::Over::Coordinates(id) => self.scalars.enter_loop(id, at),
-            t2::Over::Instances(g) => self.scalars.enter_instance(g, at),
+            t2::Over::Instances(g) => {
+                self.scalars.enter_instance(g, at);
+                (self.rows, self.exists) = (FxHashMap::default(), FxHashMap::default());
+                self.parts.clear();
+            }
         }
         self.b.open();
         for c in &l.carry {
@@ -79,19 +113,17 @@ impl Lower<'_> {
         let advance = self.b.close();
         self.restore(saved);
         self.b.stmt(Stmt::Loop(Loop {
-            name: l.name.clone(),
+            name: name.into(),
             left,
             by: l.by,
             copies,
             advance,
-            rolled: false,
+            // Unrolled, the parts of several instances would want registers at once.
+            rolled: matches!(l.over, t2::Over::Instances(_)),
         }));
         for (c, r, reg) in state {
             let e = self.element_in(c.result, reg);
             self.elements.insert((c.result, r), e);
-        }
-        for c in &l.carry {
-            self.publish(c.result)?;
         }
         Ok(())
     }
@@ -179,6 +211,13 @@ impl Lower<'_> {
             Class::B8 | Class::B16 | Class::B32 | Class::B64 => Element::Int(r.into()),
         }
     }
+}
+
+/// Whether an op makes each element of its result from the same element of its operands, when it is asked for.
+fn element_by_element(node: &t2::Node) -> bool {
+    use t2::OpKind::{Combine, Elementwise, Spread, WorkGet};
+    let t2::Node::Op(op) = node else { return false };
+    matches!(op.kind, Combine { .. } | Elementwise { .. } | Spread { .. } | WorkGet { .. })
 }
 
 pub fn made_in(body: &[t2::Node], out: &mut Vec<t2::ValId>) {

@@ -174,6 +174,10 @@ impl Printer<'_> {
                 format!("{} = ld.shared.u{} {}", r(d), 8 * bytes, self.address(*from))
             }
             Op::RoundTf32 { d, a } => format!("{} = tf32 of f32 {}", r(d), r(a)),
+            Op::CountGlobal { d, at } => format!("{} = count.global {}", r(d), self.address(*at)),
+            Op::FenceGpu => "fence.gpu".into(),
+            Op::MeetAny { d, a } => format!("{} = meet.any {}", r(d), r(a)),
+            Op::Exit => "exit".into(),
             Op::RedGlobal { op, ty, a, to } => {
                 format!("red.{}.{} {} <- {}", lower(op), lower(ty), self.address(*to), r(a))
             }

@@ -90,7 +90,7 @@ impl Lower<'_> {
     }
 
     /// One combination; operands and result are f32 or 32-bit integers.
-    fn combine(&mut self, op: ReduceOp, elem: ElemType, x: Src, y: Src) -> Src {
+    pub fn combine(&mut self, op: ReduceOp, elem: ElemType, x: Src, y: Src) -> Src {
         if elem.is_float() {
             let op = match op {
                 ReduceOp::Max | ReduceOp::ArgMax => FloatOp::Max,
@@ -112,7 +112,7 @@ impl Lower<'_> {
     }
 
     /// An element as something to combine: booleans as 0 and 1.
-    fn countable(&mut self, e: Element) -> Result<Src, Refusal> {
+    pub fn countable(&mut self, e: Element) -> Result<Src, Refusal> {
         match e {
             Element::Int(s) => Ok(s),
             Element::Pred(p) => {
@@ -128,7 +128,7 @@ impl Lower<'_> {
     }
 
     /// Makes a combined value the element in register `r`.
-    fn keep(&mut self, v: t2::ValId, r: usize, elem: ElemType, s: Src) {
+    pub fn keep(&mut self, v: t2::ValId, r: usize, elem: ElemType, s: Src) {
         let e = match elem {
             ElemType::Bool => {
                 let a = self.in_register(s, Class::B32);
@@ -235,7 +235,7 @@ fn class_of(elem: ElemType) -> Class {
 }
 
 /// The element that changes nothing.
-fn neutral(op: ReduceOp, elem: ElemType) -> Src {
+pub fn neutral(op: ReduceOp, elem: ElemType) -> Src {
     let float = elem.is_float();
     match op {
         ReduceOp::Sum if float => Src::F32(0.0),

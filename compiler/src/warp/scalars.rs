@@ -1,21 +1,22 @@
-//! Launch-uniform and block-uniform scalars: parameters, dimensions, strides, the block's place in the grid.
+//! Launch-uniform and block-uniform scalars: parameters, dimensions, strides, coordinates.
 
 use super::build::Builder;
 use super::ir::*;
-use crate::artifact::{GridRange, GridRule, ParamSlot};
-use crate::plan::Refusal;
-use crate::scheduled::ir::Raster;
+use crate::artifact::ParamSlot;
+use crate::diagnostics::Span;
+use crate::plan::{Refusal, cover, instances};
+use crate::scheduled::ir::Index;
 use crate::tile::ir as t1;
 use rustc_hash::FxHashMap;
 
 /// The scalars of one kernel; each is computed once, where it is first asked for (all before the main loop).
 pub struct Scalars<'a> {
-    kernel: &'a t1::Kernel,
+    pub(super) kernel: &'a t1::Kernel,
     pub slots: Vec<ParamSlot>,
     pub params: Vec<(String, ParamTy)>,
     regs: Vec<Reg>,
-    /// The coordinate of each grid variable, 32 bits.
-    grid: Vec<Reg>,
+    /// The block's place in the grid.
+    pub(super) grid: super::grid::Place,
     pub known: Known,
 }
 
@@ -34,8 +35,8 @@ pub struct Known {
 
 impl<'a> Scalars<'a> {
     /// Declares and loads every parameter: for each argument its pointer (with the strides that the launch gives) or value, then
-    /// every dimension that is not frozen.
-    pub fn load(kernel: &'a t1::Kernel, b: &mut Builder) -> Result<Scalars<'a>, Refusal> {
+    /// every dimension that is not frozen. `workspace`: the kernel reduces across instances.
+    pub fn load(kernel: &'a t1::Kernel, workspace: bool, b: &mut Builder) -> Result<Scalars<'a>, Refusal> {
         let mut slots = Vec::new();
         let mut params = Vec::new();
         for p in &kernel.params {
@@ -69,6 +70,11 @@ impl<'a> Scalars<'a> {
                 }
             }
         }
+        if workspace {
+            slots.extend([ParamSlot::Workspace, ParamSlot::Counters]);
+            params.push(("workspace".into(), ParamTy::U64Pointer));
+            params.push(("counters".into(), ParamTy::U64Pointer));
+        }
         for (i, d) in kernel.dims.iter().enumerate() {
             if d.frozen.is_none() {
                 slots.push(ParamSlot::Dim(t1::DimId(i as u32)));
@@ -87,16 +93,38 @@ impl<'a> Scalars<'a> {
             b.push(Op::Param { d, index });
             regs.push(d);
         }
-        Ok(Scalars { kernel, slots, params, regs, grid: Vec::new(), known: Known::default() })
+        Ok(Scalars {
+            kernel,
+            slots,
+            params,
+            regs,
+            grid: super::grid::Place::default(),
+            known: Known::default(),
+        })
     }
 
-    fn slot(&self, slot: &ParamSlot) -> Option<Reg> {
+    pub(super) fn slot(&self, slot: &ParamSlot) -> Option<Reg> {
         self.slots.iter().position(|s| s == slot).map(|i| self.regs[i])
     }
 
     pub fn pointer(&self, t: t1::TensorId) -> Result<Reg, Refusal> {
         self.slot(&ParamSlot::Pointer(t))
             .ok_or_else(|| Refusal::construct(self.kernel.tensor(t).span, "a tensor that is no parameter"))
+    }
+
+    /// The address of the workspace's parts.
+    pub fn workspace(&self) -> Result<Reg, Refusal> {
+        self.given(&ParamSlot::Workspace)
+    }
+
+    /// The address of the workspace's counters.
+    pub fn counters(&self) -> Result<Reg, Refusal> {
+        self.given(&ParamSlot::Counters)
+    }
+
+    fn given(&self, slot: &ParamSlot) -> Result<Reg, Refusal> {
+        self.slot(slot)
+            .ok_or_else(|| Refusal::construct(self.kernel.span, "a workspace that is no parameter"))
     }
 
     fn dim(&self, d: t1::DimId) -> Src {
@@ -117,7 +145,7 @@ impl<'a> Scalars<'a> {
             t1::Op::Dim(d) => Ok(self.dim(*d)),
             t1::Op::GridVar(g) => Ok(match self.known.instances.get(g) {
                 Some(at) => Src::Reg(*at),
-                None => Src::Reg(self.grid[g.0 as usize]),
+                None => Src::Reg(self.grid.coordinates[g.0 as usize]),
             }),
             t1::Op::LoopVar(l) if self.known.loops.contains_key(l) => Ok(Src::Reg(self.known.loops[l])),
             _ => {
@@ -176,7 +204,37 @@ impl<'a> Scalars<'a> {
                 Src::Reg(r) => b.widen(false, r),
                 imm => b.mov(Class::B64, imm),
             },
-            t1::Op::Cast(x) if self.kernel.ty(*x).elem == t1::ElemType::Index => self.index(b, *x)?,
+            t1::Op::Param(s) if value.ty.elem.bits() == 32 && value.ty.elem.is_integer() => {
+                let signed = value.ty.elem.is_signed();
+                match self.scalar_param(*s) {
+                    Some(r) => b.widen(signed, r),
+                    None => return Err(Refusal::construct(value.span, "this scalar")),
+                }
+            }
+            t1::Op::Cast(x)
+                if self.kernel.ty(*x).elem.is_integer() && value.ty.elem == t1::ElemType::Index =>
+            {
+                self.index(b, *x)?
+            }
+            t1::Op::Read { tensor, ix } => self.entry(b, *tensor, ix, value.span)?,
+            t1::Op::Binary(op @ (t1::BinaryOp::Div | t1::BinaryOp::Cdiv | t1::BinaryOp::Rem), x, y) => {
+                // Rounding down and rounding to zero are the same where nothing is negative.
+                let by = self.kernel.const_int(*y).filter(|c| *c > 0);
+                let (Some(by), true) = (by, instances::not_negative(self.kernel, *x)) else {
+                    return Err(Refusal::construct(value.span, format!("`{}` of these coordinates", op.name()))
+                        .note("division of what is known not to be negative by a positive constant is lowered today"));
+                };
+                let mut x = self.index(b, *x)?;
+                if *op == t1::BinaryOp::Cdiv {
+                    x = b.int(IntOp::Add, IntTy::S64, x, by - 1);
+                }
+                match (op, by.count_ones()) {
+                    (t1::BinaryOp::Rem, 1) => b.int(IntOp::And, IntTy::B64, x, by - 1),
+                    (t1::BinaryOp::Rem, _) => b.int(IntOp::Rem, IntTy::S64, x, by),
+                    (_, 1) => b.int(IntOp::Shr, IntTy::S64, x, i64::from(by.trailing_zeros())),
+                    _ => b.int(IntOp::Div, IntTy::S64, x, by),
+                }
+            }
             t1::Op::Binary(op, x, y) => {
                 let (x, y) = (self.index(b, *x)?, self.index(b, *y)?);
                 let op = match op {
@@ -200,16 +258,51 @@ impl<'a> Scalars<'a> {
         Ok(reg)
     }
 
+    /// An element of an integer tensor as a coordinate, the same for the whole block: 64 bits; zero outside the tensor.
+    fn entry(
+        &mut self,
+        b: &mut Builder,
+        tensor: t1::TensorId,
+        ix: &[t1::ValueId],
+        span: Span,
+    ) -> Result<Reg, Refusal> {
+        let elem = self.kernel.tensor(tensor).elem;
+        if !matches!(elem, t1::ElemType::Int(32) | t1::ElemType::Uint(32)) {
+            return Err(Refusal::construct(span, format!("a coordinate that is read as {elem}")));
+        }
+        let mut base = self.pointer(tensor)?;
+        let mut inside: Option<Reg> = None;
+        for (dim, &v) in ix.iter().enumerate() {
+            let at = self.index(b, v)?;
+            let index = Index { offset: Some(v), ..Index::default() };
+            if !cover::inside(self.kernel, tensor, dim, &index) {
+                let extent = match self.extent(b, tensor, dim)? {
+                    Src::Reg(r) => Src::Reg(b.widen(false, r)),
+                    imm => imm,
+                };
+                // A negative coordinate is a large unsigned number.
+                let p = b.set_int(Cmp::Lt, IntTy::U64, at, extent);
+                inside = Some(inside.map_or(p, |q| b.pred_and(p, q)));
+            }
+            let stride = self.stride_bytes(b, tensor, dim)?;
+            base = b.mad(IntTy::S64, at, stride, base);
+        }
+        let d = b.mov(Class::B32, 0);
+        let from = Address { base, offset: 0 };
+        b.guarded(inside.map(|p| (p, true)), Op::LoadGlobal { d: vec![d], from });
+        Ok(b.widen(elem.is_signed(), d))
+    }
+
     /// A floating-point or integer scalar that element computations use.
     pub fn scalar_param(&self, s: t1::ScalarId) -> Option<Reg> {
         self.slot(&ParamSlot::Scalar(s))
     }
 
-    fn launch_expr(
+    pub(super) fn launch_expr(
         &mut self,
         b: &mut Builder,
         e: &t1::LaunchExpr,
-        span: crate::diagnostics::Span,
+        span: Span,
     ) -> Result<Reg, Refusal> {
         match e {
             t1::LaunchExpr::Const(t1::Const::Int(c)) => Ok(b.mov(Class::B64, *c as i64)),
@@ -222,9 +315,17 @@ impl<'a> Scalars<'a> {
                     t1::BinaryOp::Add => IntOp::Add,
                     t1::BinaryOp::Sub => IntOp::Sub,
                     t1::BinaryOp::Mul => IntOp::MulLo,
-                    t1::BinaryOp::Div => IntOp::Div,
+                    t1::BinaryOp::Div | t1::BinaryOp::Cdiv => IntOp::Div,
+                    t1::BinaryOp::Min => IntOp::Min,
+                    t1::BinaryOp::Max => IntOp::Max,
                     _ => return Err(Refusal::construct(span, "this shape expression")),
                 };
+                if let t1::LaunchExpr::Binary(t1::BinaryOp::Cdiv, x, y) = e {
+                    let (x, y) = (self.launch_expr(b, x, span)?, self.launch_expr(b, y, span)?);
+                    let up = b.int(IntOp::Add, IntTy::S64, x, y);
+                    let up = b.int(IntOp::Sub, IntTy::S64, up, 1);
+                    return Ok(b.int(IntOp::Div, IntTy::S64, up, y));
+                }
                 let (x, y) = (self.launch_expr(b, x, span)?, self.launch_expr(b, y, span)?);
                 Ok(b.int(op, IntTy::S64, x, y))
             }
@@ -271,98 +372,4 @@ impl<'a> Scalars<'a> {
         self.known.strides.insert((t, dim), bytes);
         Ok(bytes)
     }
-
-    /// Decodes the block number into grid coordinates, and says how many blocks there are.
-    ///
-    /// The last two ranges are rastered: blocks go down the first of them within a group of `raster.group` tiles of the second, so
-    /// that neighbours in time share rows and columns in L2. Earlier variables are outermost.
-    pub fn decode_grid(&mut self, b: &mut Builder, raster: Raster) -> Result<GridRule, Refusal> {
-        let mut ranges = Vec::new();
-        let mut counts = Vec::new();
-        for g in &self.kernel.grid {
-            let by = g.axis.map_or(1, |a| self.kernel.axis(a).extent);
-            if self.kernel.const_int(g.lo) != Some(0) {
-                return Err(Refusal::construct(
-                    g.span,
-                    format!("the grid range `{}` that does not start at 0", g.name),
-                ));
-            }
-            let (extent, text) = match &self.kernel.value(g.hi).op {
-                t1::Op::Dim(d) => (t1::LaunchExpr::Dim(*d), self.kernel.dim(*d).name.clone()),
-                t1::Op::Const(t1::Const::Int(c)) => (t1::LaunchExpr::int(*c as i64), c.to_string()),
-                _ => {
-                    return Err(Refusal::construct(
-                        g.span,
-                        format!("the computed end of the grid range `{}`", g.name),
-                    ));
-                }
-            };
-            counts.push(match self.coordinate(b, g.hi)? {
-                Src::Reg(hi) => Src::Reg(ceil_div(b, hi, by)),
-                Src::Int(hi) => Src::Int((hi + i64::from(by) - 1) / i64::from(by)),
-                other => other,
-            });
-            ranges.push(GridRange { name: g.name.clone(), extent, text, by });
-        }
-        let mut pid = b.special(Special::CtaidX);
-        let n = counts.len();
-        let mut tiles = vec![pid; n];
-        // Outer variables last, so that the rastered pair is what remains.
-        if n >= 2 {
-            let (ni, nj) = (counts[n - 2], counts[n - 1]);
-            let inner = mul(b, ni, nj);
-            let (outer, rest) = if n > 2 { div_rem(b, pid, inner) } else { (pid, pid) };
-            (tiles[n - 2], tiles[n - 1]) = rastered(b, rest, ni, nj, raster.group);
-            pid = outer;
-            for v in (0..n - 2).rev() {
-                (pid, tiles[v]) = if v == 0 { (pid, pid) } else { div_rem(b, pid, counts[v]) };
-            }
-        }
-        self.grid = tiles
-            .iter()
-            .zip(&ranges)
-            .map(|(t, r)| if r.by == 1 { *t } else { b.int(IntOp::MulLo, IntTy::U32, *t, i64::from(r.by)) })
-            .collect();
-        Ok(GridRule { ranges })
-    }
-}
-
-fn ceil_div(b: &mut Builder, x: Reg, by: u32) -> Reg {
-    if by == 1 {
-        return x;
-    }
-    let up = b.int(IntOp::Add, IntTy::U32, x, i64::from(by) - 1);
-    if by.is_power_of_two() {
-        b.shift(up, -(by.trailing_zeros() as i32))
-    } else {
-        b.int(IntOp::Div, IntTy::U32, up, i64::from(by))
-    }
-}
-
-fn mul(b: &mut Builder, x: Src, y: Src) -> Src {
-    match (x, y) {
-        (Src::Int(x), Src::Int(y)) => Src::Int(x * y),
-        (Src::Reg(x), y) | (y, Src::Reg(x)) => Src::Reg(b.int(IntOp::MulLo, IntTy::U32, x, y)),
-        (x, _) => x,
-    }
-}
-
-fn div_rem(b: &mut Builder, x: Reg, by: Src) -> (Reg, Reg) {
-    (b.int(IntOp::Div, IntTy::U32, x, by), b.int(IntOp::Rem, IntTy::U32, x, by))
-}
-
-fn rastered(b: &mut Builder, pid: Reg, ni: Src, nj: Src, group: u32) -> (Reg, Reg) {
-    let group = i64::from(group);
-    let per_group = mul(b, ni, Src::Int(group));
-    let (which, rest) = div_rem(b, pid, per_group);
-    let first = b.int(IntOp::MulLo, IntTy::U32, which, group);
-    let nj = match nj {
-        Src::Reg(r) => r,
-        imm => b.mov(Class::B32, imm),
-    };
-    let left = b.int(IntOp::Sub, IntTy::U32, nj, first);
-    let width = b.int(IntOp::Min, IntTy::U32, left, group);
-    let (i, j) = div_rem(b, rest, Src::Reg(width));
-    let j = b.int(IntOp::Add, IntTy::U32, j, first);
-    (i, j)
 }

@@ -8,12 +8,12 @@ use tilewright_compiler::tile::TensorId;
 use super::error::{CudaError, code, hint, is_kernel_fault};
 use super::module::Function;
 use super::params::Params;
-use crate::launch::DeviceLaunch;
+use crate::launch::{DeviceLaunch, ParamValue};
 
 impl Function {
     /// Queues a launch on a stream of the function's context; does not wait for it.
     ///
-    /// `address` gives each tensor parameter's address on the device, `name` its name for messages.
+    /// `address` gives the address of each tensor parameter and of the workspace on the device, `name` its name for messages.
     ///
     /// # Safety
     /// Each address must be memory of this context, as large as the bound launch says (`Bound` checks it where lengths are given),
@@ -22,7 +22,7 @@ impl Function {
         &self,
         stream: &CudaStream,
         launch: &DeviceLaunch,
-        address: impl Fn(TensorId) -> Option<u64>,
+        address: impl Fn(&ParamValue) -> Option<u64>,
         name: impl Fn(TensorId) -> String,
     ) -> Result<(), CudaError> {
         let mut params = Params::new(launch, address, name)?;

@@ -21,18 +21,22 @@ pub struct Params {
 }
 
 impl Params {
-    /// Values for a launch; `address` gives a tensor's address on the device, `name` its name for messages.
+    /// Values for a launch; `address` gives the address of a tensor or of the workspace on the device, `name` its name for messages.
     pub fn new(
         launch: &DeviceLaunch,
-        address: impl Fn(TensorId) -> Option<u64>,
+        address: impl Fn(&ParamValue) -> Option<u64>,
         name: impl Fn(TensorId) -> String,
     ) -> Result<Params, CudaError> {
         let cell = |param: &ParamValue| {
             let bytes = match param {
-                ParamValue::Pointer(t) => {
-                    address(*t).ok_or_else(|| CudaError::NoAddress(name(*t)))?.to_le_bytes().to_vec()
-                }
                 ParamValue::Number(scalar) => scalar.bytes(),
+                ParamValue::Pointer(_) | ParamValue::Parts | ParamValue::Counters => {
+                    let what = || match param {
+                        ParamValue::Pointer(t) => name(*t),
+                        _ => "the workspace".into(),
+                    };
+                    address(param).ok_or_else(|| CudaError::NoAddress(what()))?.to_le_bytes().to_vec()
+                }
             };
             let mut cell = [0; 16];
             cell[..bytes.len()].copy_from_slice(&bytes);
@@ -60,6 +64,7 @@ mod tests {
             cluster: [1; 3],
             shared_bytes: 0,
             params,
+            workspace: None,
         }
     }
 
@@ -70,7 +75,10 @@ mod tests {
             ParamValue::Number(Scalar::U32(7)),
             ParamValue::Number(Scalar::F64(0.5)),
         ];
-        let address = |t: TensorId| Some(0x1000 * u64::from(t.0));
+        let address = |p: &ParamValue| match p {
+            ParamValue::Pointer(t) => Some(0x1000 * u64::from(t.0)),
+            _ => None,
+        };
         let mut p = Params::new(&launch(params), address, |_| "a".into()).unwrap();
         assert_eq!(p.cells[0].0[..8], 0x1000u64.to_le_bytes());
         assert_eq!(p.cells[1].0[..4], [7, 0, 0, 0]);

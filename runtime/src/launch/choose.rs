@@ -7,7 +7,7 @@ use tilewright_compiler::artifact::{Guard, LaunchPlan, ParamSlot, VariantMeta};
 use tilewright_compiler::tile::{Const, ElemType, Kernel, LaunchFacts};
 
 use super::bind::{Bound, facts_of};
-use super::device_launch::{DeviceLaunch, ParamValue, Scalar};
+use super::device_launch::{DeviceLaunch, ParamValue, Scalar, WorkspaceBytes};
 use super::error::LaunchError;
 use super::signature::{Signature, TensorFacts};
 
@@ -47,6 +47,10 @@ pub fn choose<'a>(kernel: &Kernel, plan: &'a LaunchPlan, bound: &Bound) -> Resul
             cluster: variant.cluster,
             shared_bytes: variant.shared_bytes,
             params,
+            workspace: plan.workspace.map(|w| WorkspaceBytes {
+                parts: u64::from(w.part_bytes) * u64::from(blocks),
+                counters: 4 * u64::from(blocks),
+            }),
         },
     })
 }
@@ -107,6 +111,8 @@ fn blocks(
 fn param(signature: &Signature<'_>, slot: &ParamSlot, bound: &Bound) -> Result<ParamValue, LaunchError> {
     Ok(match slot {
         ParamSlot::Pointer(t) => ParamValue::Pointer(*t),
+        ParamSlot::Workspace => ParamValue::Parts,
+        ParamSlot::Counters => ParamValue::Counters,
         ParamSlot::Dim(d) => {
             let value = bound.dims.get(*d);
             let fits = u32::try_from(value).ok().filter(|v| *v < 1 << 31);
@@ -155,6 +161,6 @@ pub fn tensor_name(kernel: &Kernel, id: tilewright_compiler::tile::TensorId) -> 
 pub fn pointers(launch: &DeviceLaunch) -> impl Iterator<Item = tilewright_compiler::tile::TensorId> + '_ {
     launch.params.iter().filter_map(|param| match param {
         ParamValue::Pointer(t) => Some(*t),
-        ParamValue::Number(_) => None,
+        ParamValue::Number(_) | ParamValue::Parts | ParamValue::Counters => None,
     })
 }

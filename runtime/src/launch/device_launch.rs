@@ -21,6 +21,17 @@ pub struct DeviceLaunch {
     pub shared_bytes: u32,
     /// In the order of the PTX parameters.
     pub params: Vec<ParamValue>,
+    /// Bytes of the memory that the blocks share, where they do.
+    pub workspace: Option<WorkspaceBytes>,
+}
+
+/// Global memory that whoever launches gives beside the tensors; both parts are aligned to 16 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkspaceBytes {
+    /// Any initial value.
+    pub parts: u64,
+    /// Zero before the first launch, and again after each.
+    pub counters: u64,
 }
 
 /// The value of one PTX parameter.
@@ -28,6 +39,10 @@ pub struct DeviceLaunch {
 pub enum ParamValue {
     /// The address of a tensor's first element.
     Pointer(TensorId),
+    /// The address of the workspace's parts.
+    Parts,
+    /// The address of the workspace's counters.
+    Counters,
     /// A number, as its little-endian bytes in the parameter's own width (1, 2, 4 or 8).
     Number(Scalar),
 }

@@ -284,6 +284,8 @@ pub fn save(
     for param in &launch.params {
         args.push(match param {
             ParamValue::Number(scalar) => number_arg(*scalar),
+            ParamValue::Parts => zeros(launch.workspace.map_or(0, |w| w.parts)),
+            ParamValue::Counters => zeros(launch.workspace.map_or(0, |w| w.counters)),
             ParamValue::Pointer(t) => {
                 let tensor = &compiled.kernel.tensors[t.0 as usize];
                 let (storage, elem) = as_stored(&tensors[t.0 as usize])
@@ -315,6 +317,12 @@ pub fn save(
     let text = serde_json::to_string_pretty(&file)
         .map_err(|error| FileError::Json { path: path.clone(), message: error.to_string() })?;
     write(path, &(text + "\n"))
+}
+
+/// Words of zeros.
+fn zeros(bytes: u64) -> FileArg {
+    let shape = vec![bytes.div_ceil(4) as usize];
+    FileArg::Buffer(BufferSpec { dtype: "u32".into(), shape, init: "zeros".into(), out: None })
 }
 
 fn number_arg(scalar: super::device_launch::Scalar) -> FileArg {

@@ -47,6 +47,11 @@ pub fn run_on_cpu(
         };
         let mut buffers: Vec<Vec<u8>> =
             prepared.tensors.iter_mut().map(|tensor| std::mem::take(tensor.bytes_storage())).collect();
+        // The workspace follows the tensors: parts, then counters.
+        let tensors = buffers.len();
+        if let Some(w) = launch.workspace {
+            buffers.extend([vec![0; w.parts as usize], vec![0; w.counters as usize]]);
+        }
         let outcome = executor::run(executor::Launch {
             ptx: &compiled.ptx,
             entry: &launch.entry,
@@ -54,7 +59,7 @@ pub fn run_on_cpu(
             block: launch.block,
             cluster: launch.cluster,
             shared_bytes: launch.shared_bytes,
-            args: arguments(&launch),
+            args: arguments(&launch, tensors),
             buffers: &mut buffers,
             options: options.clone(),
         });
@@ -76,10 +81,12 @@ fn restore(tensors: &mut [HostTensor], buffers: Vec<Vec<u8>>) {
     }
 }
 
-/// Parameters for the executor: buffers have the numbers of the kernel's tensors.
-pub fn arguments(launch: &DeviceLaunch) -> Vec<Arg> {
+/// Parameters for the executor: buffers have the numbers of the kernel's tensors, the workspace's follow those.
+pub fn arguments(launch: &DeviceLaunch, tensors: usize) -> Vec<Arg> {
     let arg = |param: &ParamValue| match param {
         ParamValue::Pointer(t) => Arg::buffer(t.0 as usize),
+        ParamValue::Parts => Arg::buffer(tensors),
+        ParamValue::Counters => Arg::buffer(tensors + 1),
         ParamValue::Number(scalar) => Arg::Scalar(scalar.bytes()),
     };
     launch.params.iter().map(arg).collect()

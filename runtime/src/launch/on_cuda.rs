@@ -1,13 +1,14 @@
 //! Launching on a GPU with tensors that live on the host: copy there, run, copy back.
 
 use tilewright_compiler::artifact::Compiled;
-use tilewright_compiler::tile::TensorId;
+use tilewright_compiler::tile::ElemType;
 
 use super::choose::{Chosen, choose, tensor_name};
-use super::device_launch::DeviceLaunch;
+use super::device_launch::{DeviceLaunch, ParamValue};
 use super::error::LaunchError;
 use super::prepare::Prepared;
 use crate::cuda::{CudaError, Device, DeviceTensor, Module};
+use crate::tensor::HostTensor;
 
 /// What running on a GPU gave; the tensors are in the `Prepared`.
 #[derive(Debug, Default)]
@@ -44,10 +45,31 @@ pub fn run_on_cuda(
         .iter()
         .map(|t| device.upload(&stream, t))
         .collect::<Result<Vec<DeviceTensor>, _>>()?;
-    let address = |t: TensorId| memory.get(t.0 as usize).map(|m| m.address(&stream));
     for plan in &compiled.meta.launches {
         let Chosen::Launch { variant, launch } = choose(&compiled.kernel, plan, &prepared.bound)? else {
             continue;
+        };
+        let zeros = |bytes: u64| {
+            let zeros = HostTensor::from_bytes(ElemType::Uint(8), &[bytes as usize], vec![0; bytes as usize]);
+            zeros.map_err(|_| LaunchError::TooLarge {
+                what: "the workspace".into(),
+                value: bytes,
+                most: usize::MAX as u64,
+                limit: "memory can hold".into(),
+            })
+        };
+        let workspace = match launch.workspace {
+            Some(w) => Some((
+                device.upload(&stream, &zeros(w.parts)?)?,
+                device.upload(&stream, &zeros(w.counters)?)?,
+            )),
+            None => None,
+        };
+        let address = |p: &ParamValue| match p {
+            ParamValue::Pointer(t) => memory.get(t.0 as usize).map(|m| m.address(&stream)),
+            ParamValue::Parts => workspace.as_ref().map(|(parts, _)| parts.address(&stream)),
+            ParamValue::Counters => workspace.as_ref().map(|(_, counters)| counters.address(&stream)),
+            ParamValue::Number(_) => None,
         };
         let function = module.function(&launch.entry, launch.shared_bytes)?;
         let ms = function.time(&stream, &launch, || {

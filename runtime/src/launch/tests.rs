@@ -409,10 +409,7 @@ fn plan() -> LaunchPlan {
         ],
         sync: Vec::new(),
     };
-    LaunchPlan {
-        workspace_bytes: 0,
-        variants: vec![variant("wide", 16), variant("mid", 4), variant("any", 2)],
-    }
+    LaunchPlan { workspace: None, variants: vec![variant("wide", 16), variant("mid", 4), variant("any", 2)] }
 }
 
 fn kernel_of(owned: &Owned) -> Kernel {

@@ -132,7 +132,7 @@ fn compare(
             (Level::Ordered, &scheduled.ordered, true),
         ];
         for (level, module, ordered) in forms {
-            match form(&compiled.kernel, module, &given, ordered, meaning, &prepared)? {
+            match form(&compiled.scheduled, module, &given, ordered, meaning, &prepared)? {
                 Form::Agrees => levels.push((level, None)),
                 Form::NotRun(why) => levels.push((level, Some(why))),
                 Form::Wrong(details) => return Ok(Some((level, details))),

@@ -217,3 +217,70 @@ fn a_barrier_or_wait_less_is_seen() {
         }
     }
 }
+
+#[test]
+fn parts_of_k_meet_in_one_launch() {
+    let text = include_str!("../../../dsl_examples/gemm_splitk.tw");
+    for sets in ["BM=64,BN=64,BK=32", "SPLIT=3,BM=64,BN=128,BK=32,T=bf16", "SPLIT=1,BM=64,BN=64,BK=64"] {
+        let program = Program::compile(text, "gemm_splitk", sets);
+        // More tiles than parts, fewer, none.
+        for (m, n, k) in [(72, 80, 200), (65, 129, 330), (33, 67, 65), (1, 1, 1), (8, 8, 0), (0, 8, 8)] {
+            holds(&program, sets, &mnk(m, n, k), k == 330);
+        }
+    }
+}
+
+#[test]
+fn a_schedule_cuts_the_loop_of_a_plain_source() {
+    let bias = "fn e(x, i, j) using bias: f32[N] = x + bias[j];
+        kernel p(a: f16[M, K], b: f16[N, K], r: f16[M, N], out c: f16[M, N], out d: f32[M, N]) {
+             tune BM in {64}, BN in {64}, BK in {32};
+             grid i over M by BM, j over N by BN;
+             let mut acc: f32[i, j] = 0;
+             for k over K by BK { acc += a[i, k] @ b[j, k].T; }
+             let y = e(acc, i, j);
+             c[i, j] = (y + r[i, j] as f32) as f16;
+             d[i, j] = y;
+        }";
+    let program = Program::compile(bias, "p", "k.split=3,k.stages=3");
+    for (m, n, k) in [(72, 80, 200), (65, 129, 33), (3, 5, 0)] {
+        holds(&program, "bias", &mnk(m, n, k), true);
+    }
+    assert!(program.compiled.meta.schedule_text().contains("k.split = 3;"));
+    assert!(program.compiled.meta.launches[0].workspace.is_some());
+    let whole = Program::compile(bias, "p", "k.split=1");
+    assert!(whole.compiled.meta.launches[0].workspace.is_none());
+    holds(&whole, "one part", &mnk(70, 40, 64), true);
+    // Row kernels accumulate over loops too.
+    let rows = "kernel p(x: f32[R, C], out y: f32[R], out z: f32[R]) {
+             grid r over R by 4;
+             let mut s: f32[r] = 0;
+             let mut m: f32[r] = -inf;
+             for c over C by 128 { s += sum(x[r, c] over c); m max= max(x[r, c] over c); }
+             y[r] = s / (C as f32);
+             z[r] = m;
+        }";
+    let rows = Program::compile(rows, "p", "c.split=4");
+    for (r, c) in [(6, 1000), (1, 1), (4, 256), (3, 0)] {
+        holds(&rows, "rows", &[("R", r), ("C", c)], true);
+    }
+}
+
+#[test]
+fn what_differs_between_instances_is_computed_by_the_last() {
+    let text = include_str!("../../../tests/corpus/split_kv_merge.tw");
+    let program = Program::compile(text, "split_kv", "");
+    for (b, l) in [(3, 200), (1, 1), (2, 256), (5, 77)] {
+        holds(&program, "split_kv", &[("B", b), ("L", l)], true);
+    }
+    // The maximum is reduced, then every instance's own distance from it is written.
+    let own = "kernel p(x: f32[R, C], out y: f32[R], out z: f32[R, 8]) {
+             grid r over R by 16, s over 8;
+             let m = max(x[r, s * 4] , x[r, s * 4 + 1]);
+             let top = max(m over grid s);
+             y[r] = top;
+             z[r, s] = m - top;
+        }";
+    let own = Program::compile(own, "p", "");
+    holds(&own, "own", &[("R", 37), ("C", 64)], true);
+}

@@ -1,6 +1,6 @@
 //! Instructions of sm_90: mbarriers, bulk copies, tensor maps, `wgmma`, clusters.
 
-use tilewright_compiler::ptx::{Operand, Scope, Space, Type, op};
+use tilewright_compiler::ptx::{Operand, Space, Type, op};
 
 use super::super::frame::R32;
 use super::super::launch::ExecError;
@@ -163,16 +163,7 @@ impl Decoder<'_> {
             op,
             op::Fence::Proxy(P::Async | P::AsyncShared | P::AsyncSharedCluster | P::AsyncGlobal)
         );
-        let far = |scope: Scope| scope != Scope::Cta;
-        let memory = match op {
-            op::Fence::Thread(_, scope) | op::Fence::Membar(scope) => far(*scope),
-            _ => false,
-        };
-        self.step(match (proxy, memory) {
-            (true, _) => StepKind::ProxyFence,
-            (_, true) => StepKind::MemoryFence,
-            _ => StepKind::Nothing,
-        });
+        self.step(if proxy { StepKind::ProxyFence } else { StepKind::Nothing });
         Ok(())
     }
 

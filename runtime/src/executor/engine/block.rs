@@ -18,7 +18,6 @@ use super::super::finding::{Finding, FindingKind, Findings};
 use super::super::frame::Frame;
 use super::super::launch::Options;
 use super::super::memory::GlobalMemory;
-use super::super::shadow::global::GlobalShadow;
 use super::super::shadow::{Fault, Shadow};
 use super::Kernel;
 use super::access::PAGE;
@@ -44,8 +43,6 @@ pub struct LaunchState<'l> {
     /// A warp's frame at the start: constants filled in, tid and ctaid not.
     pub frame: &'l Frame,
     pub options: &'l Options,
-    /// With the sanitizer.
-    pub global_shadow: Option<GlobalShadow>,
     pub deadline: Option<Instant>,
     /// Set when a block found something fatal: the others may stop.
     pub stop: &'l AtomicBool,
@@ -56,13 +53,6 @@ impl LaunchState<'_> {
     pub fn cluster_size(&self) -> usize {
         self.cluster.iter().product::<u32>() as usize
     }
-
-    /// `%ctaid` of the first block of a cluster.
-    pub fn first_block(&self, number: u32) -> [u32; 3] {
-        let [gx, gy] = [0, 1].map(|d| (self.grid[d] / self.cluster[d]).max(1));
-        let at = [number % gx, number / gx % gy, number / gx / gy];
-        std::array::from_fn(|d| at[d].wrapping_mul(self.cluster[d]))
-    }
 }
 
 /// What the steps of the blocks work on, beside the registers.
@@ -70,8 +60,6 @@ pub struct Env<'l> {
     pub launch: &'l LaunchState<'l>,
     /// Of the block whose warp is running.
     pub ctaid: [u32; 3],
-    /// Number of the cluster.
-    pub number: u32,
     /// Its rank in the cluster.
     pub rank: usize,
     /// Shared memory of all blocks, `stride` bytes each.
@@ -209,15 +197,11 @@ impl<'l> Block<'l> {
         let all: Vec<Warp> = (0..warps * size).map(warp).collect();
         let stride = launch.shared_bytes.next_multiple_of(PAGE);
         let sanitize = launch.options.sanitize;
-        let [gx, gy] = [0, 1].map(|d| launch.grid[d] / launch.cluster[d]);
-        let linear =
-            cluster[2].wrapping_mul(gy).wrapping_add(cluster[1]).wrapping_mul(gx).wrapping_add(cluster[0]);
         let number = u64::from(cluster[0]) << 32 | u64::from(cluster[1]) << 16 | u64::from(cluster[2]);
         Block {
             env: Env {
                 launch,
                 ctaid: ctas[0].ctaid,
-                number: linear,
                 rank: 0,
                 shared: vec![0xff; stride * size],
                 stride: stride.max(1),

@@ -40,8 +40,6 @@ pub struct Mbarrier {
     pub phase: u64,
     /// PTX line of the last change.
     pub line: u32,
-    /// Who initialised it: warp, its epoch, PTX line.
-    made: (usize, u32, u32),
     /// Completed phases over all initialisations: the agent's epoch.
     epoch: u32,
     /// What those who arrived in the current phase publish.
@@ -102,13 +100,6 @@ impl Env<'_> {
             return Err(Stop);
         }
         self.touch(warp, lane, line, Touch::Atomic, offset.into(), 8, "mbarrier operation");
-        let (maker, epoch, made_at) = self.mbarriers.get(&offset).map_or((warp, 0, 0), |bar| bar.made);
-        if self.shadow.as_ref().is_some_and(|shadow| !shadow.is_after(warp, maker, epoch)) {
-            let at = self.shared_name(offset);
-            self.report(FindingKind::Race, line, Some(made_at), || {
-                format!("warp {warp} lane {lane}: this use of the mbarrier at {at} is not ordered after its initialisation by warp {maker} at PTX line {made_at}")
-            });
-        }
         Ok(self.mbarriers.entry(offset).or_default())
     }
 
@@ -143,9 +134,8 @@ impl Env<'_> {
             self.touch(warp.index, lane, line, Touch::Write, offset.into(), 8, "mbarrier.init");
             let old = self.mbarriers.get(&offset).map(|old| old.epoch);
             let epoch = old.or(self.dead_epochs.get(&offset).copied()).map_or(0, |epoch| epoch + 1);
-            let made = (warp.index, self.shadow.as_ref().map_or(0, |shadow| shadow.epoch(warp.index)), line);
-            let bar = Mbarrier { expected, pending: expected, line, made, epoch, ..Mbarrier::default() };
-            self.mbarriers.insert(offset, bar);
+            self.mbarriers
+                .insert(offset, Mbarrier { expected, pending: expected, line, epoch, ..Mbarrier::default() });
         }
         Ok(())
     }
@@ -323,6 +313,12 @@ impl Env<'_> {
                 MbarPhase::Parity(parity) => u64::from(val32(&warp.frame, parity, lane)),
                 MbarPhase::Token(token) => super::run::val64(&warp.frame, token, lane) >> 32,
             };
+            if matches!(op.phase, MbarPhase::Parity(_)) && phase > 1 {
+                self.report(FindingKind::BarrierMisuse, line, None, || {
+                    format!("warp {} lane {lane}: {phase} is no parity", warp.index)
+                });
+                return Err(Stop);
+            }
             let bar = self.mbarrier(warp.index, lane, line, offset)?;
             let done = match op.phase {
                 MbarPhase::Parity(_) => bar.is_complete(phase),

@@ -24,7 +24,6 @@ mod grid;
 mod groups;
 mod mbarrier;
 mod panels;
-mod races;
 mod run;
 mod transfer;
 mod warp;

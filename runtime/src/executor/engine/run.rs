@@ -346,11 +346,6 @@ fn execute(env: &mut Env<'_>, warp: &mut Warp, step: &Step, number: usize, mask:
                 shadow.proxy_fence(warp.index);
             }
         }
-        StepKind::MemoryFence => {
-            if let Some(shadow) = &mut env.shadow {
-                shadow.memory_fence(warp.index);
-            }
-        }
         StepKind::MapReplace(op) => env.map_replace(warp, step.line, op, mask)?,
         &StepKind::MapCopy { dst, src } => env.map_copy(warp, step.line, dst, src, mask)?,
         StepKind::Wgmma(op) => env.wgmma(warp, step.line, number, op, mask)?,

@@ -88,11 +88,6 @@ impl<'a> GlobalMemory<'a> {
         self.windows.get(index).map(|w| w.len as u64)
     }
 
-    /// Bytes of each window.
-    pub fn sizes(&self) -> impl Iterator<Item = u64> {
-        self.windows.iter().map(|w| w.len as u64)
-    }
-
     /// What to call window `index` in messages.
     pub fn name(&self, index: usize) -> &str {
         self.windows.get(index).map_or("no buffer", |w| &w.name)

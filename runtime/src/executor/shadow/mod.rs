@@ -35,10 +35,8 @@
 //! A [`Cell`] covers 4 bytes, the usual width. Accesses to part of one are exact too: the cell then splits into four.
 
 mod clocks;
-pub mod global;
 
 pub use clocks::{Published, VectorClock};
-use global::{Foreign, GlobalAgent, GlobalShadow, learn};
 
 use rustc_hash::FxHashMap;
 
@@ -54,7 +52,7 @@ pub struct Agent {
 }
 
 /// An asynchronous agent and one of its epochs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Epoch {
     pub agent: u16,
     pub clock: u32,
@@ -150,16 +148,8 @@ pub struct Shadow {
     clocks: Vec<VectorClock>,
     /// `F` of each warp.
     fenced: Vec<VectorClock>,
-    /// What each warp knows of other clusters.
-    foreign: Vec<Foreign>,
-    /// What each warp has behind a memory fence.
-    released: Vec<(VectorClock, Foreign)>,
-    /// What atomics on shared memory hand on, by offset.
-    atomics: FxHashMap<u32, Published>,
     /// Numbers of the asynchronous agents.
     agents: FxHashMap<AsyncAgent, u16>,
-    /// Who started the operations of an epoch of an agent: (warp, its epoch then).
-    started: FxHashMap<Epoch, (usize, u32)>,
     /// Own clock of each warp when its lanes last synchronised with each other.
     lanes_synced: Vec<u32>,
 }
@@ -180,11 +170,7 @@ impl Shadow {
             readers: FxHashMap::default(),
             in_flight: vec![0; bytes.div_ceil(4)],
             fenced: vec![VectorClock::new(warps); warps],
-            foreign: vec![Foreign::default(); warps],
-            released: vec![Default::default(); warps],
-            atomics: FxHashMap::default(),
             agents: FxHashMap::default(),
-            started: FxHashMap::default(),
             clocks,
             lanes_synced: vec![0; warps],
         }
@@ -216,12 +202,6 @@ impl Shadow {
         known: &mut Option<(Cell, Cell)>,
     ) -> Option<Fault> {
         let mut fault = None;
-        if let Touch::BulkRead(epoch) | Touch::BulkWrite(epoch) = touch {
-            let start = (agent.warp, self.epoch(agent.warp));
-            self.started.insert(epoch, start);
-            // Nobody meets operations from long ago: what came after them would have conflicted.
-            self.started.remove(&Epoch { clock: epoch.clock.wrapping_sub(16), ..epoch });
-        }
         let (mut at, end) = (offset, offset + bytes);
         let plain = !matches!(touch, Touch::AsyncWrite(_)) && self.split.is_empty();
         while at < end {
@@ -293,7 +273,7 @@ impl Shadow {
                 .unordered_write(agent, part, Touch::Write)
                 .or_else(|| self.unordered_read(agent, part, key));
             if let Some(conflict) = found {
-                return Some(self.fault(agent, conflict, cell * 4));
+                return Some(self.fault(conflict, cell * 4));
             }
         }
         None
@@ -370,7 +350,7 @@ impl Shadow {
             .unordered_write(agent, state, touch)
             .or_else(|| if reads { None } else { self.unordered_read(agent, state, key) });
         if let Some(conflict) = found {
-            fault = fault.or(Some(self.fault(agent, conflict, offset)));
+            fault = fault.or(Some(self.fault(conflict, offset)));
         }
         if reads {
             self.record_read(agent, who, clock, state, key);
@@ -428,13 +408,8 @@ impl Shadow {
             && state.writer as usize == agent.warp
             && u32::from(state.lane) != agent.lane
             && self.lanes_synced[agent.warp] <= state.write_clock;
-        let conflict = Conflict {
-            line: state.write_line,
-            other: state.writer,
-            clock: state.write_clock,
-            writes: true,
-            unfenced: false,
-        };
+        let conflict =
+            Conflict { line: state.write_line, other: state.writer, writes: true, unfenced: false };
         if hidden || !self.is_ordered(agent, state.writer, state.write_clock) {
             return Some(conflict);
         }
@@ -446,7 +421,7 @@ impl Shadow {
 
     /// A read since the last write that `agent` is not ordered after.
     fn unordered_read(&self, agent: Agent, state: &Cell, key: u32) -> Option<Conflict> {
-        let conflict = |line, other, clock| Conflict { line, other, clock, writes: false, unfenced: false };
+        let conflict = |line, other| Conflict { line, other, writes: false, unfenced: false };
         match state.reader {
             NOBODY => None,
             MANY => self
@@ -454,19 +429,16 @@ impl Shadow {
                 .get(&key)?
                 .iter()
                 .find(|&&(reader, clock, _)| !self.is_ordered(agent, reader, clock))
-                .map(|&(reader, clock, line)| conflict(line, reader, clock)),
-            reader => (!self.is_ordered(agent, reader, state.read_clock))
-                .then(|| conflict(state.read_line, reader, state.read_clock)),
+                .map(|&(reader, _, line)| conflict(line, reader)),
+            reader => {
+                (!self.is_ordered(agent, reader, state.read_clock)).then(|| conflict(state.read_line, reader))
+            }
         }
     }
 
-    /// Whoever meets an asynchronous write, or is ordered after the start of an asynchronous read, lacks a wait for it. Whoever overwrites what
-    /// such a read was to see, without being ordered after its start, lacks more than that.
-    fn fault(&self, agent: Agent, conflict: Conflict, offset: u32) -> Fault {
+    fn fault(&self, conflict: Conflict, offset: u32) -> Fault {
         let asynchronous = self.is_async(conflict.other);
-        let start = self.started.get(&Epoch { agent: conflict.other, clock: conflict.clock });
-        let started = start.is_none_or(|&(warp, clock)| self.is_after(agent.warp, warp, clock));
-        let kind = match (conflict.unfenced, asynchronous && (conflict.writes || started)) {
+        let kind = match (conflict.unfenced, asynchronous) {
             (true, _) => FindingKind::ProxyFence,
             (false, true) => FindingKind::AsyncInFlight,
             (false, false) => FindingKind::Race,
@@ -492,11 +464,6 @@ impl Shadow {
         self.clocks[warp].raise(usize::from(agent), clock);
     }
 
-    /// Whether `warp` is ordered after epoch `clock` of warp `other`.
-    pub fn is_after(&self, warp: usize, other: usize, clock: u32) -> bool {
-        warp == other || self.clocks[warp].get(other) >= clock
-    }
-
     /// The warp's current epoch.
     pub fn epoch(&self, warp: usize) -> u32 {
         self.clocks[warp].get(warp)
@@ -514,14 +481,12 @@ impl Shadow {
     pub fn publish(&self, warp: usize, into: &mut Published) {
         into.generic.join(&self.clocks[warp]);
         into.fenced.join(&self.fenced[warp]);
-        into.released.join(&self.released[warp].0);
-        learn(&mut into.foreign, &self.foreign[warp]);
-        learn(&mut into.released_foreign, &self.released[warp].1);
     }
 
     /// `warp` goes on after a synchronisation that published `clock`: it has seen all of that, and starts a new epoch.
     pub fn synchronise(&mut self, warp: usize, clock: &Published) {
-        self.acquire(warp, clock);
+        self.clocks[warp].join(&clock.generic);
+        self.fenced[warp].join(&clock.fenced);
         self.advance(warp);
     }
 
@@ -529,59 +494,6 @@ impl Shadow {
     pub fn acquire(&mut self, warp: usize, clock: &Published) {
         self.clocks[warp].join(&clock.generic);
         self.fenced[warp].join(&clock.fenced);
-        self.released[warp].0.join(&clock.released);
-        learn(&mut self.foreign[warp], &clock.foreign);
-        learn(&mut self.released[warp].1, &clock.released_foreign);
-    }
-
-    /// A memory fence by `warp` that other blocks see.
-    pub fn memory_fence(&mut self, warp: usize) {
-        let (clock, foreign) = &mut self.released[warp];
-        clock.join(&self.clocks[warp]);
-        learn(foreign, &self.foreign[warp]);
-        self.clocks[warp].tick(warp);
-    }
-
-    /// An atomic (or strong) access to shared memory hands clocks on to the next.
-    pub fn exchange(&mut self, warp: usize, offset: u32) {
-        let mut here = self.atomics.remove(&offset).unwrap_or_default();
-        self.acquire(warp, &here);
-        self.publish(warp, &mut here);
-        self.atomics.insert(offset, here);
-        self.release(warp);
-    }
-
-    /// What `warp` knows, as an agent in global memory.
-    pub fn global_agent(&self, cluster: u32, warp: usize, line: u32) -> GlobalAgent<'_> {
-        GlobalAgent { cluster, warp, line, clock: &self.clocks[warp], foreign: &self.foreign[warp] }
-    }
-
-    /// `warp` acquires what was released at an address of global memory.
-    pub fn acquire_global(&mut self, global: &GlobalShadow, cluster: u32, warp: usize, at: (usize, u64)) {
-        let mut known = Foreign::default();
-        global.acquire(at.0, at.1, &mut known);
-        if let Some(own) = known.remove(&cluster) {
-            self.clocks[warp].join(&own);
-        }
-        learn(&mut self.foreign[warp], &known);
-    }
-
-    /// `warp` releases at an address of global memory: everything, or what is behind its last fence.
-    pub fn release_global(
-        &mut self,
-        global: &GlobalShadow,
-        cluster: u32,
-        warp: usize,
-        at: (usize, u64),
-        all: bool,
-    ) {
-        let (clock, foreign) = &self.released[warp];
-        if all {
-            global.release(at.0, at.1, cluster, &self.clocks[warp], &self.foreign[warp]);
-            self.clocks[warp].tick(warp);
-        } else if *clock != VectorClock::default() {
-            global.release(at.0, at.1, cluster, clock, foreign);
-        }
     }
 
     /// `warp` published its clocks: what it does from now on is not covered.
@@ -601,7 +513,6 @@ impl Shadow {
 struct Conflict {
     line: u32,
     other: u16,
-    clock: u32,
     writes: bool,
     /// Ordered, but not across proxies.
     unfenced: bool,

@@ -1,0 +1,248 @@
+//! How many instances a grid has, before anyone has looked at data: what the host launches.
+//!
+//! | a range | blocks along it |
+//! | --- | --- |
+//! | from and to what the launch knows | exactly as many as tiles |
+//! | to or from data or earlier grid variables | as many as promises allow; blocks past the end leave at once |
+//! | `i over off[e]..off[e + 1] by B` inside `e over E`, `off` ascending to R | both together: at most `E + R / B` tiles, found by a search |
+//!
+//! The last row is what makes ragged batches cheap: the parts lie end to end, so however they are cut there are few tiles in all, where
+//! every part alone could be R long. Worked example: 64 experts, 4096 rows, tiles of 64 rows: at most 128 tiles, not 64 · 64.
+
+use super::refuse::Refusal;
+use crate::tile::ir as t1;
+use t1::{BinaryOp, Const, Holds, LaunchExpr, Op, ValueId};
+
+/// How the blocks of one grid variable are counted.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Extent {
+    /// `hi - lo`, exactly.
+    Exact(LaunchExpr),
+    /// `hi - lo` is at most this.
+    AtMost(LaunchExpr),
+    /// Found together with the variable that names it.
+    Carrier,
+    /// This many tiles at most, over all values of `carrier`.
+    Packed { carrier: t1::GridId, tiles: LaunchExpr },
+}
+
+/// The extent of every grid variable.
+pub fn extents(kernel: &t1::Kernel) -> Result<Vec<Extent>, Refusal> {
+    let mut out: Vec<Extent> = Vec::new();
+    for (n, g) in kernel.grid.iter().enumerate() {
+        if let Some((carrier, tiles)) = packed(kernel, n)
+            && out.iter().all(|e| matches!(e, Extent::Exact(_)))
+        {
+            out[carrier.0 as usize] = Extent::Carrier;
+            out.push(Extent::Packed { carrier, tiles });
+            continue;
+        }
+        if let (Some(lo), Some(hi)) = (known(kernel, g.lo), known(kernel, g.hi)) {
+            out.push(Extent::Exact(minus(hi, lo)));
+            continue;
+        }
+        let (Some(lo), Some(hi)) = (least(kernel, g.lo), most(kernel, g.hi)) else {
+            return Err(Refusal::construct(g.span, format!("the grid range `{}` of unknown length", g.name))
+                .help("promise what the tensor of its bounds holds, as in `len: i32[B] in 0..=L` or `off: i32[E + 1] ascending 0..R`"));
+        };
+        out.push(Extent::AtMost(minus(hi, lo)));
+    }
+    Ok(out)
+}
+
+/// Tiles along an axis.
+pub fn step(kernel: &t1::Kernel, g: &t1::GridVar) -> u32 {
+    g.axis.map_or(1, |a| kernel.axis(a).extent)
+}
+
+fn minus(x: LaunchExpr, y: LaunchExpr) -> LaunchExpr {
+    match y.eval_int(&t1::NoFacts) {
+        Some(0) => x,
+        _ => LaunchExpr::Binary(BinaryOp::Sub, Box::new(x), Box::new(y)),
+    }
+}
+
+/// A scalar as the launch can compute it.
+pub fn known(kernel: &t1::Kernel, v: ValueId) -> Option<LaunchExpr> {
+    Some(match &kernel.value(v).op {
+        Op::Const(Const::Int(c)) => LaunchExpr::int(i64::try_from(*c).ok()?),
+        Op::Dim(d) => LaunchExpr::Dim(*d),
+        Op::Param(s) => LaunchExpr::Scalar(*s),
+        Op::Cast(x) if kernel.ty(*x).elem.is_integer() => known(kernel, *x)?,
+        Op::Binary(op, x, y) => {
+            LaunchExpr::Binary(*op, Box::new(known(kernel, *x)?), Box::new(known(kernel, *y)?))
+        }
+        _ => return None,
+    })
+}
+
+/// An upper bound of an integer scalar that the launch can compute.
+fn most(kernel: &t1::Kernel, v: ValueId) -> Option<LaunchExpr> {
+    if let Some(e) = known(kernel, v) {
+        return Some(e);
+    }
+    let two = |op, x, y| LaunchExpr::Binary(op, Box::new(x), Box::new(y));
+    match &kernel.value(v).op {
+        Op::Cast(x) if kernel.ty(*x).elem.is_integer() => most(kernel, *x),
+        Op::Read { tensor, .. } => match kernel.tensor(*tensor).holds.as_ref()? {
+            Holds::In { hi, .. } | Holds::Ascending { hi, .. } => Some(hi.clone()),
+        },
+        Op::GridVar(g) => most(kernel, kernel.grid_var(*g).hi),
+        Op::Binary(BinaryOp::Min, x, y) => match (most(kernel, *x), most(kernel, *y)) {
+            (Some(x), Some(y)) => Some(two(BinaryOp::Min, x, y)),
+            (x, y) => x.or(y),
+        },
+        Op::Binary(op @ (BinaryOp::Max | BinaryOp::Add), x, y) => {
+            Some(two(*op, most(kernel, *x)?, most(kernel, *y)?))
+        }
+        Op::Binary(BinaryOp::Sub, x, y) => Some(minus(most(kernel, *x)?, least(kernel, *y)?)),
+        Op::Binary(op @ (BinaryOp::Mul | BinaryOp::Div | BinaryOp::Cdiv), x, y)
+            if not_negative(kernel, *x) && kernel.const_int(*y).is_some_and(|c| c > 0) =>
+        {
+            Some(two(*op, most(kernel, *x)?, known(kernel, *y)?))
+        }
+        _ => None,
+    }
+}
+
+/// A lower bound of an integer scalar that the launch can compute.
+fn least(kernel: &t1::Kernel, v: ValueId) -> Option<LaunchExpr> {
+    known(kernel, v).or_else(|| not_negative(kernel, v).then(|| LaunchExpr::int(0)))
+}
+
+/// Whether an integer scalar is known to be at least 0. What is read outside a tensor is 0.
+pub fn not_negative(kernel: &t1::Kernel, v: ValueId) -> bool {
+    let both = |x: ValueId, y: ValueId| not_negative(kernel, x) && not_negative(kernel, y);
+    match &kernel.value(v).op {
+        Op::Const(Const::Int(c)) => *c >= 0,
+        Op::Dim(_) => true,
+        Op::Cast(x) => kernel.ty(*x).elem.is_integer() && not_negative(kernel, *x),
+        Op::Read { tensor, .. } => {
+            let t = kernel.tensor(*tensor);
+            let from = |lo: &LaunchExpr| lo.eval_int(&t1::NoFacts).is_some_and(|c| c >= 0);
+            match &t.holds {
+                Some(Holds::In { lo, .. } | Holds::Ascending { lo, .. }) => from(lo),
+                None => t.elem.is_integer() && !t.elem.is_signed(),
+            }
+        }
+        Op::GridVar(g) => not_negative(kernel, kernel.grid_var(*g).lo),
+        Op::LoopVar(l) => not_negative(kernel, kernel.loop_(*l).lo),
+        Op::Binary(BinaryOp::Max, x, y) => not_negative(kernel, *x) || not_negative(kernel, *y),
+        Op::Binary(
+            BinaryOp::Add | BinaryOp::Mul | BinaryOp::Div | BinaryOp::Cdiv | BinaryOp::Rem | BinaryOp::Min,
+            x,
+            y,
+        ) => both(*x, *y),
+        _ => false,
+    }
+}
+
+/// Whether an integer scalar is known to be at most this extent.
+pub fn at_most(kernel: &t1::Kernel, v: ValueId, extent: &LaunchExpr) -> bool {
+    if known(kernel, v).as_ref() == Some(extent) {
+        return true;
+    }
+    let constant = |e: &LaunchExpr| match e {
+        LaunchExpr::Dim(d) => kernel.dim(*d).frozen,
+        e => e.eval_int(&t1::NoFacts),
+    };
+    if let (Some(c), Some(e)) = (kernel.const_int(v), constant(extent)) {
+        return c <= e;
+    }
+    match &kernel.value(v).op {
+        Op::Cast(x) => kernel.ty(*x).elem.is_integer() && at_most(kernel, *x, extent),
+        Op::Binary(BinaryOp::Min, x, y) => at_most(kernel, *x, extent) || at_most(kernel, *y, extent),
+        Op::Binary(BinaryOp::Max, x, y) => at_most(kernel, *x, extent) && at_most(kernel, *y, extent),
+        Op::Read { tensor, .. } => match &kernel.tensor(*tensor).holds {
+            // What lies outside the tensor is 0, which no extent is below.
+            Some(Holds::In { hi, .. } | Holds::Ascending { hi, .. }) => hi == extent,
+            None => false,
+        },
+        _ => false,
+    }
+}
+
+/// The largest power of two up to 2^16 that is known to divide a scalar, given one for each dimension.
+pub fn power_of_two_in(kernel: &t1::Kernel, v: ValueId, dim: &dyn Fn(t1::DimId) -> i64) -> i64 {
+    const MOST: i64 = 1 << 16;
+    let of = |c: i64| if c == 0 { MOST } else { (1 << c.trailing_zeros().min(16)).min(MOST) };
+    match &kernel.value(v).op {
+        Op::Const(Const::Int(c)) => of(*c as i64),
+        Op::Dim(d) => kernel.dim(*d).frozen.map_or_else(|| dim(*d), of),
+        Op::Cast(x) if kernel.ty(*x).elem.is_integer() => power_of_two_in(kernel, *x, dim),
+        Op::Binary(BinaryOp::Mul, x, y) => {
+            (power_of_two_in(kernel, *x, dim) * power_of_two_in(kernel, *y, dim)).min(MOST)
+        }
+        Op::Binary(BinaryOp::Add | BinaryOp::Sub | BinaryOp::Min | BinaryOp::Max, x, y) => {
+            power_of_two_in(kernel, *x, dim).min(power_of_two_in(kernel, *y, dim))
+        }
+        Op::GridVar(g) => {
+            let g = kernel.grid_var(*g);
+            power_of_two_in(kernel, g.lo, dim).min(of(step(kernel, g).into()))
+        }
+        _ => 1,
+    }
+}
+
+/// `off[e]..off[e + 1]` where `e` is an earlier variable that counts from 0, and `off` ascends: the most tiles that all values of
+/// `e` have together.
+fn packed(kernel: &t1::Kernel, n: usize) -> Option<(t1::GridId, LaunchExpr)> {
+    let g = &kernel.grid[n];
+    let (tensor, [lo]) = entry(kernel, g.lo)? else { return None };
+    let (other, [hi]) = entry(kernel, g.hi)? else { return None };
+    let Some(Holds::Ascending { lo: from, hi: to }) = &kernel.tensor(tensor).holds else { return None };
+    let Op::GridVar(e) = kernel.value(*lo).op else { return None };
+    let carrier = kernel.grid_var(e);
+    let is_e = |v: ValueId| kernel.value(v).op == Op::GridVar(e);
+    let next = match kernel.value(*hi).op {
+        Op::Binary(BinaryOp::Add, x, y) => {
+            is_e(x) && kernel.const_int(y) == Some(1) || is_e(y) && kernel.const_int(x) == Some(1)
+        }
+        _ => false,
+    };
+    if tensor != other || !next || carrier.axis.is_some() || kernel.const_int(carrier.lo) != Some(0) {
+        return None;
+    }
+    let parts = known(kernel, carrier.hi)?;
+    let by = LaunchExpr::int(step(kernel, g).into());
+    let whole = LaunchExpr::Binary(BinaryOp::Div, Box::new(minus(to.clone(), from.clone())), Box::new(by));
+    Some((e, LaunchExpr::Binary(BinaryOp::Add, Box::new(parts), Box::new(whole))))
+}
+
+/// The tensor element that a coordinate is.
+fn entry(kernel: &t1::Kernel, v: ValueId) -> Option<(t1::TensorId, &[ValueId])> {
+    match &kernel.value(v).op {
+        Op::Cast(x) => entry(kernel, *x),
+        Op::Read { tensor, ix } if kernel.ty(v).is_scalar() => Some((*tensor, ix)),
+        _ => None,
+    }
+}
+
+/// A launch expression as source would have it.
+pub fn text(kernel: &t1::Kernel, e: &LaunchExpr) -> String {
+    let inner = |e: &LaunchExpr| match e {
+        LaunchExpr::Binary(BinaryOp::Cdiv | BinaryOp::Min | BinaryOp::Max, ..) => text(kernel, e),
+        LaunchExpr::Binary(..) => format!("({})", text(kernel, e)),
+        _ => text(kernel, e),
+    };
+    match e {
+        LaunchExpr::Const(c) => crate::tile::print::const_text(*c),
+        LaunchExpr::Dim(d) => kernel.dim(*d).name.clone(),
+        LaunchExpr::Scalar(s) => kernel.scalar(*s).name.clone(),
+        LaunchExpr::Cast(_, x) => text(kernel, x),
+        LaunchExpr::Binary(op, x, y) => {
+            let sign = match op {
+                BinaryOp::Add => "+",
+                BinaryOp::Sub => "-",
+                BinaryOp::Mul => "*",
+                BinaryOp::Div => "/",
+                BinaryOp::Rem => "%",
+                other => return format!("{}({}, {})", other.name(), text(kernel, x), text(kernel, y)),
+            };
+            format!("{} {sign} {}", inner(x), inner(y))
+        }
+        LaunchExpr::Stride(..) | LaunchExpr::Unary(..) | LaunchExpr::Compare(..) | LaunchExpr::Select(..) => {
+            "…".into()
+        }
+    }
+}
