@@ -54,6 +54,7 @@ pub fn build(
         shared_bytes: 0,
         uniforms: Vec::new(),
         work: Vec::new(),
+        ordered: Vec::new(),
     };
     // Each column that a thread copies across k keeps a predicate through the loop, and a thread has seven.
     let columns = if c.a.major == Major::Outer { 2 } else { 4 };

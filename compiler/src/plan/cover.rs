@@ -54,6 +54,16 @@ pub fn strides(kernel: &t1::Kernel, tensor: t1::TensorId, span: Span) -> Result<
     Ok(())
 }
 
+/// Whether neighbours along a tensor's last dimension are neighbours in memory.
+pub fn unit_stride(kernel: &t1::Kernel, tensor: t1::TensorId, dim: usize) -> bool {
+    let t = kernel.tensor(tensor);
+    match t.strides.get(dim) {
+        Some(t1::Stride::Dense) => dim + 1 == t.strides.len(),
+        Some(t1::Stride::Given(e)) => e.eval_int(&t1::NoFacts) == Some(1),
+        Some(t1::Stride::Free) | None => false,
+    }
+}
+
 fn axis_is_grid_or_loop(a: &t1::Axis) -> bool {
     matches!(a.kind, t1::AxisKind::Grid(_) | t1::AxisKind::Loop(_))
 }

@@ -47,8 +47,20 @@ pub struct Distribution {
 struct Survey {
     /// Axes that meet in a tile.
     meetings: Vec<Vec<t1::AxisId>>,
-    /// Axes that subscript a last dimension, with the neighbours that make 16 bytes.
-    inner: Vec<(t1::AxisId, u32)>,
+    /// Axes that subscript a last dimension.
+    inner: Vec<Inner>,
+    /// Axes along which something is scanned.
+    scanned: Vec<t1::AxisId>,
+}
+
+/// An axis that subscripts the last dimension of some tensor.
+struct Inner {
+    axis: t1::AxisId,
+    /// Neighbours that make 16 bytes: of the narrowest type, and of the widest.
+    most: u32,
+    least: u32,
+    /// Elements of the largest access whose last subscript it is.
+    elements: u64,
 }
 
 impl Distribution {
@@ -77,19 +89,30 @@ impl Distribution {
             self.axes.insert(a, Digits { odd, bits, warp: vec![None; warp_bits], ..Digits::default() });
             next.insert(a, 0);
         }
-        let inner: Vec<t1::AxisId> = survey.inner.iter().map(|(a, _)| *a).collect();
-        let outer: Vec<t1::AxisId> = all.iter().copied().filter(|a| !inner.contains(a)).collect();
-        for (a, vector) in &survey.inner {
-            self.registers(*a, vector.trailing_zeros(), &mut next);
+        // A scan goes along lanes before it goes along warps, and leaves warps to other axes where it can.
+        let inner: Vec<t1::AxisId> = survey.inner.iter().map(|i| i.axis).collect();
+        let scanned: Vec<t1::AxisId> =
+            survey.scanned.iter().copied().filter(|a| !inner.contains(a)).collect();
+        let outer: Vec<t1::AxisId> =
+            all.iter().copied().filter(|a| !inner.contains(a) && !scanned.contains(a)).collect();
+        for i in &survey.inner {
+            // Neighbours of the narrowest type only as far as every lane still has some.
+            let each = (i.elements / u64::from(self.warps * 32)).max(1).ilog2();
+            let bits = i.most.ilog2().min(each.max(i.least.ilog2()));
+            self.registers(i.axis, bits, &mut next);
         }
         for a in &inner {
             self.lanes(*a, survey, &mut next);
         }
-        for a in outer.iter().chain(&inner) {
+        let last = |a: &t1::AxisId| survey.scanned.contains(a);
+        for a in outer.iter().chain(inner.iter().filter(|a| !last(a))) {
             self.warp_bits(*a, survey, &mut next);
         }
-        for a in &outer {
+        for a in outer.iter().chain(&scanned) {
             self.lanes(*a, survey, &mut next);
+        }
+        for a in inner.iter().filter(|a| last(a)).chain(&scanned) {
+            self.warp_bits(*a, survey, &mut next);
         }
         for &a in &all {
             self.registers(a, u32::MAX, &mut next);
@@ -174,6 +197,13 @@ impl Distribution {
         (0..self.warps.trailing_zeros()).filter(|w| moves(*w as usize)).fold(0, |m, w| m | 1 << w)
     }
 
+    /// Pieces of an axis that differ only in registers above all thread bits.
+    pub fn groups(&self, a: t1::AxisId) -> u32 {
+        let Some(d) = self.axes.get(&a) else { return 1 };
+        let threads = d.lane.iter().chain(&d.warp).flatten().max();
+        d.odd << d.register.iter().filter(|bit| threads.is_some_and(|t| *bit > t)).count()
+    }
+
     /// Registers per thread of the tile that takes most.
     pub fn largest_tile(&self) -> u32 {
         self.largest
@@ -214,19 +244,28 @@ fn survey(kernel: &t1::Kernel) -> Survey {
             meetings.push(axes);
         }
     };
-    let mut inner: Vec<(t1::AxisId, u32)> = Vec::new();
+    let mut inner: Vec<Inner> = Vec::new();
     let mut access = |kernel: &t1::Kernel, tensor: t1::TensorId, ix: &[t1::ValueId]| {
         let axis = ix.last().and_then(|v| access::index(kernel, *v)).and_then(|i| i.axis);
         let bytes = kernel.tensor(tensor).elem.bits().div_ceil(8).max(1);
-        if let Some(a) = axis {
+        let axes = kernel.subscript_axes(ix);
+        let elements = axes.iter().map(|a| u64::from(kernel.axis(*a).extent)).product();
+        if let Some(axis) = axis {
             let vector = (16 / bytes).max(1);
-            match inner.iter_mut().find(|(x, _)| *x == a) {
-                Some((_, v)) => *v = (*v).max(vector),
-                None => inner.push((a, vector)),
+            match inner.iter_mut().find(|i| i.axis == axis) {
+                Some(i) => {
+                    (i.most, i.least) = (i.most.max(vector), i.least.min(vector));
+                    i.elements = i.elements.max(elements);
+                }
+                None => inner.push(Inner { axis, most: vector, least: vector, elements }),
             }
         }
     };
+    let mut scanned = Vec::new();
     for (_, v) in live(kernel) {
+        if let t1::Op::Scan { axis, .. } = v.op {
+            scanned.push(axis);
+        }
         meet(v.ty.axes.clone());
         if let t1::Op::Read { tensor, ix } = &v.op {
             access(kernel, *tensor, ix);
@@ -236,9 +275,17 @@ fn survey(kernel: &t1::Kernel) -> Survey {
         meet(kernel.subscript_axes(ix));
         access(kernel, tensor, ix);
     }
+    // Of two that meet, the one with the larger accesses is the vector: `y[r] = sum(x[r, c] over c)` goes along c.
+    let sizes: Vec<(t1::AxisId, u64)> = inner.iter().map(|i| (i.axis, i.elements)).collect();
+    inner.retain(|i| {
+        let beaten = |(other, elements): &(t1::AxisId, u64)| {
+            *elements > i.elements && meetings.iter().any(|m| m.contains(other) && m.contains(&i.axis))
+        };
+        !sizes.iter().any(beaten)
+    });
     // Longest first: it has most to give to lanes.
-    inner.sort_by_key(|(a, _)| std::cmp::Reverse(kernel.axis(*a).extent));
-    Survey { meetings, inner }
+    inner.sort_by_key(|i| std::cmp::Reverse(kernel.axis(i.axis).extent));
+    Survey { meetings, inner, scanned }
 }
 
 /// The values that the kernel computes.

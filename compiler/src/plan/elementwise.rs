@@ -4,18 +4,15 @@ use super::refuse::Refusal;
 use crate::tile::ir as t1;
 use t1::{BinaryOp, ElemType, UnaryOp};
 
-/// Element types that registers hold: floats as f32, 32-bit integers and coordinates as 32 bits, booleans as predicates.
+/// Element types that registers hold: floats as f32, those of at most 8 bits as codes; integers and coordinates in 32 bits, the
+/// widest in 64; booleans as predicates.
 pub fn holds(elem: ElemType) -> bool {
-    matches!(
-        elem,
-        ElemType::F32
-            | ElemType::F16
-            | ElemType::Bf16
-            | ElemType::Int(32)
-            | ElemType::Uint(32)
-            | ElemType::Index
-            | ElemType::Bool
-    )
+    match elem {
+        ElemType::F32 | ElemType::F16 | ElemType::Bf16 | ElemType::Tf32 | ElemType::E8m0 => true,
+        ElemType::Int(_) | ElemType::Uint(_) | ElemType::Index | ElemType::Bool => true,
+        ElemType::Small { .. } => true,
+        ElemType::F64 | ElemType::Bipolar(_) => false,
+    }
 }
 
 /// Refuses an elementwise op that the emitter does not know.
@@ -29,27 +26,28 @@ pub fn check(kernel: &t1::Kernel, v: t1::ValueId) -> Result<(), Refusal> {
     }
     let float = |x: &t1::ValueId| kernel.ty(*x).elem.is_float();
     let known = match &value.op {
-        t1::Op::Cast(x) => !(kernel.ty(*x).elem == ElemType::Bool || value.ty.elem == ElemType::Bool),
-        t1::Op::Broadcast(_) | t1::Op::Compare(..) | t1::Op::Select(..) => true,
+        t1::Op::Cast(_)
+        | t1::Op::Bits(_)
+        | t1::Op::Broadcast(_)
+        | t1::Op::Compare(..)
+        | t1::Op::Select(..) => true,
         t1::Op::Fma(x, ..) => float(x),
         t1::Op::Unary(op, x) => match op {
             UnaryOp::Neg | UnaryOp::Abs => true,
             UnaryOp::Not => true,
             UnaryOp::BitNot => !float(x),
             UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round | UnaryOp::Trunc => float(x),
-            UnaryOp::Erf | UnaryOp::Tanh => float(x),
+            UnaryOp::Erf | UnaryOp::Tanh | UnaryOp::Sin | UnaryOp::Cos => float(x),
             UnaryOp::Exp | UnaryOp::Exp2 | UnaryOp::Log | UnaryOp::Log2 | UnaryOp::Sqrt | UnaryOp::Rsqrt => {
                 float(x)
             }
-            _ => false,
+            UnaryOp::Popc | UnaryOp::Clz | UnaryOp::Ilog2 => !float(x),
         },
-        t1::Op::Binary(op, x, y) => match op {
+        t1::Op::Binary(op, x, _) => match op {
             BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Min | BinaryOp::Max => true,
-            BinaryOp::Div if float(x) => true,
-            BinaryOp::Div | BinaryOp::Rem => divisor(kernel, *y).is_some_and(|d| d > 0),
-            BinaryOp::Shl | BinaryOp::Shr => !float(x),
+            BinaryOp::Div | BinaryOp::Rem => true,
+            BinaryOp::Shl | BinaryOp::Shr | BinaryOp::Cdiv => !float(x),
             BinaryOp::And | BinaryOp::Or | BinaryOp::Xor => true,
-            _ => false,
         },
         _ => false,
     };
@@ -63,12 +61,4 @@ pub fn check(kernel: &t1::Kernel, v: t1::ValueId) -> Result<(), Refusal> {
         _ => "this elementwise operation".into(),
     };
     Err(Refusal::construct(value.span, name))
-}
-
-/// The constant that a divisor is, through broadcasts and casts between integers.
-fn divisor(kernel: &t1::Kernel, v: t1::ValueId) -> Option<i64> {
-    match kernel.value(v).op {
-        t1::Op::Broadcast(x) | t1::Op::Cast(x) if kernel.ty(x).elem.is_integer() => divisor(kernel, x),
-        _ => kernel.const_int(v).filter(|d| i32::try_from(*d).is_ok()),
-    }
 }

@@ -18,6 +18,7 @@ use super::elementwise;
 use super::fragments::Tiling;
 use super::knobs;
 use super::layouts::Layouts;
+use super::order::{self, Access};
 use super::refuse::Refusal;
 use crate::artifact::{ChosenBy, ScheduleItem};
 use crate::diagnostics::Span;
@@ -129,10 +130,11 @@ pub fn build(
             shared_bytes: 0,
             uniforms: Vec::new(),
             work: Vec::new(),
+            ordered: Vec::new(),
         },
         open: vec![Vec::new()],
         values: FxHashMap::default(),
-        written: Vec::new(),
+        accesses: Vec::new(),
     };
     general.outside()?;
     general.instance()?;
@@ -162,7 +164,7 @@ pub fn after_contraction(
         module,
         open: vec![done],
         values: FxHashMap::from_iter([(c.result, value)]),
-        written: Vec::new(),
+        accesses: Vec::new(),
     };
     // What stands before the loop is lowered where it is used.
     let after = kernel.body.stmts.iter().skip_while(|s| !matches!(s, t1::Stmt::For(id) if *id == c.loop_id));
@@ -179,8 +181,8 @@ pub struct General<'a> {
     /// The lists of ops being written, innermost last.
     pub(super) open: Vec<Vec<Node>>,
     pub(super) values: FxHashMap<t1::ValueId, ValId>,
-    /// Tensors written so far: what is read from them now may come from another thread.
-    written: Vec<t1::TensorId>,
+    /// Every access to global memory so far.
+    accesses: Vec<Access>,
 }
 
 impl General<'_> {
@@ -194,6 +196,11 @@ impl General<'_> {
 
     fn finish(mut self, target: Target) -> Result<Module, Refusal> {
         self.module.body = self.open.pop().unwrap_or_default();
+        self.module.ordered = order::ordered(&self.accesses);
+        if let (Layouts::Accumulator { .. }, Some(t)) = (self.layouts, self.module.ordered.first()) {
+            let t = self.kernel.tensor(*t);
+            return Err(Refusal::construct(t.span, format!("reading `{}` after writing it", t.name)));
+        }
         if self.module.shared_bytes <= target.shared_limit() {
             return Ok(self.module);
         }
@@ -280,28 +287,69 @@ impl General<'_> {
         ix: &[t1::ValueId],
         span: Span,
     ) -> Result<Vec<Index>, Refusal> {
-        cover::strides(self.kernel, tensor, span)?;
+        let elem = self.kernel.tensor(tensor).elem;
+        if elem.bits() % 8 != 0 {
+            return Err(Refusal::construct(span, format!("a tensor of {elem}, which is no whole byte,")));
+        }
         let mut out = Vec::new();
         for (dim, &v) in ix.iter().enumerate() {
-            let mut index = match access::index(self.kernel, v) {
-                Some(index) => index,
-                None => Index { tile: Some(self.value(v)?), ..Index::default() },
-            };
-            if let Some(o) = index.offset {
-                self.uniform(o)?;
-            }
-            if let Some(a) = index.axis {
-                self.uniform(self.kernel.axis(a).lo)?;
-            }
+            let mut index = self.index(v)?;
             index.checked = !cover::inside(self.kernel, tensor, dim, &index);
             out.push(index);
         }
         Ok(out)
     }
 
+    /// A subscript; what the structure's arithmetic needs of it is known from here on.
+    fn index(&mut self, v: t1::ValueId) -> Result<Index, Refusal> {
+        let index = match access::index(self.kernel, v) {
+            Some(index) => index,
+            None => Index { tile: Some(self.value(v)?), ..Index::default() },
+        };
+        if let Some(o) = index.offset {
+            self.uniform(o)?;
+        }
+        if let Some(a) = index.axis {
+            self.uniform(self.kernel.axis(a).lo)?;
+        }
+        Ok(index)
+    }
+
+    /// A tile at coordinates: through shared memory.
+    fn lookup(
+        &mut self,
+        v: t1::ValueId,
+        tile: t1::ValueId,
+        ix: &[t1::ValueId],
+        name: String,
+    ) -> Result<ValId, Refusal> {
+        let (ty, span) = (self.kernel.ty(v).clone(), self.kernel.value(v).span);
+        let of = self.value(tile)?;
+        if !elementwise::holds(ty.elem) {
+            return Err(Refusal::construct(span, format!("subscripts of a tile of {}", ty.elem)));
+        }
+        let buf = self.partials(&name, ty.elem, partial_bits(ty.elem), &[self.positions(of)], 0, span)?;
+        self.push(OpKind::PutTile { buf, value: of }, None, span);
+        let ix = ix.iter().map(|v| self.index(*v)).collect::<Result<Vec<_>, _>>()?;
+        let id = self.tile(ty.elem, &ty.axes, name, span)?;
+        self.push(OpKind::GetTile { buf, of, ix }, Some(id), span);
+        self.values.insert(v, id);
+        Ok(id)
+    }
+
+    /// Notes an access through a tile on these axes.
+    fn access(&mut self, tensor: t1::TensorId, ix: &[Index], axes: &[t1::AxisId], kind: order::Kind) {
+        let place = order::place(self.kernel, &self.layouts, ix, axes);
+        self.accesses.push(Access { tensor, kind, place });
+    }
+
     /// Elements per access that the variant's alignment allows, where the last subscript is a range from an aligned start.
     fn vector(&self, tensor: t1::TensorId, ix: &[Index]) -> u32 {
-        let bytes = self.kernel.tensor(tensor).elem.bits() / 8;
+        let t = self.kernel.tensor(tensor);
+        let bytes = t.elem.bits() / 8;
+        if !cover::unit_stride(self.kernel, tensor, t.shape.len().saturating_sub(1)) {
+            return 1;
+        }
         match ix.last() {
             Some(Index { axis: Some(axis), offset: None, checked: false, .. }) if bytes > 0 => {
                 access::vector(self.kernel, tensor, *axis, (self.variant.alignment(bytes) / bytes).max(1))
@@ -324,16 +372,17 @@ impl General<'_> {
                 OpKind::Spread { x }
             }
             t1::Op::Read { tensor, ix } => {
-                if self.written.contains(tensor) {
-                    let name = &self.kernel.tensor(*tensor).name;
-                    return Err(Refusal::construct(span, format!("reading `{name}` after writing it")));
-                }
                 let ix = self.subscripts(*tensor, ix, span)?;
                 let vec = self.vector(*tensor, &ix);
-                let eager = self.layouts.eager(&value.ty.axes);
+                // What a later write may change is read where it stands.
+                let eager = self.layouts.eager(&value.ty.axes)
+                    || matches!(self.layouts, Layouts::Digits(_)) && order::writes(self.kernel, *tensor);
+                self.access(*tensor, &ix, &value.ty.axes, order::Kind::Read);
                 OpKind::ReadReg { tensor: *tensor, ix, vec, eager }
             }
             t1::Op::Reduce { op, x, axes } => return self.reduce(v, *op, *x, axes, name),
+            t1::Op::Scan { .. } => return self.scan(v, name),
+            t1::Op::TileRead { tile, ix } => return self.lookup(v, *tile, ix, name),
             t1::Op::Iota(_) => OpKind::Elementwise { value: v, args: Vec::new() },
             op if op.is_elementwise() => {
                 elementwise::check(self.kernel, v)?;
@@ -364,9 +413,6 @@ impl General<'_> {
     ) -> Result<ValId, Refusal> {
         let value = self.kernel.value(v);
         let span = value.span;
-        if matches!(op, t1::ReduceOp::ArgMax | t1::ReduceOp::ArgMin) {
-            return Err(Refusal::construct(span, "`argmax` and `argmin`"));
-        }
         for elem in [value.ty.elem, self.kernel.ty(x).elem] {
             if !elementwise::holds(elem) {
                 return Err(Refusal::construct(span, format!("a reduction of {elem}")));
@@ -397,26 +443,93 @@ impl General<'_> {
         }
         let part = self.tile(ty.elem, &ty.axes, format!("{name}.part"), span)?;
         self.push(kind, Some(part), span);
-        let buf = self.partials(&name, part, warps.count_ones(), span)?;
+        let elem = match op {
+            t1::ReduceOp::ArgMax | t1::ReduceOp::ArgMin => self.elem(x),
+            _ => ty.elem,
+        };
+        let bits = match op {
+            t1::ReduceOp::ArgMax | t1::ReduceOp::ArgMin => 128,
+            _ => partial_bits(elem),
+        };
+        let buf = self.partials(&name, elem, bits, &[self.positions(part)], warps, span)?;
         self.push(OpKind::PutPartials { buf, value: part, warps }, None, span);
         let id = self.tile(ty.elem, &ty.axes, name, span)?;
         self.push(OpKind::GetPartials { buf, op, warps }, Some(id), span);
         Ok(id)
     }
 
-    /// A buffer of 32-bit partial results: [warps, positions of the result tile].
-    fn partials(&mut self, name: &str, like: ValId, warp_bits: u32, span: Span) -> Result<BufId, Refusal> {
-        let positions: u32 =
-            self.module.layout(like).shape().iter().map(|(_, n)| n.next_power_of_two()).product();
-        let shape = vec![1 << warp_bits, positions];
-        let layout = SharedLayout::row_major(&[(Axis(0), shape[0]), (Axis(1), shape[1])], 32)
+    /// `cumsum` and `cummax`; across warps by way of each warp's sums.
+    fn scan(&mut self, v: t1::ValueId, name: String) -> Result<ValId, Refusal> {
+        let value = self.kernel.value(v);
+        let (span, ty) = (value.span, value.ty.clone());
+        let t1::Op::Scan { op, x, axis, rev } = value.op else { unreachable!("called for scans") };
+        let Layouts::Digits(distribution) = self.layouts else {
+            return Err(Refusal::construct(span, "a scan of what a product gave"));
+        };
+        if !elementwise::holds(ty.elem) {
+            return Err(Refusal::construct(span, format!("a scan of {}", ty.elem)));
+        }
+        let x = self.value(x)?;
+        let warps = distribution.warp_mask(&[axis]);
+        let groups = distribution.groups(axis);
+        let own = self.tile(
+            ty.elem,
+            &ty.axes,
+            if warps == 0 { name.clone() } else { name.clone() + ".own" },
+            span,
+        )?;
+        self.push(OpKind::Scan { x, op, axis, rev }, Some(own), span);
+        let id = if warps == 0 {
+            own
+        } else {
+            let others: Vec<t1::AxisId> = ty.axes.iter().copied().filter(|a| *a != axis).collect();
+            let shape: Vec<u32> = others
+                .iter()
+                .map(|a| self.kernel.axis(*a).extent.next_power_of_two())
+                .chain([groups.next_power_of_two()])
+                .collect();
+            let buf = self.partials(&name, ty.elem, partial_bits(ty.elem), &shape, warps, span)?;
+            self.push(OpKind::PutPartials { buf, value: own, warps }, None, span);
+            let id = self.tile(ty.elem, &ty.axes, name, span)?;
+            self.push(OpKind::GetScan { buf, x: own, op, axis, rev, warps }, Some(id), span);
+            id
+        };
+        self.values.insert(v, id);
+        Ok(id)
+    }
+
+    /// The element type of a register tile.
+    fn elem(&self, v: ValId) -> t1::ElemType {
+        match &self.module.value(v).kind {
+            ValKind::Tile { elem, .. } => *elem,
+            other => unreachable!("{other:?} is no register tile"),
+        }
+    }
+
+    /// Elements of a tile, with every axis padded to a power of two.
+    fn positions(&self, v: ValId) -> u32 {
+        self.module.layout(v).shape().iter().map(|(_, n)| n.next_power_of_two()).product()
+    }
+
+    /// A buffer of partial results of so many bits: per warp (a mask of warp bits says how many) as many as `shape` has elements.
+    fn partials(
+        &mut self,
+        name: &str,
+        elem: t1::ElemType,
+        bits: u32,
+        shape: &[u32],
+        warps: u32,
+        span: Span,
+    ) -> Result<BufId, Refusal> {
+        let shape = vec![1 << warps.count_ones(), shape.iter().product()];
+        let layout = SharedLayout::row_major(&[(Axis(0), shape[0]), (Axis(1), shape[1])], bits)
             .map_err(|e| Refusal::construct(span, format!("partial results of this shape ({e})")))?;
         let slot_bytes = layout.bytes();
         let base = self.module.shared_bytes.next_multiple_of(16);
         self.module.shared_bytes = base + slot_bytes;
         self.module.buffers.push(Buffer {
             name: format!("{name}.partials"),
-            elem: t1::ElemType::Uint(32),
+            elem,
             axes: Vec::new(),
             slots: 1,
             shape,
@@ -438,12 +551,9 @@ impl General<'_> {
 
     fn atomic(&mut self, a: &t1::Atomic) -> Result<(), Refusal> {
         let elem = self.kernel.tensor(a.tensor).elem;
-        if a.old.is_some() {
-            return Err(Refusal::construct(a.span, "the old value of an `atomic`"));
-        }
         let known = match elem {
-            t1::ElemType::Int(32) | t1::ElemType::Uint(32) => true,
-            t1::ElemType::F32 => a.op == t1::Combine::Add,
+            t1::ElemType::Int(32 | 64) | t1::ElemType::Uint(32 | 64) => true,
+            t1::ElemType::F32 => matches!(a.op, t1::Combine::Add | t1::Combine::Max | t1::Combine::Min),
             _ => false,
         };
         if !known {
@@ -455,8 +565,29 @@ impl General<'_> {
             Some(c) => Some(self.value(c)?),
             None => None,
         };
-        self.push(OpKind::Atomic { op: a.op, tensor: a.tensor, ix, value, when }, None, a.span);
-        self.written.push(a.tensor);
+        let axes = self.kernel.subscript_axes(&a.ix);
+        self.access(a.tensor, &ix, &axes, order::Kind::Atomic);
+        let kind = OpKind::Atomic { op: a.op, tensor: a.tensor, ix, value, when };
+        let Some(old) = a.old else {
+            self.push(kind, None, a.span);
+            return Ok(());
+        };
+        // The first holder of each element knows what was there; others learn it through shared memory.
+        let name = self.kernel.value(old).name.clone().unwrap_or_else(|| "old".into());
+        let own = self.tile(elem, &axes, format!("{name}.own"), a.span)?;
+        self.push(kind, Some(own), a.span);
+        let everybody = !order::spread_over_threads(&self.layouts, &axes);
+        let id = if everybody {
+            let buf = self.partials(&name, elem, partial_bits(elem), &[self.positions(own)], 0, a.span)?;
+            self.push(OpKind::PutTile { buf, value: own }, None, a.span);
+            let ix = axes.iter().map(|a| Index { axis: Some(*a), ..Index::default() }).collect();
+            let id = self.tile(elem, &axes, name, a.span)?;
+            self.push(OpKind::GetTile { buf, of: own, ix }, Some(id), a.span);
+            id
+        } else {
+            own
+        };
+        self.values.insert(old, id);
         Ok(())
     }
 
@@ -469,8 +600,17 @@ impl General<'_> {
         };
         let vec = if when.is_some() { 1 } else { self.vector(w.tensor, &ix) };
         let once = w.once_over.clone();
+        let axes = self.kernel.subscript_axes(&w.ix);
+        self.access(w.tensor, &ix, &axes, order::Kind::Write);
         self.push(OpKind::WriteReg { tensor: w.tensor, ix, value, vec, when, once }, None, w.span);
-        self.written.push(w.tensor);
         Ok(())
+    }
+}
+
+/// Bits of a partial result in shared memory.
+fn partial_bits(elem: t1::ElemType) -> u32 {
+    match elem {
+        t1::ElemType::Int(64) | t1::ElemType::Uint(64) => 64,
+        _ => 32,
     }
 }

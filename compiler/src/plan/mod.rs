@@ -32,6 +32,7 @@ pub mod instances;
 pub mod knobs;
 pub mod layouts;
 pub mod model;
+pub mod order;
 pub mod refuse;
 pub mod shared;
 pub mod split;

@@ -111,6 +111,10 @@ impl<'a, 'b> Select<'a, 'b> {
                 t3::ParamTy::S32 => Type::S32,
                 t3::ParamTy::F32 => Type::F32,
                 t3::ParamTy::B16 => Type::B16,
+                t3::ParamTy::U8 => Type::U8,
+                t3::ParamTy::S8 => Type::S8,
+                t3::ParamTy::U16 => Type::U16,
+                t3::ParamTy::S16 => Type::S16,
             };
             let mut param = Param::scalar(&format!("{}_{name}", self.kernel.entry), ty_);
             if *ty == t3::ParamTy::U64Pointer {
@@ -267,7 +271,11 @@ impl<'a, 'b> Select<'a, 'b> {
             | t3::Op::Narrow { .. }
             | t3::Op::Select { .. }
             | t3::Op::Join16 { .. }
-            | t3::Op::Split16 { .. } => self.data(op),
+            | t3::Op::Split16 { .. }
+            | t3::Op::Join32 { .. }
+            | t3::Op::Split32 { .. }
+            | t3::Op::Count { .. }
+            | t3::Op::Permute { .. } => self.data(op),
             t3::Op::Int { .. }
             | t3::Op::Mad { .. }
             | t3::Op::MadWide { .. }
@@ -375,6 +383,30 @@ impl<'a, 'b> Select<'a, 'b> {
                 let src = self.reg(*a).into();
                 self.push(Unpack { ty: Type::B32, dsts, src });
             }
+            t3::Op::Join32 { d, lo, hi } => {
+                let (dst, srcs) = (self.reg(*d), self.operands(&[*lo, *hi]));
+                self.push(Pack { ty: Type::B64, dst, srcs });
+            }
+            t3::Op::Split32 { lo, hi, a } => {
+                let dsts = [self.reg(*lo).into(), self.reg(*hi).into()].into();
+                let src = self.reg(*a).into();
+                self.push(Unpack { ty: Type::B64, dsts, src });
+            }
+            t3::Op::Count { op, d, a } => {
+                let op = match op {
+                    t3::Count::SetBits => IntUnaryOp::Popc,
+                    t3::Count::LeadingZeros => IntUnaryOp::Clz,
+                };
+                let wide = self.kernel.classes[a.0 as usize] == t3::Class::B64;
+                let ty = if wide { Type::B64 } else { Type::B32 };
+                let (dst, a) = (self.reg(*d), self.reg(*a).into());
+                self.push(IntUnary { op, ty, dst, a });
+            }
+            t3::Op::Permute { d, a, b, select } => {
+                let (dst, a, b) = (self.reg(*d), self.src(*a), self.src(*b));
+                let c = Operand::Imm(Imm::Int(i64::from(*select)));
+                self.push(Prmt { mode: PrmtMode::Default, dst, a, b, c });
+            }
             _ => unreachable!("not a data op"),
         }
     }
@@ -460,6 +492,9 @@ impl<'a, 'b> Select<'a, 'b> {
             t3::Op::Float { op, d, a, b } => {
                 let (dst, a, b) = (self.reg(*d), self.src(*a), self.src(*b));
                 let (op, rnd) = match op {
+                    t3::FloatOp::AddExactly => (FloatBinaryOp::Add, Some(Rounding::Rn)),
+                    t3::FloatOp::SubExactly => (FloatBinaryOp::Sub, Some(Rounding::Rn)),
+                    t3::FloatOp::MulExactly => (FloatBinaryOp::Mul, Some(Rounding::Rn)),
                     t3::FloatOp::Add => (FloatBinaryOp::Add, None),
                     t3::FloatOp::Sub => (FloatBinaryOp::Sub, None),
                     t3::FloatOp::Mul => (FloatBinaryOp::Mul, None),
@@ -501,13 +536,13 @@ impl<'a, 'b> Select<'a, 'b> {
                 self.push(Fma::new(Type::F32, dst, a, b, c));
             }
             t3::Op::IntToFloat { signed, d, a } => {
+                let from = self.integer_type(*a, *signed);
                 let (dst, a) = (self.reg(*d), self.reg(*a));
-                let from = if *signed { Type::S32 } else { Type::U32 };
                 self.push(Cvt::new(Some(Rounding::Rn), Type::F32, from, dst, a));
             }
             t3::Op::FloatToInt { signed, d, a } => {
+                let to = self.integer_type(*d, *signed);
                 let (dst, a) = (self.reg(*d), self.reg(*a));
-                let to = if *signed { Type::S32 } else { Type::U32 };
                 self.push(Cvt::new(Some(Rounding::Rni), to, Type::F32, dst, a));
             }
             t3::Op::PackHalf { to, d, lo, hi } => {
@@ -537,6 +572,16 @@ impl<'a, 'b> Select<'a, 'b> {
         }
     }
 
+    /// The integer type of a register's width.
+    fn integer_type(&self, r: t3::Reg, signed: bool) -> Type {
+        match (self.kernel.classes[r.0 as usize], signed) {
+            (t3::Class::B64, true) => Type::S64,
+            (t3::Class::B64, false) => Type::U64,
+            (_, true) => Type::S32,
+            (_, false) => Type::U32,
+        }
+    }
+
     fn memory(&mut self, op: &t3::Op) {
         match op {
             t3::Op::LoadGlobal { d, from } => {
@@ -549,6 +594,7 @@ impl<'a, 'b> Select<'a, 'b> {
                 let ty = match bytes {
                     1 => Type::U8,
                     2 => Type::U16,
+                    8 => Type::B64,
                     _ if self.kernel.classes[d.0 as usize] == t3::Class::F32 => Type::F32,
                     _ => Type::U32,
                 };
@@ -572,10 +618,16 @@ impl<'a, 'b> Select<'a, 'b> {
                     policy: None,
                 });
             }
-            t3::Op::RedGlobal { op, ty, a, to } => {
+            t3::Op::RedGlobal { op, ty, a, to, old } => {
                 let ty = match (op, ty) {
+                    (
+                        t3::Combine::And | t3::Combine::Or | t3::Combine::Xor,
+                        t3::AtomicTy::S64 | t3::AtomicTy::U64,
+                    ) => Type::B64,
                     (t3::Combine::And | t3::Combine::Or | t3::Combine::Xor, _) => Type::B32,
                     (_, t3::AtomicTy::F32) => Type::F32,
+                    (_, t3::AtomicTy::S64) if *op != t3::Combine::Add => Type::S64,
+                    (_, t3::AtomicTy::S64 | t3::AtomicTy::U64) => Type::U64,
                     (_, t3::AtomicTy::S32) if *op != t3::Combine::Add => Type::S32,
                     _ => Type::U32,
                 };
@@ -588,6 +640,7 @@ impl<'a, 'b> Select<'a, 'b> {
                     t3::Combine::Xor => super::AtomOp::Xor,
                 };
                 let (b, addr) = (self.reg(*a), self.address(*to));
+                let dst = old.map(|d| self.reg(d));
                 self.push(Atom {
                     sem: super::Semantics::Weak,
                     scope: None,
@@ -595,7 +648,7 @@ impl<'a, 'b> Select<'a, 'b> {
                     op,
                     noftz: false,
                     ty,
-                    dst: None,
+                    dst: dst.map(|d| [d.into()].into()),
                     addr,
                     b: [b.into()].into(),
                     c: None,

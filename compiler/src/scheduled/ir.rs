@@ -278,6 +278,15 @@ pub enum OpKind {
     PutPartials { buf: BufId, value: ValId, warps: u32 },
     /// The partial results combined in ascending order of warps, to every thread.
     GetPartials { buf: BufId, op: t1::ReduceOp, warps: u32 },
+    /// The running reduction along one axis, by registers and shuffles. Where warp bits move along the axis, that of each warp alone;
+    /// [`PutPartials`](OpKind::PutPartials) then hands on its sums.
+    Scan { x: ValId, op: t1::ScanOp, axis: t1::AxisId, rev: bool },
+    /// The running reduction, from the warps' own `x` and the sums of all warps.
+    GetScan { buf: BufId, x: ValId, op: t1::ScanOp, axis: t1::AxisId, rev: bool, warps: u32 },
+    /// A whole tile to shared memory.
+    PutTile { buf: BufId, value: ValId },
+    /// Elements of the tile `of`, which the buffer holds, at these coordinates; zero outside its existing lanes.
+    GetTile { buf: BufId, of: ValId, ix: Vec<Index> },
     /// Global memory to registers in the layout of the result; `eager`: all of it here, so that the accesses overlap, and not where
     /// an element is first used.
     ReadReg { tensor: t1::TensorId, ix: Vec<Index>, vec: u32, eager: bool },
@@ -290,7 +299,8 @@ pub enum OpKind {
         when: Option<ValId>,
         once: Vec<t1::GridId>,
     },
-    /// Combines registers into global memory, element by element, in no particular order.
+    /// Combines registers into global memory, element by element, in no particular order; a result is what was there before, known
+    /// to the first holder of each element.
     Atomic { op: t1::Combine, tensor: t1::TensorId, ix: Vec<Index>, value: ValId, when: Option<ValId> },
     /// The same elements on more axes.
     Spread { x: ValId },
@@ -323,6 +333,10 @@ impl OpKind {
             OpKind::Reduce { .. } => "reduce",
             OpKind::PutPartials { .. } => "put.partials",
             OpKind::GetPartials { .. } => "get.partials",
+            OpKind::PutTile { .. } => "put.tile",
+            OpKind::GetTile { .. } => "get.tile",
+            OpKind::Scan { .. } => "scan",
+            OpKind::GetScan { .. } => "get.scan",
             OpKind::Atomic { .. } => "atomic",
             OpKind::Spread { .. } => "spread",
             OpKind::WorkPut { .. } => "work.put",
@@ -501,6 +515,8 @@ pub struct Module {
     pub uniforms: Vec<(t1::ValueId, ValId)>,
     /// Places in every instance's part of the workspace; empty without reductions over the grid.
     pub work: Vec<Work>,
+    /// Tensors that threads read and write at places that other threads wrote or read: the order of their accesses counts.
+    pub ordered: Vec<t1::TensorId>,
 }
 
 impl Loop {

@@ -245,6 +245,21 @@ impl Printer<'_> {
             OpKind::GetPartials { buf, op, warps } => {
                 format!("get.partials {op:?} {} warps={warps:#b}", m.buffer(*buf).name)
             }
+            OpKind::PutTile { buf, value } => {
+                format!("put.tile {} <- {}", m.buffer(*buf).name, self.name(*value))
+            }
+            OpKind::GetTile { buf, ix, .. } => {
+                format!("get.tile {}[{}]", m.buffer(*buf).name, self.index(ix))
+            }
+            OpKind::Scan { x, op, axis, rev } => {
+                let rev = if *rev { "rev " } else { "" };
+                format!("scan {op:?} {} over {rev}{}", self.name(*x), self.kernel.axis(*axis).name)
+            }
+            OpKind::GetScan { buf, x, op, axis, rev, warps } => {
+                let rev = if *rev { "rev " } else { "" };
+                let (of, axis) = (self.name(*x), &self.kernel.axis(*axis).name);
+                format!("get.scan {op:?} {of}, {} over {rev}{axis} warps={warps:#b}", m.buffer(*buf).name)
+            }
             OpKind::Atomic { op, tensor: t, ix, value, when } => {
                 let when = when.map_or(String::new(), |c| format!(" when {}", self.name(c)));
                 format!("atomic {op:?} {}[{}] <- {}{when}", tensor(t), self.index(ix), self.name(*value))

@@ -27,6 +27,8 @@ struct Walk<'a> {
     rings: Vec<event::ResourceId>,
     workspace: event::ResourceId,
     counter: event::CounterId,
+    /// Global memory in which order counts.
+    globals: Vec<(crate::tile::ir::TensorId, event::ResourceId)>,
     /// The T2 node of every operation id, and of every loop and commit by the id that it took.
     ops: Vec<Node>,
 }
@@ -37,7 +39,19 @@ impl<'a> Walk<'a> {
         let counter = program.add_counter("step");
         let rings = module.buffers.iter().map(|b| program.add_ring(&b.name, b.slots, counter)).collect();
         let workspace = program.add_resource("workspace", event::ResourceKind::Work, 1, None);
-        Walk { module, program, rings, workspace, counter, ops: Vec::new() }
+        let globals = module
+            .ordered
+            .iter()
+            .map(|t| {
+                let name = format!("tensor {}", t.0);
+                (*t, program.add_resource(&name, event::ResourceKind::Gmem, 1, None))
+            })
+            .collect();
+        Walk { module, program, rings, workspace, counter, globals, ops: Vec::new() }
+    }
+
+    fn global(&self, tensor: crate::tile::ir::TensorId) -> Option<event::ResourceId> {
+        self.globals.iter().find(|(t, _)| *t == tensor).map(|(_, r)| *r)
     }
 
     fn nodes(&mut self, nodes: &[Node]) -> Vec<event::Node> {
@@ -95,12 +109,12 @@ impl<'a> Walk<'a> {
                     event::Op::new(id, &label).reads(self.rings[buf.0 as usize], ring).at(op.span).into(),
                 );
             }
-            OpKind::PutPartials { buf, .. } => {
+            OpKind::PutPartials { buf, .. } | OpKind::PutTile { buf, .. } => {
                 let label = format!("put {}", m.buffer(*buf).name);
                 let event = event::Op::new(id, &label).writes(self.rings[buf.0 as usize], ring);
                 out.push(event.at(op.span).into());
             }
-            OpKind::GetPartials { buf, .. } => {
+            OpKind::GetPartials { buf, .. } | OpKind::GetScan { buf, .. } | OpKind::GetTile { buf, .. } => {
                 let label = format!("get {}", m.buffer(*buf).name);
                 let event = event::Op::new(id, &label).reads(self.rings[buf.0 as usize], ring);
                 out.push(event.at(op.span).into());
@@ -112,6 +126,22 @@ impl<'a> Walk<'a> {
             }
             OpKind::WorkLast { .. } => {
                 out.push(event::Op::new(id, "last").elected().reads(self.workspace, 0).at(op.span).into());
+            }
+            OpKind::ReadReg { tensor, .. } if self.global(*tensor).is_some() => {
+                let mut event = event::Op::new(id, "read.reg");
+                if let Some(memory) = self.global(*tensor) {
+                    event = event.reads(memory, 0);
+                }
+                out.push(event.at(op.span).into());
+            }
+            OpKind::WriteReg { tensor, .. } | OpKind::Atomic { tensor, .. }
+                if self.global(*tensor).is_some() =>
+            {
+                let mut event = event::Op::new(id, op.kind.label());
+                if let Some(memory) = self.global(*tensor) {
+                    event = event.writes(memory, 0);
+                }
+                out.push(event.at(op.span).into());
             }
             OpKind::Commit { after, .. } => {
                 out.push(event::Op::new(id, "commit").into());

@@ -239,8 +239,14 @@ pub fn uses(kind: &OpKind) -> Vec<ValId> {
         OpKind::WorkPut { value, .. } => vec![*value],
         OpKind::Combine { x, y, .. } => vec![*x, *y],
         OpKind::ReadReg { ix, .. } => ix.iter().filter_map(|i| i.tile).collect(),
-        OpKind::Reduce { x, .. } | OpKind::Spread { x } => vec![*x],
-        OpKind::PutPartials { value, .. } => vec![*value],
+        OpKind::Reduce { x, .. }
+        | OpKind::Spread { x }
+        | OpKind::Scan { x, .. }
+        | OpKind::GetScan { x, .. } => vec![*x],
+        OpKind::PutPartials { value, .. } | OpKind::PutTile { value, .. } => vec![*value],
+        OpKind::GetTile { of, ix, .. } => {
+            std::iter::once(*of).chain(ix.iter().filter_map(|i| i.tile)).collect()
+        }
         OpKind::CopyIn { slot, .. } | OpKind::Load { slot, .. } | OpKind::Release { slot, .. } => vec![*slot],
         OpKind::Commit { slot, after, .. } => std::iter::once(*slot).chain(after.iter().copied()).collect(),
         OpKind::Mma { a, b, acc, .. } => vec![*a, *b, *acc],

@@ -4,6 +4,7 @@
 
 use super::ir::*;
 use super::lower::Lower;
+use super::reductions::{class_of, int_ty};
 use crate::plan::Refusal;
 use crate::plan::access::launch_scalar;
 use crate::scheduled::ir as t2;
@@ -16,11 +17,24 @@ pub enum Element {
     F32(Src),
     /// An f32 that counts as rounded to the format.
     Half(Half, Src),
+    /// A 32-bit integer or coordinate, or a narrower integer extended to 32 bits.
     Int(Src),
+    /// 64 bits.
+    Long(Src),
+    /// A float of at most 8 bits as its code, in 32.
+    Code(ElemType, Src),
     Pred(Reg),
 }
 
 impl Lower<'_> {
+    /// The class of a register; `None` for immediates.
+    fn class_of_src(&self, s: Src) -> Option<Class> {
+        match s {
+            Src::Reg(r) => Some(self.b.class(r)),
+            Src::Int(_) | Src::F32(_) => None,
+        }
+    }
+
     pub fn in_register(&mut self, s: Src, class: Class) -> Reg {
         match s {
             Src::Reg(r) => r,
@@ -100,12 +114,33 @@ impl Lower<'_> {
             t1::Op::Const(t1::Const::Int(i)) if value.ty.elem.is_float() => {
                 Ok(Element::F32(Src::F32(*i as f32)))
             }
+            t1::Op::Const(t1::Const::Int(i)) if class_of(value.ty.elem) == Class::B64 => {
+                Ok(Element::Long(Src::Int(*i as i64)))
+            }
             t1::Op::Const(t1::Const::Int(i)) => Ok(Element::Int(Src::Int(*i as i64))),
-            t1::Op::Param(s) => match (self.scalars.scalar_param(*s), value.ty.elem) {
-                (Some(r), ElemType::F32) => Ok(Element::F32(r.into())),
-                (Some(r), ElemType::Int(32) | ElemType::Uint(32)) => Ok(Element::Int(r.into())),
-                _ => Err(Refusal::construct(value.span, format!("a scalar of type {}", value.ty.elem))),
-            },
+            t1::Op::Const(t1::Const::Bool(b)) => Ok(Element::Pred(self.b.mov(Class::Pred, i64::from(*b)))),
+            t1::Op::Param(s) => {
+                let refused =
+                    || Refusal::construct(value.span, format!("a scalar of type {}", value.ty.elem));
+                let r = self.scalars.scalar_param(*s).ok_or_else(refused)?;
+                match value.ty.elem {
+                    ElemType::Bool => {
+                        self.cast(Element::Int(r.into()), ElemType::Uint(8), ElemType::Bool, value.span)
+                    }
+                    ElemType::F16 | ElemType::Bf16 => {
+                        let from = if value.ty.elem == ElemType::F16 { Half::F16 } else { Half::Bf16 };
+                        let d = self.b.reg(Class::F32);
+                        self.b.push(Op::FromHalf { from, d, a: r });
+                        Ok(Element::F32(d.into()))
+                    }
+                    _ => match self.b.class(r) {
+                        Class::F32 => Ok(Element::F32(r.into())),
+                        Class::B32 => Ok(Element::Int(r.into())),
+                        Class::B64 => Ok(Element::Long(r.into())),
+                        _ => Err(refused()),
+                    },
+                }
+            }
             op if op.is_elementwise() => {
                 crate::plan::elementwise::check(self.kernel, v)?;
                 let operands = op
@@ -151,7 +186,10 @@ impl Lower<'_> {
                 self.b.push(Op::FromHalf { from: half, d, a: h });
                 Ok(d.into())
             }
-            Element::Int(_) | Element::Pred(_) => Err(Refusal::construct(span, "this mixture of types")),
+            Element::Code(elem, s) => Ok(self.decode(elem, s)),
+            Element::Int(_) | Element::Long(_) | Element::Pred(_) => {
+                Err(Refusal::construct(span, "this mixture of types"))
+            }
         }
     }
 
@@ -163,6 +201,7 @@ impl Lower<'_> {
         match op {
             t1::Op::Broadcast(_) => Ok(operands[0]),
             t1::Op::Cast(x) => self.cast(operands[0], self.kernel.ty(x).elem, elem, span),
+            t1::Op::Bits(x) => self.reinterpret(operands[0], self.kernel.ty(x).elem, elem, span),
             t1::Op::Unary(op, _) => self.unary(op, operands[0], elem, span),
             t1::Op::Fma(..) => {
                 let (x, y, z) = (
@@ -182,11 +221,24 @@ impl Lower<'_> {
                     CmpOp::Gt => Cmp::Gt,
                     CmpOp::Ge => Cmp::Ge,
                 };
+                let ty = int_ty(self.kernel.ty(x).elem);
                 match (operands[0], operands[1]) {
-                    (Element::Int(x_src), Element::Int(y)) => {
-                        let ty = if self.kernel.ty(x).elem.is_signed() { IntTy::S32 } else { IntTy::U32 };
-                        let x = self.in_register(x_src, Class::B32);
+                    (Element::Int(x), Element::Int(y)) | (Element::Long(x), Element::Long(y)) => {
+                        let x = self.in_register(x, ty.class());
                         Ok(Element::Pred(self.b.set_int(cmp, ty, x, y)))
+                    }
+                    (Element::Pred(a), Element::Pred(b)) => {
+                        let differ = self.b.reg(Class::Pred);
+                        self.b.push(Op::PredXor { d: differ, a, b });
+                        match cmp {
+                            Cmp::Ne => Ok(Element::Pred(differ)),
+                            Cmp::Eq => {
+                                let d = self.b.reg(Class::Pred);
+                                self.b.push(Op::PredNot { d, a: differ });
+                                Ok(Element::Pred(d))
+                            }
+                            _ => Err(mismatch()),
+                        }
                     }
                     (x, y) => {
                         let (x, y) = (self.float(x, span)?, self.float(y, span)?);
@@ -204,6 +256,24 @@ impl Lower<'_> {
                         self.b.push(Op::Select { d, a, b, p });
                         Ok(Element::Int(d.into()))
                     }
+                    (Element::Long(a), Element::Long(b)) => {
+                        let d = self.b.reg(Class::B64);
+                        self.b.push(Op::Select { d, a, b, p });
+                        Ok(Element::Long(d.into()))
+                    }
+                    (Element::Code(elem, a), Element::Code(_, b)) => {
+                        let d = self.b.reg(Class::B32);
+                        self.b.push(Op::Select { d, a, b, p });
+                        Ok(Element::Code(elem, d.into()))
+                    }
+                    (Element::Pred(a), Element::Pred(b)) => {
+                        let (yes, no) = (self.b.pred_and(p, a), self.b.reg(Class::Pred));
+                        self.b.push(Op::PredNot { d: no, a: p });
+                        let no = self.b.pred_and(no, b);
+                        let d = self.b.reg(Class::Pred);
+                        self.b.push(Op::PredOr { d, a: yes, b: no });
+                        Ok(Element::Pred(d))
+                    }
                     (a, b) => {
                         let (a, b) = (self.float(a, span)?, self.float(b, span)?);
                         let d = self.b.reg(Class::F32);
@@ -213,41 +283,6 @@ impl Lower<'_> {
                 }
             }
             _ => Err(mismatch()),
-        }
-    }
-
-    fn cast(
-        &mut self,
-        e: Element,
-        from: ElemType,
-        to: ElemType,
-        span: crate::diagnostics::Span,
-    ) -> Result<Element, Refusal> {
-        let half = match to {
-            ElemType::F16 => Some(Half::F16),
-            ElemType::Bf16 => Some(Half::Bf16),
-            _ => None,
-        };
-        match (e, to) {
-            (Element::Int(s), t) if t.is_float() => {
-                let a = self.in_register(s, Class::B32);
-                let d = self.b.reg(Class::F32);
-                self.b.push(Op::IntToFloat { signed: from.is_signed(), d, a });
-                Ok(half.map_or(Element::F32(d.into()), |h| Element::Half(h, d.into())))
-            }
-            (Element::Int(s), _) => Ok(Element::Int(s)),
-            (e, t) if t.is_float() => {
-                let s = self.float(e, span)?;
-                Ok(half.map_or(Element::F32(s), |h| Element::Half(h, s)))
-            }
-            (e, ElemType::Int(32) | ElemType::Uint(32)) => {
-                let s = self.float(e, span)?;
-                let a = self.in_register(s, Class::F32);
-                let d = self.b.reg(Class::B32);
-                self.b.push(Op::FloatToInt { signed: to.is_signed(), d, a });
-                Ok(Element::Int(d.into()))
-            }
-            _ => Err(Refusal::construct(span, format!("the conversion of {from} to {to}"))),
         }
     }
 
@@ -264,22 +299,10 @@ impl Lower<'_> {
                 self.b.push(Op::PredNot { d, a });
                 return Ok(Element::Pred(d));
             }
-            (UnaryOp::Neg, Element::Int(s)) => {
-                let zero = self.b.mov(Class::B32, 0);
-                return Ok(Element::Int(self.b.int(IntOp::Sub, IntTy::S32, zero, s).into()));
-            }
-            (UnaryOp::Abs, Element::Int(s)) => {
-                let a = self.in_register(s, Class::B32);
-                if !elem.is_signed() {
-                    return Ok(Element::Int(a.into()));
-                }
-                let zero = self.b.mov(Class::B32, 0);
-                let n = self.b.int(IntOp::Sub, IntTy::S32, zero, a);
-                return Ok(Element::Int(self.b.int(IntOp::Max, IntTy::S32, a, n).into()));
-            }
-            (UnaryOp::BitNot, Element::Int(s)) => {
-                let a = self.in_register(s, Class::B32);
-                return Ok(Element::Int(self.b.xor(a, -1).into()));
+            (op, Element::Int(s) | Element::Long(s)) => {
+                return self
+                    .integer_unary(op, s, elem)
+                    .ok_or_else(|| Refusal::construct(span, format!("`{}` of {elem}", op.name())));
             }
             _ => {}
         }
@@ -296,11 +319,13 @@ impl Lower<'_> {
             UnaryOp::Ceil => FloatFn::Ceil,
             UnaryOp::Round => FloatFn::Round,
             UnaryOp::Trunc => FloatFn::Trunc,
-            UnaryOp::Exp | UnaryOp::Erf | UnaryOp::Tanh => {
+            UnaryOp::Exp | UnaryOp::Erf | UnaryOp::Tanh | UnaryOp::Sin | UnaryOp::Cos => {
                 let x = self.in_register(x, Class::F32);
                 let y = match op {
                     UnaryOp::Exp => self.exp(x),
                     UnaryOp::Erf => self.erf(x),
+                    UnaryOp::Sin => self.sine(x, 0),
+                    UnaryOp::Cos => self.sine(x, 1),
                     _ => self.tanh(x),
                 };
                 return Ok(Element::F32(y.into()));
@@ -312,25 +337,6 @@ impl Lower<'_> {
             _ => return Err(Refusal::construct(span, format!("`{}`", op.name()))),
         };
         Ok(Element::F32(self.b.float_fn(f, x).into()))
-    }
-
-    /// Quotient and remainder by a positive constant, rounded down.
-    fn floored(&mut self, x: Reg, by: i64, ty: IntTy) -> (Reg, Reg) {
-        if by.count_ones() == 1 {
-            let quotient = self.b.int(IntOp::Shr, ty, x, i64::from(by.trailing_zeros()));
-            return (quotient, self.b.and(x, by - 1));
-        }
-        let q = self.b.int(IntOp::Div, ty, x, by);
-        let back = self.b.int(IntOp::MulLo, ty, q, by);
-        let rest = self.b.int(IntOp::Sub, ty, x, back);
-        if ty == IntTy::U32 {
-            return (q, rest);
-        }
-        // The machine rounds towards zero: where that leaves a negative rest, the quotient is one less.
-        let negative = self.b.int(IntOp::Shr, IntTy::S32, rest, 31);
-        let q = self.b.add(q, negative);
-        let up = self.b.and(negative, by);
-        (q, self.b.add(rest, up))
     }
 
     fn binary(
@@ -353,31 +359,25 @@ impl Lower<'_> {
                 });
                 Ok(Element::Pred(d))
             }
-            (Element::Int(x), Element::Int(y)) => {
-                let ty = if elem.is_signed() { IntTy::S32 } else { IntTy::U32 };
-                if let (BinaryOp::Div | BinaryOp::Rem, Src::Int(by)) = (op, y) {
-                    let x = self.in_register(x, Class::B32);
-                    let (quotient, rest) = self.floored(x, by, ty);
-                    return Ok(Element::Int(if op == BinaryOp::Div { quotient } else { rest }.into()));
+            (Element::Int(x), Element::Int(y))
+            | (Element::Long(x), Element::Long(y))
+            | (Element::Long(x), Element::Int(y))
+            | (Element::Int(x), Element::Long(y)) => {
+                let shift = matches!(op, BinaryOp::Shl | BinaryOp::Shr);
+                let classes = (self.class_of_src(x), self.class_of_src(y));
+                if !shift && matches!(classes, (Some(a), Some(b)) if a != b) {
+                    return Err(refuse());
                 }
-                let (op, ty) = match op {
-                    BinaryOp::Shl => (IntOp::Shl, IntTy::B32),
-                    BinaryOp::Shr => (IntOp::Shr, ty),
-                    BinaryOp::Add => (IntOp::Add, ty),
-                    BinaryOp::Sub => (IntOp::Sub, ty),
-                    BinaryOp::Mul => (IntOp::MulLo, ty),
-                    BinaryOp::Min => (IntOp::Min, ty),
-                    BinaryOp::Max => (IntOp::Max, ty),
-                    BinaryOp::And => (IntOp::And, IntTy::B32),
-                    BinaryOp::Or => (IntOp::Or, IntTy::B32),
-                    BinaryOp::Xor => (IntOp::Xor, IntTy::B32),
-                    _ => return Err(refuse()),
-                };
-                let x = self.in_register(x, Class::B32);
-                Ok(Element::Int(self.b.int(op, ty, x, y).into()))
+                self.integer_binary(op, x, y, elem).ok_or_else(refuse)
             }
             (x, y) => {
                 let (x, y) = (self.float(x, span)?, self.float(y, span)?);
+                if op == BinaryOp::Rem {
+                    let quotient = self.b.float(FloatOp::Div, x, y);
+                    let whole = self.b.float_fn(FloatFn::Floor, quotient);
+                    let minus = self.b.float_fn(FloatFn::Neg, whole);
+                    return Ok(Element::F32(self.b.fma(minus, y, x).into()));
+                }
                 let op = match op {
                     BinaryOp::Add => FloatOp::Add,
                     BinaryOp::Sub => FloatOp::Sub,

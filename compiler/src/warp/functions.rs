@@ -29,6 +29,18 @@ const ERF_LARGE: [f32; 8] = [
 /// `(tanh(x) / x - 1) / x²` in x² on [0, 0.36]; worst error 0.8 ulp.
 const TANH_SMALL: [f32; 5] = [-0.333_333_3, 0.133_329_23, -0.053_875_003, 0.021_115_715, -0.006_275_771_7];
 
+/// `(sin(x) / x - 1) / x²` in x² on [0, (π/4)²]: the series, whose first term left out is 1.8e-9.
+const SINE: [f32; 4] = [-0.166_666_67, 0.008_333_333_5, -1.984_127e-4, 2.755_731_9e-6];
+/// `(cos(x) - 1) / x²` there; the first term left out is 1.2e-10.
+const COSINE: [f32; 5] = [-0.5, 0.041_666_668, -0.001_388_888_9, 2.480_158_7e-5, -2.755_731_9e-7];
+/// The first 224 bits of 2/π after the point.
+const TWO_OVER_PI: [u32; 7] =
+    [0xa2f9_836e, 0x4e44_1529, 0xfc27_57d1, 0xf534_ddc0, 0xdb62_9599, 0x3c43_9041, 0xfe51_63ab];
+/// π/2 as a sum of three f32.
+const HALF_PI: [f32; 3] = [1.570_796_4, -4.371_138_8e-8, -1.715_124_5e-15];
+/// Up to here the sum of three is enough.
+const NEAR: f32 = 65536.0;
+
 impl Lower<'_> {
     fn polynomial(&mut self, coefficients: &[f32], x: Reg) -> Reg {
         let mut terms = coefficients.iter().rev();
@@ -121,5 +133,134 @@ impl Lower<'_> {
         let is_far = self.b.reg(Class::Pred);
         self.b.push(Op::SetFloat { cmp: Cmp::Ge, d: is_far, a: size.into(), b: Src::F32(0.6) });
         self.select(is_far, far, near)
+    }
+
+    /// `sin(x + quarters π/2)`.
+    ///
+    /// The argument less the nearest multiple j of π/2 is at most π/4, where a polynomial does; j's last bits say which one, and with which
+    /// sign. Each step of the subtraction keeps what it rounded away, since x may be close to a multiple.
+    pub fn sine(&mut self, x: Reg, quarters: i64) -> Reg {
+        let j = self.b.float(FloatOp::Mul, x, Src::F32(std::f32::consts::FRAC_2_PI));
+        let j = self.b.float_fn(FloatFn::Round, j);
+        let count = self.b.reg(Class::B32);
+        self.b.push(Op::FloatToInt { signed: true, d: count, a: j });
+        let minus = self.b.float_fn(FloatFn::Neg, j);
+        // x - j·c0 in two parts: the product and what its rounding lost.
+        let product = self.b.float(FloatOp::MulExactly, minus, Src::F32(HALF_PI[0]));
+        let back = self.b.float_fn(FloatFn::Neg, product);
+        let lost = self.b.fma(minus, Src::F32(HALF_PI[0]), back);
+        let high = self.b.float(FloatOp::AddExactly, x, product);
+        let (high, low) = self.exact_sum(high, lost);
+        let second = self.b.float(FloatOp::MulExactly, minus, Src::F32(HALF_PI[1]));
+        let back = self.b.float_fn(FloatFn::Neg, second);
+        let lost = self.b.fma(minus, Src::F32(HALF_PI[1]), back);
+        let (high, more) = self.exact_sum(high, second);
+        let low = self.b.float(FloatOp::AddExactly, low, lost);
+        let low = self.b.float(FloatOp::AddExactly, low, more);
+        let low = self.b.fma(minus, Src::F32(HALF_PI[2]), low);
+        let rest = self.b.float(FloatOp::AddExactly, high, low);
+
+        let size = self.b.float_fn(FloatFn::Abs, x);
+        let far = self.b.reg(Class::Pred);
+        self.b.push(Op::SetFloat { cmp: Cmp::Gt, d: far, a: size.into(), b: Src::F32(NEAR) });
+        self.b.open();
+        let (far_rest, far_count) = self.far_argument(x);
+        self.b.push(Op::Mov { d: rest, a: far_rest.into() });
+        self.b.push(Op::Mov { d: count, a: far_count.into() });
+        let then_body = self.b.close();
+        self.b.stmt(Stmt::If(If { cond: far, then_body, else_body: Vec::new() }));
+
+        // An infinity or NaN makes the rest a NaN; anything else leaves it as it is.
+        let rest = self.b.fma(x, Src::F32(0.0), rest);
+        let quadrant = if quarters == 0 { count } else { self.b.add(count, quarters) };
+        let square = self.b.float(FloatOp::Mul, rest, rest);
+        let p = self.polynomial(&SINE, square);
+        let p = self.b.float(FloatOp::Mul, p, square);
+        let sine = self.b.fma(p, rest, rest);
+        let p = self.polynomial(&COSINE, square);
+        let one = self.b.mov(Class::F32, Src::F32(1.0));
+        let cosine = self.b.fma(p, square, one);
+        let odd = self.b.and(quadrant, 1);
+        let odd = self.b.set_int(Cmp::Ne, IntTy::B32, odd, 0);
+        let value = self.select(odd, cosine, sine);
+        let turned = self.b.and(quadrant, 2);
+        let sign = self.b.shift(turned, 30);
+        let bits = self.b.mov(Class::B32, value);
+        let bits = self.b.xor(bits, sign);
+        self.b.mov(Class::F32, bits)
+    }
+
+    /// `a + b` rounded, and what rounding lost.
+    fn exact_sum(&mut self, a: Reg, b: Reg) -> (Reg, Reg) {
+        let sum = self.b.float(FloatOp::AddExactly, a, b);
+        let of_b = self.b.float(FloatOp::SubExactly, sum, a);
+        let of_a = self.b.float(FloatOp::SubExactly, sum, of_b);
+        let (lost_a, lost_b) =
+            (self.b.float(FloatOp::SubExactly, a, of_a), self.b.float(FloatOp::SubExactly, b, of_b));
+        (sum, self.b.float(FloatOp::AddExactly, lost_a, lost_b))
+    }
+
+    /// A large argument less the nearest multiple of π/2, and which multiple that is, modulo 4 (Payne and Hanek).
+    ///
+    /// `x = m 2^e` with an integer m of 32 bits: of the bits of 2/π, those whose product with x is a multiple of 4 do not matter, nor do those
+    /// far below. So 96 of them, from a place that e decides, times m give the quotient's last two bits and 62 bits of its fraction.
+    fn far_argument(&mut self, x: Reg) -> (Reg, Reg) {
+        let bits = self.b.mov(Class::B32, x);
+        let field = self.b.shift(bits, 1);
+        let field = self.b.shift(field, -24);
+        let exponent = self.b.add(field, -126);
+        let m = self.b.shift(bits, 8);
+        let m = self.b.int(IntOp::Or, IntTy::B32, m, 0x8000_0000);
+        let first = self.b.shift(exponent, -5);
+        let by = self.b.and(exponent, 31);
+        // Words first - 1 to first + 2; before the point there are zeros. f32 exponents end at 128.
+        let mut words = Vec::new();
+        for k in 0..4usize {
+            // 2/π as a multiple of 4: two bits further down.
+            let bits = |n: usize| n.checked_sub(1).and_then(|n| TWO_OVER_PI.get(n)).copied().unwrap_or(0);
+            let word = |n: usize| if n == 0 { 0 } else { bits(n - 1) << 30 | bits(n) >> 2 };
+            let mut chosen = self.b.mov(Class::B32, i64::from(word(k)));
+            for n in 1..=4usize {
+                let here = self.b.set_int(Cmp::Eq, IntTy::B32, first, n as i64);
+                let d = self.b.reg(Class::B32);
+                self.b.push(Op::Select { d, a: Src::Int(i64::from(word(n + k))), b: chosen.into(), p: here });
+                chosen = d;
+            }
+            words.push(chosen);
+        }
+        let mut window = Vec::new();
+        for pair in words.windows(2) {
+            let d = self.b.reg(Class::B64);
+            self.b.push(Op::Join32 { d, lo: pair[1], hi: pair[0] });
+            let moved = self.b.int(IntOp::Shl, IntTy::B64, d, by);
+            let (lo, hi) = (self.b.reg(Class::B32), self.b.reg(Class::B32));
+            self.b.push(Op::Split32 { lo, hi, a: moved });
+            window.push(hi);
+        }
+        let zero = self.b.mov(Class::B64, 0);
+        let low = self.b.mad_wide(false, m, window[2], zero);
+        let carried = self.b.int(IntOp::Shr, IntTy::U64, low, 32);
+        let middle = self.b.mad_wide(false, m, window[1], carried);
+        let top = self.b.int(IntOp::MulLo, IntTy::U32, m, window[0]);
+        let none = self.b.mov(Class::B32, 0);
+        let up = self.b.reg(Class::B64);
+        self.b.push(Op::Join32 { d: up, lo: none, hi: top });
+        let product = self.b.add(middle, up);
+        // Two bits before the point; half a quarter more rounds to the nearest.
+        let half = self.b.add(product, 1 << 61);
+        let count = self.b.int(IntOp::Shr, IntTy::U64, half, 62);
+        let count = self.b.narrow(count);
+        let up = self.b.int(IntOp::Shl, IntTy::B64, product, 2);
+        let fraction = self.b.reg(Class::F32);
+        self.b.push(Op::IntToFloat { signed: true, d: fraction, a: up });
+        let scale = (std::f64::consts::FRAC_PI_2 * (-64f64).exp2()) as f32;
+        let rest = self.b.float(FloatOp::Mul, fraction, Src::F32(scale));
+        let minus = self.b.float_fn(FloatFn::Neg, rest);
+        let back = self.b.int(IntOp::Sub, IntTy::S32, none, count);
+        let negative = self.less(x, Src::F32(0.0));
+        let rest = self.select(negative, minus, rest);
+        let d = self.b.reg(Class::B32);
+        self.b.push(Op::Select { d, a: back.into(), b: count.into(), p: negative });
+        (rest, d)
     }
 }

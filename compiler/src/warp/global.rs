@@ -52,7 +52,7 @@ impl Lower<'_> {
         Ok(())
     }
 
-    /// Combines each element into global memory; every thread its own, equal ones once.
+    /// Combines each element into global memory; every thread its own, equal ones once. `old` gets what was there.
     pub fn emit_atomic(
         &mut self,
         op: t1::Combine,
@@ -60,6 +60,7 @@ impl Lower<'_> {
         ix: &[t2::Index],
         value: t2::ValId,
         when: Option<t2::ValId>,
+        old: Option<t2::ValId>,
     ) -> Result<(), Refusal> {
         let t2::ValKind::Tile { axes, .. } = &self.module.value(value).kind else {
             unreachable!("T2.1: only register tiles are written");
@@ -81,61 +82,48 @@ impl Lower<'_> {
             let inside = self.inside(tensor, ix, value, r)?;
             guard = self.both(guard, inside);
             let to = self.global_address(tensor, ix, value, r)?;
-            let a = self.stored(elem, &[e], span)?;
+            let a = self.stored(elem, &[e], span)?[0];
+            let class = self.b.class(a);
+            let d =
+                old.map(|_| self.b.mov(class, if class == Class::F32 { Src::F32(0.0) } else { Src::Int(0) }));
             let ty = match elem {
                 ElemType::F32 => AtomicTy::F32,
+                ElemType::Int(64) => AtomicTy::S64,
+                ElemType::Uint(64) => AtomicTy::U64,
                 e if e.is_signed() => AtomicTy::S32,
                 _ => AtomicTy::U32,
             };
-            self.b.guarded(guard.map(|g| (g, true)), Op::RedGlobal { op, ty, a: a[0], to });
+            if elem == ElemType::F32 && op != t1::Combine::Add {
+                self.float_extreme(op, a, to, guard, d);
+            } else {
+                self.b.guarded(guard.map(|g| (g, true)), Op::RedGlobal { op, ty, a, to, old: d });
+            }
+            if let (Some(old), Some(d)) = (old, d) {
+                let e = self.element_in(old, d);
+                self.elements.insert((old, r), e);
+            }
         }
         Ok(())
     }
 
-    /// Elements as registers of the tensor's type.
-    fn stored(
-        &mut self,
-        elem: ElemType,
-        elements: &[Element],
-        span: crate::diagnostics::Span,
-    ) -> Result<Vec<Reg>, Refusal> {
-        let half = match elem {
-            ElemType::F16 => Some(Half::F16),
-            ElemType::Bf16 => Some(Half::Bf16),
-            ElemType::F32 | ElemType::Int(32) | ElemType::Uint(32) => None,
-            other => return Err(Refusal::construct(span, format!("storing {other}"))),
-        };
-        if let Some(to) = half {
-            let src = |e: &Element| match *e {
-                Element::F32(s) | Element::Half(_, s) | Element::Int(s) => s,
-                Element::Pred(r) => Src::Reg(r),
-            };
-            if let [one] = elements {
-                let d = self.b.reg(Class::B16);
-                self.b.push(Op::ToHalf { to, d, a: src(one) });
-                return Ok(vec![d]);
-            }
-            return Ok(elements
-                .chunks(2)
-                .map(|pair| {
-                    let d = self.b.reg(Class::B32);
-                    self.b.push(Op::PackHalf { to, d, lo: src(&pair[0]), hi: src(&pair[1]) });
-                    d
-                })
-                .collect());
+    /// The greatest or least of floats as integers: those with a clear sign ascend as signed integers, the others descend as unsigned
+    /// ones. A NaN changes nothing.
+    fn float_extreme(&mut self, op: t1::Combine, a: Reg, to: Address, guard: Option<Reg>, old: Option<Reg>) {
+        let number = self.b.reg(Class::Pred);
+        self.b.push(Op::SetFloat { cmp: Cmp::Eq, d: number, a: a.into(), b: a.into() });
+        let guard = self.both(guard, Some(number));
+        let bits = self.b.mov(Class::B32, a);
+        let before = old.map(|_| self.b.mov(Class::B32, 0));
+        let other = if op == t1::Combine::Max { t1::Combine::Min } else { t1::Combine::Max };
+        for (cmp, op, ty) in [(Cmp::Ge, op, AtomicTy::S32), (Cmp::Lt, other, AtomicTy::U32)] {
+            let sign = self.b.set_int(cmp, IntTy::S32, bits, 0);
+            let guard = self.both(guard, Some(sign));
+            let op = Op::RedGlobal { op, ty, a: bits, to, old: before };
+            self.b.guarded(guard.map(|g| (g, true)), op);
         }
-        elements
-            .iter()
-            .map(|e| match *e {
-                Element::F32(s) => Ok(self.in_register(s, Class::F32)),
-                Element::Half(..) => {
-                    let s = self.float(*e, span)?;
-                    Ok(self.in_register(s, Class::F32))
-                }
-                Element::Int(s) => Ok(self.in_register(s, Class::B32)),
-                Element::Pred(_) => Err(Refusal::construct(span, "storing bool")),
-            })
-            .collect()
+        if let (Some(old), Some(before)) = (old, before) {
+            self.b.push(Op::Mov { d: old, a: before.into() });
+        }
     }
 
     /// Loads the run of elements that holds register `r`.
@@ -180,44 +168,9 @@ impl Lower<'_> {
         let inside = self.inside(tensor, ix, v, run[0])?;
         guard = self.both(guard, inside);
         let from = self.global_address(tensor, ix, v, run[0])?;
-        let half = match elem {
-            ElemType::F16 => Some(Half::F16),
-            ElemType::Bf16 => Some(Half::Bf16),
-            ElemType::F32 | ElemType::Int(32) | ElemType::Uint(32) => None,
-            other => return Err(Refusal::construct(span, format!("reading {other} in an epilogue"))),
-        };
-        let class = match (half, run.len()) {
-            (Some(_), 1) => Class::B16,
-            (Some(_), _) => Class::B32,
-            (None, _) if elem == ElemType::F32 => Class::F32,
-            (None, _) => Class::B32,
-        };
-        let count = if half.is_some() { run.len().div_ceil(2) } else { run.len() };
-        let d: Vec<Reg> = (0..count)
-            .map(|_| self.b.mov(class, if class == Class::F32 { Src::F32(0.0) } else { Src::Int(0) }))
-            .collect();
-        self.b.guarded(guard.map(|g| (g, true)), Op::LoadGlobal { d: d.clone(), from });
-        let Some(half) = half else {
-            for (q, d) in run.iter().zip(d) {
-                let e = if elem == ElemType::F32 { Element::F32(d.into()) } else { Element::Int(d.into()) };
-                self.elements.insert((v, *q), e);
-            }
-            return Ok(());
-        };
-        let mut halves = Vec::new();
-        if run.len() == 1 {
-            halves.push(d[0]);
-        } else {
-            for a in d {
-                let (lo, hi) = (self.b.reg(Class::B16), self.b.reg(Class::B16));
-                self.b.push(Op::Split16 { lo, hi, a });
-                halves.extend([lo, hi]);
-            }
-        }
-        for (q, a) in run.iter().zip(halves) {
-            let d = self.b.reg(Class::F32);
-            self.b.push(Op::FromHalf { from: half, d, a });
-            self.elements.insert((v, *q), Element::F32(d.into()));
+        let elements = self.loaded(elem, run.len(), from, guard, span)?;
+        for (q, e) in run.iter().zip(elements) {
+            self.elements.insert((v, *q), e);
         }
         Ok(())
     }

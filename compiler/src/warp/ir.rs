@@ -55,6 +55,18 @@ pub enum IntTy {
     S64,
 }
 
+impl Class {
+    /// Bytes of a register's value where it lies in memory.
+    pub fn bytes(self) -> u32 {
+        match self {
+            Class::Pred | Class::B8 => 1,
+            Class::B16 => 2,
+            Class::B32 | Class::F32 => 4,
+            Class::B64 => 8,
+        }
+    }
+}
+
 impl IntTy {
     pub fn class(self) -> Class {
         match self {
@@ -89,6 +101,10 @@ pub enum FloatOp {
     Max,
     /// IEEE division, round to nearest.
     Div,
+    /// Rounded on their own, never contracted with a neighbour: for code that computes what rounding lost.
+    AddExactly,
+    SubExactly,
+    MulExactly,
 }
 
 /// Functions of one f32, in their approximate forms but for `Sqrt`, `Neg` and `Abs`.
@@ -119,11 +135,19 @@ pub enum Cmp {
     Ge,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    SetBits,
+    LeadingZeros,
+}
+
 /// Types that memory combines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtomicTy {
     S32,
     U32,
+    S64,
+    U64,
     F32,
 }
 
@@ -305,6 +329,30 @@ pub enum Op {
         hi: Reg,
         a: Reg,
     },
+    /// A 64-bit register from two 32-bit ones, and back.
+    Join32 {
+        d: Reg,
+        lo: Reg,
+        hi: Reg,
+    },
+    Split32 {
+        lo: Reg,
+        hi: Reg,
+        a: Reg,
+    },
+    /// Set bits, or leading zeros, of 32 or 64 bits, into 32.
+    Count {
+        op: Count,
+        d: Reg,
+        a: Reg,
+    },
+    /// Four bytes of `a` (0 to 3) and `b` (4 to 7), chosen by the nibbles of `select`, the lowest first.
+    Permute {
+        d: Reg,
+        a: Src,
+        b: Src,
+        select: u32,
+    },
     /// `d.len()` consecutive elements of the registers' class.
     LoadGlobal {
         d: Vec<Reg>,
@@ -320,6 +368,8 @@ pub enum Op {
         ty: AtomicTy,
         a: Reg,
         to: Address,
+        /// What was there before.
+        old: Option<Reg>,
     },
     /// Adds one to a word of global memory, relaxed, visible to the whole GPU; `d` is what was there.
     CountGlobal {
@@ -339,7 +389,7 @@ pub enum Op {
         a: Vec<Reg>,
         to: Address,
     },
-    /// `bytes` (1, 2 or 4) into a 32-bit register, zero-extended.
+    /// `bytes` (1, 2 or 4) into a 32-bit register, zero-extended; 8 into one of 64 bits.
     LoadShared {
         d: Reg,
         from: Address,
@@ -432,6 +482,11 @@ pub enum ParamTy {
     F32,
     B16,
     S32,
+    /// Narrow integers, extended to 32 bits where they are loaded.
+    U8,
+    S8,
+    U16,
+    S16,
 }
 
 #[derive(Clone, Debug)]

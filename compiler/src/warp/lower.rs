@@ -48,6 +48,9 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
         copies: Vec::new(),
         matrix_rows: FxHashMap::default(),
         elements: FxHashMap::default(),
+        totals: FxHashMap::default(),
+        best: FxHashMap::default(),
+        thread_bits: FxHashMap::default(),
         rows: FxHashMap::default(),
         exists: FxHashMap::default(),
         parts: FxHashMap::default(),
@@ -152,6 +155,12 @@ pub struct Lower<'a> {
     pub matrix_rows: FxHashMap<t2::ValId, Rc<TileMap>>,
     /// Elements computed so far after the loop.
     pub elements: FxHashMap<(t2::ValId, usize), super::elements::Element>,
+    /// Each warp's sums of the groups of a scan, by the group's first register.
+    pub totals: FxHashMap<(t2::ValId, usize), Src>,
+    /// The elements that coordinates belong to while an `argmax` is not complete.
+    pub best: FxHashMap<(t2::ValId, usize), super::arguments::Best>,
+    /// Predicates: the thread's number has this bit.
+    pub thread_bits: FxHashMap<usize, Reg>,
     /// Row pointers and existence predicates after the loop.
     pub rows: FxHashMap<(t1::TensorId, super::places::Row), Reg>,
     pub exists: FxHashMap<(t1::AxisId, u32, bool), Reg>,
@@ -171,6 +180,7 @@ pub struct Saved {
     elements: FxHashMap<(t2::ValId, usize), super::elements::Element>,
     rows: FxHashMap<(t1::TensorId, super::places::Row), Reg>,
     exists: FxHashMap<(t1::AxisId, u32, bool), Reg>,
+    thread_bits: FxHashMap<usize, Reg>,
 }
 
 impl Lower<'_> {
@@ -181,6 +191,7 @@ impl Lower<'_> {
             elements: self.elements.clone(),
             rows: self.rows.clone(),
             exists: self.exists.clone(),
+            thread_bits: self.thread_bits.clone(),
         }
     }
 
@@ -188,6 +199,7 @@ impl Lower<'_> {
         self.scalars.known = saved.scalars;
         self.threads.known = saved.threads;
         (self.elements, self.rows, self.exists) = (saved.elements, saved.rows, saved.exists);
+        self.thread_bits = saved.thread_bits;
     }
 
     fn body(&mut self) -> Result<(), Refusal> {
@@ -359,7 +371,7 @@ impl Lower<'_> {
             t2::OpKind::Mma { atom, a, b, acc } => self.emit_mma(*atom, *a, *b, *acc),
             t2::OpKind::WriteReg { .. } => self.emit_write(&op.kind)?,
             t2::OpKind::Atomic { op: how, tensor, ix, value, when } => {
-                self.emit_atomic(*how, *tensor, ix, *value, *when)?;
+                self.emit_atomic(*how, *tensor, ix, *value, *when, op.result)?;
             }
             t2::OpKind::ReadReg { eager: true, .. } => {
                 if let Some(result) = op.result {
@@ -368,7 +380,28 @@ impl Lower<'_> {
             }
             t2::OpKind::Reduce { x, op: how, axes } => {
                 if let Some(result) = op.result {
-                    self.emit_reduce(result, *x, *how, axes)?;
+                    match how {
+                        t1::ReduceOp::ArgMax | t1::ReduceOp::ArgMin => {
+                            self.emit_arg_reduce(result, *x, *how, axes)?;
+                        }
+                        _ => self.emit_reduce(result, *x, *how, axes)?,
+                    }
+                }
+            }
+            t2::OpKind::Scan { x, op: how, axis, rev } => {
+                if let Some(result) = op.result {
+                    self.emit_scan(result, *x, *how, *axis, *rev)?;
+                }
+            }
+            t2::OpKind::PutTile { buf, value } => self.emit_put_tile(*buf, *value)?,
+            t2::OpKind::GetTile { buf, of, ix } => {
+                if let Some(result) = op.result {
+                    self.emit_get_tile(*buf, result, *of, ix)?;
+                }
+            }
+            t2::OpKind::GetScan { buf, x, op: how, axis, rev, warps } => {
+                if let Some(result) = op.result {
+                    self.emit_get_scan(*buf, result, *x, *how, *axis, *rev, *warps)?;
                 }
             }
             t2::OpKind::PutPartials { buf, value, warps } => self.emit_put(*buf, *value, *warps)?,

@@ -9,29 +9,37 @@
 //! | [`tilemap`], [`address`] | layouts as thread columns and register constants; addresses from them |
 //! | [`copies`], [`across`] | copies to shared memory, along and across the contracted axis |
 //! | [`matrix`] | fragments, matrix instructions |
-//! | [`elements`] | elementwise work, element by element |
-//! | [`places`], [`global`] | where elements are in global memory; reading and writing them |
+//! | [`elements`], [`integers`], [`casts`] | elementwise work, element by element; integers; conversions |
+//! | [`places`], [`global`], [`packing`] | where elements are in global memory; reading and writing them, several at a time |
 //! | [`functions`] | functions that the machine has not, or only roughly |
-//! | [`reductions`], [`plain_loop`], [`branches`] | kernels without matrix instructions |
+//! | [`reductions`], [`arguments`], [`scans`] | along lanes: sums and their kin, `argmax`, running sums |
+//! | [`lookups`] | tiles subscripted by coordinates |
+//! | [`plain_loop`], [`branches`] | structure without a pipeline |
 //! | [`grid`], [`work`] | the block's place among instances; reductions across them |
 //! | [`print`] | the text of `--emit warp` |
 
 pub mod across;
 pub mod address;
+pub mod arguments;
 pub mod branches;
 pub mod build;
+pub mod casts;
 pub mod copies;
 pub mod elements;
 pub mod functions;
 pub mod global;
 pub mod grid;
+pub mod integers;
 pub mod ir;
+pub mod lookups;
 pub mod lower;
 pub mod matrix;
+pub mod packing;
 pub mod places;
 pub mod plain_loop;
 pub mod print;
 pub mod reductions;
 pub mod scalars;
+pub mod scans;
 pub mod tilemap;
 pub mod work;

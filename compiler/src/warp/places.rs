@@ -8,7 +8,7 @@ use super::elements::Element;
 use super::ir::*;
 use super::lower::Lower;
 use super::tilemap::TileMap;
-use crate::plan::Refusal;
+use crate::plan::{Refusal, cover};
 use crate::scheduled::ir as t2;
 use crate::tile::ir as t1;
 
@@ -103,7 +103,7 @@ impl Lower<'_> {
     }
 
     /// A subscript's coordinate at register `r` of tile `v`, 32 bits.
-    fn subscript(&mut self, index: &t2::Index, v: t2::ValId, r: usize) -> Result<Src, Refusal> {
+    pub fn subscript(&mut self, index: &t2::Index, v: t2::ValId, r: usize) -> Result<Src, Refusal> {
         if let Some(tile) = index.tile {
             let q = self.counterpart(v, r, tile);
             let span = self.b.span;
@@ -148,11 +148,14 @@ impl Lower<'_> {
         };
         let part =
             |i: &t2::Index| i.axis.and_then(|a| axes.iter().position(|x| *x == a)).map(|p| &map.axes[p]);
+        // Columns are immediates only where neighbours are neighbours in memory.
+        let unit = cover::unit_stride(self.kernel, tensor, ix.len().saturating_sub(1));
         let mut key: Row = Vec::new();
         for (dim, i) in ix.iter().enumerate() {
             let register = match (i.tile, part(i)) {
                 (Some(tile), _) => self.counterpart(v, r, tile) as u32,
                 (None, Some(m)) if dim + 1 < ix.len() => m.register[r],
+                (None, Some(m)) if !unit => m.register[r],
                 _ => 0,
             };
             key.push((i.axis, i.offset, i.tile, register));
@@ -169,7 +172,7 @@ impl Lower<'_> {
             }
         };
         let column = match ix.last() {
-            Some(i) if i.tile.is_none() => part(i).map_or(0, |m| m.register[r]),
+            Some(i) if i.tile.is_none() && unit => part(i).map_or(0, |m| m.register[r]),
             _ => 0,
         };
         Ok(Address { base, offset: (column * elem_bytes) as i32 })
@@ -186,7 +189,8 @@ impl Lower<'_> {
         base: Reg,
     ) -> Result<Reg, Refusal> {
         let elem_bytes = i64::from(self.kernel.tensor(tensor).elem.bits() / 8);
-        let last = dim + 1 == self.kernel.tensor(tensor).shape.len();
+        let last =
+            dim + 1 == self.kernel.tensor(tensor).shape.len() && cover::unit_stride(self.kernel, tensor, dim);
         let at = match (index.tile, index.axis) {
             (Some(_), _) => match self.subscript(index, v, r)? {
                 Src::Int(0) => None,

@@ -188,7 +188,8 @@ impl Lower<'_> {
     pub fn held(&mut self, e: Element) -> Result<(Class, Src), Refusal> {
         let span = self.b.span;
         Ok(match e {
-            Element::Int(s) => (Class::B32, s),
+            Element::Int(s) | Element::Code(_, s) => (Class::B32, s),
+            Element::Long(s) => (Class::B64, s),
             Element::Pred(p) => (Class::Pred, p.into()),
             float => (Class::F32, self.float(float, span)?),
         })
@@ -198,7 +199,8 @@ impl Lower<'_> {
     pub fn class_held(&self, v: t2::ValId) -> Class {
         match &self.module.value(v).kind {
             t2::ValKind::Tile { elem: t1::ElemType::Bool, .. } => Class::Pred,
-            t2::ValKind::Tile { elem, .. } if elem.is_float() => Class::F32,
+            t2::ValKind::Tile { elem: t1::ElemType::Small { .. } | t1::ElemType::E8m0, .. } => Class::B32,
+            t2::ValKind::Tile { elem, .. } => super::reductions::class_of(*elem),
             _ => Class::B32,
         }
     }
@@ -208,7 +210,13 @@ impl Lower<'_> {
         match self.class_held(v) {
             Class::Pred => Element::Pred(r),
             Class::F32 => Element::F32(r.into()),
-            Class::B8 | Class::B16 | Class::B32 | Class::B64 => Element::Int(r.into()),
+            Class::B64 => Element::Long(r.into()),
+            Class::B8 | Class::B16 | Class::B32 => match &self.module.value(v).kind {
+                t2::ValKind::Tile {
+                    elem: elem @ (t1::ElemType::Small { .. } | t1::ElemType::E8m0), ..
+                } => Element::Code(*elem, r.into()),
+                _ => Element::Int(r.into()),
+            },
         }
     }
 }

@@ -28,6 +28,10 @@ fn param_type(ty: ParamTy) -> &'static str {
         ParamTy::F32 => "f32",
         ParamTy::B16 => "b16",
         ParamTy::S32 => "s32",
+        ParamTy::U8 => "u8",
+        ParamTy::S8 => "s8",
+        ParamTy::U16 => "u16",
+        ParamTy::S16 => "s16",
     }
 }
 
@@ -129,6 +133,15 @@ impl Printer<'_> {
         let s = |x: &Src| self.src(*x);
         let sign = |signed: bool| if signed { "s" } else { "u" };
         match op {
+            Op::Join32 { d, lo, hi } => format!("{} = {{{}, {}}}", r(d), r(lo), r(hi)),
+            Op::Split32 { lo, hi, a } => format!("{{{}, {}}} = {}", r(lo), r(hi), r(a)),
+            Op::Count { op, d, a } => {
+                let name = if *op == Count::SetBits { "popc" } else { "clz" };
+                format!("{} = {name} {}", r(d), r(a))
+            }
+            Op::Permute { d, a, b, select } => {
+                format!("{} = permute {}, {}, {select:#06x}", r(d), s(a), s(b))
+            }
             Op::Special { d, from } => {
                 format!("{} = {}", r(d), if *from == Special::TidX { "tid.x" } else { "ctaid.x" })
             }
@@ -178,8 +191,9 @@ impl Printer<'_> {
             Op::FenceGpu => "fence.gpu".into(),
             Op::MeetAny { d, a } => format!("{} = meet.any {}", r(d), r(a)),
             Op::Exit => "exit".into(),
-            Op::RedGlobal { op, ty, a, to } => {
-                format!("red.{}.{} {} <- {}", lower(op), lower(ty), self.address(*to), r(a))
+            Op::RedGlobal { op, ty, a, to, old } => {
+                let old = old.map_or(String::new(), |d| format!("{} = ", self.reg(d)));
+                format!("{old}red.{}.{} {} <- {}", lower(op), lower(ty), self.address(*to), r(a))
             }
             Op::ShuffleXor { d, a, mask } => format!("{} = shuffle.xor {}, {mask}", r(d), r(a)),
             Op::StoreShared { a, to } => format!("st.shared {} <- {}", self.address(*to), self.regs(a)),

@@ -13,20 +13,24 @@ use crate::tile::ir as t1;
 use std::rc::Rc;
 use t1::{ElemType, ReduceOp};
 
-const LANE_BITS: usize = 5;
+pub const LANE_BITS: usize = 5;
 
 /// Where a reduction's result stands among the partial results: byte columns of thread bits, byte constants of registers.
-struct Positions {
-    columns: Vec<u32>,
-    registers: Vec<u32>,
+pub struct Positions {
+    pub columns: Vec<u32>,
+    pub registers: Vec<u32>,
     /// Bytes from one warp's results to the next.
-    pitch: u32,
+    pub pitch: u32,
     /// Thread bits that move nothing: threads that differ in them hold the same.
-    idle: u32,
+    pub idle: u32,
 }
 
+/// Per axis: the coordinate bits that each thread bit moves, the coordinate of each register, and the padded extent.
+pub type AxisParts = (Vec<u32>, Vec<u32>, u32);
+
 impl Lower<'_> {
-    fn tile(&self, v: t2::ValId) -> (ElemType, Vec<t1::AxisId>) {
+    /// Element type and axes of a tile.
+    pub fn tile(&self, v: t2::ValId) -> (ElemType, Vec<t1::AxisId>) {
         match &self.module.value(v).kind {
             t2::ValKind::Tile { elem, axes, .. } => (*elem, axes.clone()),
             other => unreachable!("{other:?} is no register tile: T2.1"),
@@ -58,14 +62,7 @@ impl Lower<'_> {
             let e = self.element(x, q)?;
             let e = self.countable(e)?;
             let exists = self.existing(axes, &x_axes, &map, q)?;
-            let e = match exists {
-                Some(p) => {
-                    let d = self.b.reg(class_of(elem));
-                    self.b.push(Op::Select { d, a: e, b: neutral(op, elem), p });
-                    Src::Reg(d)
-                }
-                None => e,
-            };
+            let e = self.or_neutral(e, exists, op, elem);
             let at = sums.iter().position(|(s, _)| *s == r).unwrap_or(0);
             let sum = match sums[at].1 {
                 None => e,
@@ -80,8 +77,7 @@ impl Lower<'_> {
             let mut sum = sum.unwrap_or(neutral(op, elem));
             for bit in &lanes {
                 let a = self.in_register(sum, class_of(elem));
-                let d = self.b.reg(class_of(elem));
-                self.b.push(Op::ShuffleXor { d, a, mask: 1 << bit });
+                let d = self.shuffle(a, 1 << bit);
                 sum = self.combine(op, elem, a.into(), d.into());
             }
             self.keep(result, r, elem, sum);
@@ -89,7 +85,30 @@ impl Lower<'_> {
         Ok(())
     }
 
-    /// One combination; operands and result are f32 or 32-bit integers.
+    /// The element where it exists, else what changes nothing.
+    pub fn or_neutral(&mut self, e: Src, exists: Option<Reg>, op: ReduceOp, elem: ElemType) -> Src {
+        let Some(p) = exists else { return e };
+        let d = self.b.reg(class_of(elem));
+        self.b.push(Op::Select { d, a: e, b: neutral(op, elem), p });
+        d.into()
+    }
+
+    /// The register of the lane whose number differs in these bits.
+    pub fn shuffle(&mut self, a: Reg, mask: u32) -> Reg {
+        if self.b.class(a) != Class::B64 {
+            let d = self.b.reg(self.b.class(a));
+            self.b.push(Op::ShuffleXor { d, a, mask });
+            return d;
+        }
+        let (lo, hi) = (self.b.reg(Class::B32), self.b.reg(Class::B32));
+        self.b.push(Op::Split32 { lo, hi, a });
+        let (lo, hi) = (self.shuffle(lo, mask), self.shuffle(hi, mask));
+        let d = self.b.reg(Class::B64);
+        self.b.push(Op::Join32 { d, lo, hi });
+        d
+    }
+
+    /// One combination, in registers of the type's class.
     pub fn combine(&mut self, op: ReduceOp, elem: ElemType, x: Src, y: Src) -> Src {
         if elem.is_float() {
             let op = match op {
@@ -99,22 +118,23 @@ impl Lower<'_> {
             };
             return self.b.float(op, x, y).into();
         }
-        let ty = if elem.is_signed() { IntTy::S32 } else { IntTy::U32 };
+        let ty = int_ty(elem);
+        let bits = if ty.class() == Class::B64 { IntTy::B64 } else { IntTy::B32 };
         let (op, ty) = match op {
             ReduceOp::Sum => (IntOp::Add, ty),
             ReduceOp::Max | ReduceOp::ArgMax => (IntOp::Max, ty),
             ReduceOp::Min | ReduceOp::ArgMin => (IntOp::Min, ty),
-            ReduceOp::Any => (IntOp::Or, IntTy::B32),
-            ReduceOp::All => (IntOp::And, IntTy::B32),
+            ReduceOp::Any => (IntOp::Or, bits),
+            ReduceOp::All => (IntOp::And, bits),
         };
-        let x = self.in_register(x, Class::B32);
+        let x = self.in_register(x, ty.class());
         self.b.int(op, ty, x, y).into()
     }
 
     /// An element as something to combine: booleans as 0 and 1.
     pub fn countable(&mut self, e: Element) -> Result<Src, Refusal> {
         match e {
-            Element::Int(s) => Ok(s),
+            Element::Int(s) | Element::Long(s) => Ok(s),
             Element::Pred(p) => {
                 let d = self.b.reg(Class::B32);
                 self.b.push(Op::Select { d, a: Src::Int(1), b: Src::Int(0), p });
@@ -135,30 +155,47 @@ impl Lower<'_> {
                 Element::Pred(self.b.set_int(Cmp::Ne, IntTy::B32, a, 0))
             }
             e if e.is_float() => Element::F32(s),
-            _ => Element::Int(s),
+            e if class_of(e) == Class::B64 => Element::Long(s),
+            e => Element::Int(self.wrapped(s, e)),
         };
         self.elements.insert((v, r), e);
     }
 
-    fn positions(&mut self, v: t2::ValId, warps: u32) -> Positions {
+    /// Where the elements of a tile of partial results stand, `bytes` apart.
+    pub fn positions(&mut self, v: t2::ValId, warps: u32, bytes: u32) -> Positions {
         let map: Rc<TileMap> = self.map(v);
         let shape = self.module.layout(v).shape();
-        let mut shift = 2;
-        let mut shifts = vec![0u32; shape.len()];
-        for (n, (_, extent)) in shape.iter().enumerate().rev() {
+        let parts = map
+            .axes
+            .iter()
+            .zip(&shape)
+            .map(|(m, (_, extent))| (m.thread.clone(), m.register.clone(), extent.next_power_of_two()))
+            .collect();
+        self.positions_of(parts, map.registers, warps, bytes)
+    }
+
+    pub fn positions_of(
+        &mut self,
+        parts: Vec<AxisParts>,
+        registers: usize,
+        warps: u32,
+        bytes: u32,
+    ) -> Positions {
+        let mut shift = bytes.trailing_zeros();
+        let mut shifts = vec![0u32; parts.len()];
+        for (n, (_, _, extent)) in parts.iter().enumerate().rev() {
             shifts[n] = shift;
-            shift += extent.next_power_of_two().trailing_zeros();
+            shift += extent.trailing_zeros();
         }
         let bits = LANE_BITS + self.module.role(t2::RoleId(0)).warps.trailing_zeros() as usize;
         let mut numbered = 0;
         let mut idle = 0;
         let columns = (0..bits)
             .map(|bit| {
-                let own = map
-                    .axes
+                let own = parts
                     .iter()
                     .zip(&shifts)
-                    .fold(0, |at, (m, s)| at | m.thread.get(bit).copied().unwrap_or(0) << s);
+                    .fold(0, |at, ((thread, ..), s)| at | thread.get(bit).copied().unwrap_or(0) << s);
                 if bit >= LANE_BITS && warps >> (bit - LANE_BITS) & 1 == 1 {
                     numbered += 1;
                     return 1 << (shift + numbered - 1);
@@ -169,16 +206,28 @@ impl Lower<'_> {
                 own
             })
             .collect();
-        let registers = (0..map.registers)
-            .map(|r| map.axes.iter().zip(&shifts).fold(0, |at, (m, s)| at | m.register[r] << s))
+        let registers = (0..registers)
+            .map(|r| parts.iter().zip(&shifts).fold(0, |at, ((_, register, _), s)| at | register[r] << s))
             .collect();
         Positions { columns, registers, pitch: 1 << shift, idle }
     }
 
     /// The calling warps' partial results, each by one thread.
     pub fn emit_put(&mut self, buf: t2::BufId, value: t2::ValId, warps: u32) -> Result<(), Refusal> {
-        let at = self.positions(value, warps);
         let (elem, _) = self.tile(value);
+        match self.producers.get(&value) {
+            Some(t2::OpKind::Scan { axis, .. }) => {
+                let axis = *axis;
+                self.emit_put_totals(buf, value, axis, warps);
+                return Ok(());
+            }
+            Some(t2::OpKind::Reduce { op: ReduceOp::ArgMax | ReduceOp::ArgMin, .. }) => {
+                self.emit_put_pairs(buf, value, warps);
+                return Ok(());
+            }
+            _ => {}
+        }
+        let at = self.positions(value, warps, class_of(elem).bytes());
         let base = self.module.buffer(buf).base as i32;
         let first = self.first_of(at.idle);
         for r in self.distinct(value) {
@@ -194,8 +243,12 @@ impl Lower<'_> {
 
     /// All partial results, combined in the order of warps by every thread.
     pub fn emit_get(&mut self, buf: t2::BufId, result: t2::ValId, op: ReduceOp, warps: u32) {
-        let at = self.positions(result, warps);
         let (elem, _) = self.tile(result);
+        if matches!(op, ReduceOp::ArgMax | ReduceOp::ArgMin) {
+            let elem = self.module.buffer(buf).elem;
+            return self.emit_get_pairs(buf, result, op, elem, warps);
+        }
+        let at = self.positions(result, warps, class_of(elem).bytes());
         let base = self.module.buffer(buf).base as i32;
         let mut columns = at.columns.clone();
         for (bit, c) in columns.iter_mut().enumerate().skip(LANE_BITS) {
@@ -209,7 +262,7 @@ impl Lower<'_> {
                 let mut from = self.threads.shared(&mut self.b, &columns, at.registers[r]);
                 from.offset += base + (w * at.pitch) as i32;
                 let d = self.b.reg(class_of(elem));
-                self.b.push(Op::LoadShared { d, from, bytes: 4 });
+                self.b.push(Op::LoadShared { d, from, bytes: class_of(elem).bytes() });
                 sum = Some(match sum {
                     None => Src::Reg(d),
                     Some(s) => self.combine(op, elem, s, d.into()),
@@ -230,21 +283,47 @@ impl Lower<'_> {
     }
 }
 
-fn class_of(elem: ElemType) -> Class {
-    if elem.is_float() { Class::F32 } else { Class::B32 }
+/// The class of register that an element is combined in.
+pub fn class_of(elem: ElemType) -> Class {
+    match elem {
+        e if e.is_float() => Class::F32,
+        ElemType::Int(64) | ElemType::Uint(64) => Class::B64,
+        _ => Class::B32,
+    }
+}
+
+/// The type of integer instructions on an element.
+pub fn int_ty(elem: ElemType) -> IntTy {
+    match (class_of(elem), elem.is_signed()) {
+        (Class::B64, true) => IntTy::S64,
+        (Class::B64, false) => IntTy::U64,
+        (_, true) => IntTy::S32,
+        (_, false) => IntTy::U32,
+    }
 }
 
 /// The element that changes nothing.
 pub fn neutral(op: ReduceOp, elem: ElemType) -> Src {
-    let float = elem.is_float();
-    match op {
-        ReduceOp::Sum if float => Src::F32(0.0),
-        ReduceOp::Max | ReduceOp::ArgMax if float => Src::F32(f32::NEG_INFINITY),
-        ReduceOp::Min | ReduceOp::ArgMin if float => Src::F32(f32::INFINITY),
-        ReduceOp::Max | ReduceOp::ArgMax if elem.is_signed() => Src::Int(i64::from(i32::MIN)),
-        ReduceOp::Min | ReduceOp::ArgMin if elem.is_signed() => Src::Int(i64::from(i32::MAX)),
-        ReduceOp::Min | ReduceOp::ArgMin => Src::Int(i64::from(u32::MAX)),
-        ReduceOp::All => Src::Int(1),
-        ReduceOp::Sum | ReduceOp::Any | ReduceOp::Max | ReduceOp::ArgMax => Src::Int(0),
+    if elem.is_float() {
+        return Src::F32(match op {
+            ReduceOp::Max | ReduceOp::ArgMax => f32::NEG_INFINITY,
+            ReduceOp::Min | ReduceOp::ArgMin => f32::INFINITY,
+            ReduceOp::Sum | ReduceOp::Any | ReduceOp::All => 0.0,
+        });
     }
+    // Coordinates take 32 bits in registers.
+    let bits = match elem {
+        ElemType::Int(w) | ElemType::Uint(w) => u32::from(w),
+        _ => 32,
+    };
+    let (least, greatest) = match elem.is_signed() {
+        true => (-1i64 << (bits - 1), i64::MAX >> (64 - bits)),
+        false => (0, (u64::MAX >> (64 - bits)) as i64),
+    };
+    Src::Int(match op {
+        ReduceOp::Max | ReduceOp::ArgMax => least,
+        ReduceOp::Min | ReduceOp::ArgMin => greatest,
+        ReduceOp::All => 1,
+        ReduceOp::Sum | ReduceOp::Any => 0,
+    })
 }

@@ -58,6 +58,12 @@ impl<'a> Scalars<'a> {
                         t1::ElemType::F32 => ParamTy::F32,
                         t1::ElemType::Int(32) => ParamTy::S32,
                         t1::ElemType::Uint(32) => ParamTy::U32,
+                        t1::ElemType::Int(64) | t1::ElemType::Uint(64) | t1::ElemType::Index => ParamTy::U64,
+                        t1::ElemType::Int(16) => ParamTy::S16,
+                        t1::ElemType::Uint(16) => ParamTy::U16,
+                        t1::ElemType::Int(8) => ParamTy::S8,
+                        t1::ElemType::Uint(8) | t1::ElemType::Bool => ParamTy::U8,
+                        t1::ElemType::F16 | t1::ElemType::Bf16 => ParamTy::B16,
                         other => {
                             return Err(Refusal::construct(
                                 scalar.span,
@@ -87,7 +93,9 @@ impl<'a> Scalars<'a> {
                 ParamTy::U64Pointer | ParamTy::U64 => Class::B64,
                 ParamTy::F32 => Class::F32,
                 ParamTy::B16 => Class::B16,
-                ParamTy::U32 | ParamTy::S32 => Class::B32,
+                ParamTy::U32 | ParamTy::S32 | ParamTy::U16 | ParamTy::S16 | ParamTy::U8 | ParamTy::S8 => {
+                    Class::B32
+                }
             };
             let d = b.reg(class);
             b.push(Op::Param { d, index });
@@ -353,6 +361,11 @@ impl<'a> Scalars<'a> {
         let elem_bytes = i64::from(tensor.elem.bits() / 8);
         let elems = match self.slot(&ParamSlot::Stride(t, dim)) {
             Some(r) => r,
+            None if matches!(tensor.strides[dim], t1::Stride::Given(_)) => {
+                let t1::Stride::Given(e) = &tensor.strides[dim] else { unreachable!("just matched") };
+                let e = e.clone();
+                self.launch_expr(b, &e, tensor.span)?
+            }
             None => {
                 let mut product: Option<Reg> = None;
                 for entry in &tensor.shape[dim + 1..] {

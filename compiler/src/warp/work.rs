@@ -71,7 +71,11 @@ impl Lower<'_> {
                 let e = self.element(value, *r)?;
                 let class = match e {
                     Element::Int(_) | Element::Pred(_) => Class::B32,
-                    Element::F32(_) | Element::Half(..) => Class::F32,
+                    Element::F32(_) | Element::Half(..) | Element::Code(..) => Class::F32,
+                    Element::Long(_) => {
+                        let span = self.b.span;
+                        return Err(Refusal::construct(span, "a reduction over the grid of 64-bit integers"));
+                    }
                 };
                 let s = self.countable(e)?;
                 a.push(self.in_register(s, class));

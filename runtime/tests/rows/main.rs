@@ -4,7 +4,10 @@
 #[path = "../products/program.rs"]
 mod program;
 
+mod lookups;
+mod scans;
 mod structure;
+mod types;
 
 use program::Program;
 use tilewright_runtime::executor::Options;
