@@ -267,7 +267,7 @@ fn variant(kernel: &t1::Kernel, m: &Module, l: warp::lower::Lowered) -> VariantM
         .iter()
         .filter_map(|p| match p {
             t1::Param::Tensor(t) => {
-                let bytes = m.variant.alignment((kernel.tensor(*t).elem.bits() / 8).max(1));
+                let bytes = scheduled::accesses::widest(m, kernel, *t);
                 Some(Guard { tensor: *t, bytes })
             }
             t1::Param::Scalar(_) => None,

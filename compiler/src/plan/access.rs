@@ -78,6 +78,13 @@ pub fn structural(kernel: &t1::Kernel, v: t1::ValueId) -> bool {
     let elem = kernel.ty(v).elem;
     match &kernel.value(v).op {
         t1::Op::Const(t1::Const::Int(_)) | t1::Op::Dim(_) | t1::Op::GridVar(_) | t1::Op::LoopVar(_) => true,
+        // What nobody writes can be read where it is wanted.
+        t1::Op::Read { tensor, ix } => {
+            let t = kernel.tensor(*tensor);
+            matches!(t.elem, t1::ElemType::Int(32) | t1::ElemType::Uint(32))
+                && !t.kind.writable()
+                && ix.iter().all(|x| structural(kernel, *x))
+        }
         t1::Op::Param(_) => matches!(elem, t1::ElemType::Int(32) | t1::ElemType::Uint(32)),
         t1::Op::Cast(x) => {
             elem == t1::ElemType::Index && kernel.ty(*x).elem.is_integer() && structural(kernel, *x)

@@ -17,6 +17,7 @@ use super::knobs::{Knobs, Problem};
 use super::refuse::Refusal;
 use super::shared;
 use crate::diagnostics::Span;
+use crate::layout::Axis;
 use crate::scheduled::ir::*;
 use crate::target::Target;
 use crate::tile::ir as t1;
@@ -61,6 +62,15 @@ pub fn build(
     let a = shared::buffer(kernel, &mut module, "A", &c.a, c.k, &tiling, true, knobs.stages, 4, variant)?;
     let b =
         shared::buffer(kernel, &mut module, "B", &c.b, c.k, &tiling, false, knobs.stages, columns, variant)?;
+    let mut c = c.clone();
+    for (operand, staged) in [(&mut c.a, &a), (&mut c.b, &b)] {
+        if let Some((dim, v)) = operand.gather {
+            let layout = staged.map.reduce(Axis(1)).map_err(|e| shared::internal(kernel.span, e))?;
+            let (with_rows, rows) = general::rows(kernel, v, operand.outer, &layout, module)?;
+            (module, operand.ix[dim].tile) = (with_rows, Some(rows));
+        }
+    }
+    let c = &c;
     let chan = ChanId(0);
     let bytes = module.buffers.iter().map(|b| b.slot_bytes).sum();
     module.channels.push(Channel {

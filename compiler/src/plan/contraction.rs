@@ -3,8 +3,10 @@
 //! The planner asks for what it needs and nothing more: one loop in the kernel's body whose carried states are all declared sums
 //! of one product each, operands read straight from 16-bit float tensors. What stands before and after the loop is free.
 
-use super::access::{dim_of_axis, indices};
+use super::access::{dim_of_axis, index, indices};
 use super::refuse::Refusal;
+use super::{cover, instances};
+use crate::diagnostics::Span;
 use crate::scheduled::ir::{Index, MmaAtom, MmaType};
 use crate::tile::ir as t1;
 
@@ -20,6 +22,8 @@ pub struct Operand {
     /// What the matrix instruction takes it as.
     pub ty: MmaType,
     pub ix: Vec<Index>,
+    /// Where the kept range is looked up, as in `x[src[i], k]`: the dimension, and the coordinates on the kept axis.
+    pub gather: Option<(usize, t1::ValueId)>,
     /// The axis that the result keeps.
     pub outer: t1::AxisId,
     /// Which of the kept and the contracted axis subscripts the tensor's last dimension, along which memory is contiguous.
@@ -197,7 +201,7 @@ fn operand(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Result<Operand
                 .note("f16, bf16, tf32, i8 and u8 are lowered today"));
         }
     };
-    let ix = indices(kernel, *tensor, ix, value.span)?;
+    let (ix, gather) = subscripts(kernel, *tensor, ix, k, value.span)?;
     let outer: Vec<t1::AxisId> = value.ty.axes.iter().copied().filter(|a| *a != k).collect();
     let (&[outer], Some(k_dim)) = (&outer[..], dim_of_axis(&ix, k)) else {
         return Err(Refusal::construct(
@@ -213,7 +217,7 @@ fn operand(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Result<Operand
     };
     let major = match ix.len() {
         n if k_dim + 1 == n => Major::K,
-        n if outer_dim + 1 == n => Major::Outer,
+        n if outer_dim + 1 == n && gather.is_none() => Major::Outer,
         _ => {
             return Err(Refusal::construct(value.span, format!("the operand order of `{}`", t.name))
                 .note("the contracted or the kept range must subscript the last dimension, as in `a[i, k]` and `a[k, i].T`"));
@@ -226,7 +230,67 @@ fn operand(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Result<Operand
         value: elem,
         ty,
         ix,
+        gather,
         outer,
         major,
     })
+}
+
+/// Subscripts of an operand, one of which may be a tile of coordinates for the kept range.
+#[allow(clippy::type_complexity)]
+fn subscripts(
+    kernel: &t1::Kernel,
+    tensor: t1::TensorId,
+    ix: &[t1::ValueId],
+    k: t1::AxisId,
+    span: Span,
+) -> Result<(Vec<Index>, Option<(usize, t1::ValueId)>), Refusal> {
+    let computed: Vec<usize> = (0..ix.len()).filter(|d| index(kernel, ix[*d]).is_none()).collect();
+    let [dim] = computed[..] else { return Ok((indices(kernel, tensor, ix, span)?, None)) };
+    let v = ix[dim];
+    let [kept] = kernel.ty(v).axes[..] else { return Ok((indices(kernel, tensor, ix, span)?, None)) };
+    let t = kernel.tensor(tensor);
+    if kept == k || depends_on(kernel, v, k) {
+        return Err(Refusal::construct(
+            span,
+            format!("a subscript of `{}` that changes along the contracted range", t.name),
+        ));
+    }
+    if !instances::below(kernel, v, &t.shape[dim].extent) {
+        return Err(Refusal::construct(
+            span,
+            format!("subscript {dim} of `{}`, which may leave the tensor,", t.name),
+        )
+        .help(format!(
+            "promise that the index tensor holds rows of `{}`, as in `src: i32[R] in 0..{}`",
+            t.name, t.shape[dim].text
+        )));
+    }
+    let rest = |(d, v): (usize, &t1::ValueId)| match d == dim {
+        true => Some(Index { axis: Some(kept), ..Index::default() }),
+        false => index(kernel, *v),
+    };
+    Ok((ix.iter().enumerate().filter_map(rest).collect(), Some((dim, v))))
+}
+
+/// Whether a tile is computed from the position of an axis.
+fn depends_on(kernel: &t1::Kernel, v: t1::ValueId, axis: t1::AxisId) -> bool {
+    let value = kernel.value(v);
+    match value.op {
+        t1::Op::Iota(a) => a == axis,
+        t1::Op::LoopVar(l) => kernel.loop_(l).axis == Some(axis),
+        ref op => op.operands().into_iter().any(|x| depends_on(kernel, x, axis)),
+    }
+}
+
+/// Refuses an operand that could leave its tensor on an existing lane.
+pub fn check(kernel: &t1::Kernel, operand: &Operand, span: Span) -> Result<(), Refusal> {
+    let t = kernel.tensor(operand.tensor);
+    for (dim, at) in operand.ix.iter().enumerate() {
+        let gathered = operand.gather.is_some_and(|(d, _)| d == dim);
+        if !gathered && !cover::inside(kernel, operand.tensor, dim, at) {
+            return Err(cover::may_leave(t, dim, span));
+        }
+    }
+    cover::strides(kernel, operand.tensor, span)
 }

@@ -22,19 +22,10 @@ pub fn inside(kernel: &t1::Kernel, tensor: t1::TensorId, dim: usize, index: &Ind
     }
 }
 
-/// Refuses an access that could leave the tensor on an existing lane.
-pub fn check(kernel: &t1::Kernel, tensor: t1::TensorId, ix: &[Index], span: Span) -> Result<(), Refusal> {
-    let t = kernel.tensor(tensor);
-    for (dim, index) in ix.iter().enumerate() {
-        if !inside(kernel, tensor, dim, index) {
-            return Err(Refusal::construct(
-                span,
-                format!("subscript {dim} of `{}`, which may leave the tensor,", t.name),
-            )
-            .note("a range over the same dimension as the tensor's own is lowered today"));
-        }
-    }
-    strides(kernel, tensor, span)
+/// What is said of a subscript that could leave the tensor on an existing lane.
+pub fn may_leave(t: &t1::Tensor, dim: usize, span: Span) -> Refusal {
+    Refusal::construct(span, format!("subscript {dim} of `{}`, which may leave the tensor,", t.name))
+        .note("a range over the same dimension as the tensor's own is lowered today")
 }
 
 /// Refuses strides that the emitter does not know: dense ones, and given ones in front of a last dimension of stride 1, it does.

@@ -22,7 +22,7 @@ use super::order::{self, Access};
 use super::refuse::Refusal;
 use crate::artifact::{ChosenBy, ScheduleItem};
 use crate::diagnostics::Span;
-use crate::layout::{Axis, SharedLayout};
+use crate::layout::{Axis, Layout, SharedLayout};
 use crate::scheduled::ir::*;
 use crate::target::Target;
 use crate::tile::ir as t1;
@@ -172,6 +172,29 @@ pub fn after_contraction(
     general.finish(target)
 }
 
+/// Appends the computation of a gathered operand's rows: `layout` says which thread copies which.
+pub fn rows(
+    kernel: &t1::Kernel,
+    v: t1::ValueId,
+    axis: t1::AxisId,
+    layout: &Layout,
+    mut module: Module,
+) -> Result<(Module, ValId), Refusal> {
+    let (variant, done) = (module.variant, std::mem::take(&mut module.body));
+    let mut general = General {
+        kernel,
+        layouts: Layouts::Rows { layout, axis },
+        variant,
+        module,
+        open: vec![done],
+        values: FxHashMap::default(),
+        accesses: Vec::new(),
+    };
+    let rows = general.value(v)?;
+    general.module.body = general.open.pop().unwrap_or_default();
+    Ok((general.module, rows))
+}
+
 /// A module being built.
 pub struct General<'a> {
     pub(super) kernel: &'a t1::Kernel,
@@ -263,8 +286,8 @@ impl General<'_> {
             match stmt {
                 t1::Stmt::Let(v) => {
                     let coordinate = self.kernel.ty(*v).elem == t1::ElemType::Index;
-                    let elsewhere = launch_scalar(self.kernel, *v)
-                        && (!coordinate || structural(self.kernel, *v))
+                    let elsewhere = structural(self.kernel, *v)
+                        || launch_scalar(self.kernel, *v) && !coordinate
                         || matches!(self.kernel.value(*v).op, t1::Op::Iota(_));
                     // Coordinates that subscripts take directly need no registers of their own, nor do scalars that the launch
                     // decides; where one is used otherwise it is made then.

@@ -162,6 +162,18 @@ pub fn at_most(kernel: &t1::Kernel, v: ValueId, extent: &LaunchExpr) -> bool {
     }
 }
 
+/// Whether an integer, or every element of an integer tile, is promised to be a coordinate below this extent.
+pub fn below(kernel: &t1::Kernel, v: ValueId, extent: &LaunchExpr) -> bool {
+    match &kernel.value(v).op {
+        Op::Cast(x) => kernel.ty(*x).elem.is_integer() && below(kernel, *x, extent),
+        Op::Read { tensor, .. } => match &kernel.tensor(*tensor).holds {
+            Some(Holds::In { hi, inclusive: false, .. }) => hi == extent && not_negative(kernel, v),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
 /// The largest power of two up to 2^16 that is known to divide a scalar, given one for each dimension.
 pub fn power_of_two_in(kernel: &t1::Kernel, v: ValueId, dim: &dyn Fn(t1::DimId) -> i64) -> i64 {
     const MOST: i64 = 1 << 16;

@@ -6,7 +6,7 @@
 
 use super::distribution::Distribution;
 use super::fragments::Tiling;
-use crate::layout::{Dim, Layout};
+use crate::layout::{Axis, Dim, Layout};
 use crate::tile::ir as t1;
 
 /// Registers that the tiles of one read may take before its accesses are left to where their elements are used.
@@ -22,6 +22,11 @@ pub enum Layouts<'a> {
         m: t1::AxisId,
         n: t1::AxisId,
     },
+    /// The rows that threads copy: coordinates of one axis in the layout of the copy.
+    Rows {
+        layout: &'a Layout,
+        axis: t1::AxisId,
+    },
 }
 
 impl Layouts<'_> {
@@ -33,6 +38,11 @@ impl Layouts<'_> {
                 let known = axes.iter().all(|a| a == m || a == n);
                 known.then(|| tiling.accumulator_on(axes.iter().map(|a| a == m)))
             }
+            Layouts::Rows { layout, axis } => match axes {
+                [] => layout.reduce(Axis(0)).ok(),
+                [one] if one == axis => Some((*layout).clone()),
+                _ => None,
+            },
         }
     }
 
@@ -40,7 +50,7 @@ impl Layouts<'_> {
     pub fn warp_mask(&self, axes: &[t1::AxisId]) -> u32 {
         match self {
             Layouts::Digits(d) => d.warp_mask(axes),
-            Layouts::Accumulator { .. } => {
+            Layouts::Accumulator { .. } | Layouts::Rows { .. } => {
                 let Some(layout) = self.layout(axes) else { return 0 };
                 let moves = |w: &u32| layout.coords(&[(Dim::Warp, 1 << w)]).iter().any(|(_, c)| *c != 0);
                 (0..layout.ins().bits(Dim::Warp)).filter(moves).fold(0, |mask, w| mask | 1 << w)
@@ -54,6 +64,7 @@ impl Layouts<'_> {
         match self {
             Layouts::Digits(d) => d.registers_of(axes) <= MOST_EAGER,
             Layouts::Accumulator { .. } => false,
+            Layouts::Rows { .. } => true,
         }
     }
 }

@@ -65,7 +65,7 @@ pub fn plan(kernel: &t1::Kernel, target: Target) -> Result<Planned, Refusal> {
     };
     for operand in [&c.a, &c.b] {
         let span = kernel.loop_(c.loop_id).span;
-        cover::check(kernel, operand.tensor, &operand.ix, span)?;
+        contraction::check(kernel, operand, span)?;
     }
     let problem = knobs::Problem {
         bm: kernel.axis(c.m).extent,

@@ -4,8 +4,8 @@
 //! per element are enough), and how many warps are resident to hide latency; then by how many waves of blocks the grid takes. Dimensions
 //! that the launch fixes count as they are, others as 4096. These are predictions: `meta` says `model`, and a measurement wins over them.
 
+use super::contraction;
 use super::knobs::{self, Problem};
-use super::{contraction, cover};
 use crate::diagnostics::Diagnostics;
 use crate::elaborate::{self, Settings, Tuning};
 use crate::front::Program;
@@ -62,7 +62,7 @@ fn choose<'a>(
     let probe = space.iter().max_by_key(|t| (distinct(t), std::cmp::Reverse(position(space, t))))?;
     let kernel = bound(program, name, &Settings { model: probe.clone(), ..settings.clone() }).ok()?;
     let c = contraction::find(&kernel).ok()??;
-    cover::check(&kernel, c.a.tensor, &c.a.ix, kernel.span).ok()?;
+    contraction::check(&kernel, &c.a, kernel.span).ok()?;
     let size = |axis: t1::AxisId| {
         let extent = i64::from(kernel.axis(axis).extent);
         let name = probe.iter().find(|(_, v)| int(v) == Some(extent)).map(|(n, _)| n.clone());

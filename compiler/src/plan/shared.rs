@@ -115,7 +115,7 @@ pub fn fragment_rows(fragment: &Layout, bits: u32, trans: bool) -> Option<Matrix
     matrix_rows(fragment, bits, Axis(u16::from(!trans)), trans, &[p, p + 1])
 }
 
-fn internal(span: crate::diagnostics::Span, e: LayoutError) -> Refusal {
+pub fn internal(span: crate::diagnostics::Span, e: LayoutError) -> Refusal {
     Refusal::schedule(
         span,
         format!("no shared-memory layout for this tile: {e}"),

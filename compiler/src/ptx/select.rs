@@ -106,7 +106,7 @@ impl<'a, 'b> Select<'a, 'b> {
     fn params(&mut self) {
         for (name, ty) in &self.kernel.params {
             let ty_ = match ty {
-                t3::ParamTy::U64Pointer | t3::ParamTy::U64 => Type::U64,
+                t3::ParamTy::Pointer { .. } | t3::ParamTy::U64 => Type::U64,
                 t3::ParamTy::U32 => Type::U32,
                 t3::ParamTy::S32 => Type::S32,
                 t3::ParamTy::F32 => Type::F32,
@@ -117,8 +117,8 @@ impl<'a, 'b> Select<'a, 'b> {
                 t3::ParamTy::S16 => Type::S16,
             };
             let mut param = Param::scalar(&format!("{}_{name}", self.kernel.entry), ty_);
-            if *ty == t3::ParamTy::U64Pointer {
-                param.pointee = Some(Pointee { space: Space::Global, align: self.kernel.pointer_align });
+            if let t3::ParamTy::Pointer { align } = *ty {
+                param.pointee = Some(Pointee { space: Space::Global, align });
             }
             self.entry.params.push(param);
         }
@@ -302,6 +302,10 @@ impl<'a, 'b> Select<'a, 'b> {
             | t3::Op::RedGlobal { .. }
             | t3::Op::CountGlobal { .. }
             | t3::Op::ShuffleXor { .. }
+            | t3::Op::ShuffleUp { .. }
+            | t3::Op::ShuffleFrom { .. }
+            | t3::Op::Ballot { .. }
+            | t3::Op::HighestBit { .. }
             | t3::Op::CpAsync { .. }
             | t3::Op::CpAsyncCommit
             | t3::Op::Ldmatrix { .. }
@@ -336,7 +340,7 @@ impl<'a, 'b> Select<'a, 'b> {
                 let ptx_ty = self.entry.params[*index].ty;
                 let addr = Address { base: Base::Sym(symbol), offset: 0 };
                 self.push(Ld::new(Space::Param, ptx_ty, [dst], addr));
-                if ty == t3::ParamTy::U64Pointer {
+                if let t3::ParamTy::Pointer { .. } = ty {
                     self.push(Cvta { to: true, space: Space::Global, ty: Type::U64, dst, src: dst.into() });
                 }
             }
@@ -656,16 +660,20 @@ impl<'a, 'b> Select<'a, 'b> {
                 });
             }
             t3::Op::ShuffleXor { d, a, mask } => {
+                self.shuffle(ShflMode::Bfly, *d, *a, t3::Src::Int(i64::from(*mask)), 31);
+            }
+            t3::Op::ShuffleUp { d, a, by } => {
+                self.shuffle(ShflMode::Up, *d, *a, t3::Src::Int(i64::from(*by)), 0);
+            }
+            t3::Op::ShuffleFrom { d, a, lane } => self.shuffle(ShflMode::Idx, *d, *a, *lane, 31),
+            t3::Op::Ballot { d, a } => {
                 let (dst, a) = (self.reg(*d), self.reg(*a));
-                self.push(Shfl {
-                    mode: ShflMode::Bfly,
-                    dst: dst.into(),
-                    pred: None,
-                    a: a.into(),
-                    b: Operand::Imm(Imm::Int(i64::from(*mask))),
-                    c: Operand::Imm(Imm::Int(31)),
-                    mask: Operand::Imm(Imm::Int(0xffff_ffff)),
-                });
+                let mask = Operand::Imm(Imm::Int(0xffff_ffff));
+                self.push(Vote { mode: VoteMode::Ballot, dst, src: a.into(), negated: false, mask });
+            }
+            t3::Op::HighestBit { d, a } => {
+                let (dst, src) = (self.reg(*d), self.reg(*a));
+                self.push(IntUnary { op: IntUnaryOp::Bfind, ty: Type::U32, dst, a: src.into() });
             }
             t3::Op::CpAsync { to, from, bytes, ignore } => {
                 let (dst, src) = (self.address(*to), self.address(*from));
@@ -723,6 +731,13 @@ impl<'a, 'b> Select<'a, 'b> {
             Some(t3::Class::F32) => Type::F32,
             _ => Type::B32,
         }
+    }
+
+    /// A shuffle among all lanes; `clamp` is the last lane that may be a source.
+    fn shuffle(&mut self, mode: ShflMode, d: t3::Reg, a: t3::Reg, b: t3::Src, clamp: i64) {
+        let (dst, a, b) = (self.reg(d), self.reg(a), self.src(b));
+        let (c, mask) = (Operand::Imm(Imm::Int(clamp)), Operand::Imm(Imm::Int(0xffff_ffff)));
+        self.push(Shfl { mode, dst: dst.into(), pred: None, a: a.into(), b, c, mask });
     }
 
     fn sync(&mut self, op: SyncOp) {

@@ -6,10 +6,12 @@
 //! | [`ir`] | the data structure |
 //! | [`verify`] | its invariants |
 //! | [`expand`] | stages become prologue and steady loop |
+//! | [`accesses`] | how wide global memory is accessed |
 //! | [`synchronise`] | the bridge to [`crate::sync`] |
 //! | [`eval`] | the interpreter: every form runs |
 //! | [`print`] | the text of `--emit scheduled` |
 
+pub mod accesses;
 pub mod eval;
 pub mod expand;
 pub mod ir;

@@ -247,7 +247,10 @@ pub fn uses(kind: &OpKind) -> Vec<ValId> {
         OpKind::GetTile { of, ix, .. } => {
             std::iter::once(*of).chain(ix.iter().filter_map(|i| i.tile)).collect()
         }
-        OpKind::CopyIn { slot, .. } | OpKind::Load { slot, .. } | OpKind::Release { slot, .. } => vec![*slot],
+        OpKind::CopyIn { slot, ix, .. } => {
+            std::iter::once(*slot).chain(ix.iter().filter_map(|i| i.tile)).collect()
+        }
+        OpKind::Load { slot, .. } | OpKind::Release { slot, .. } => vec![*slot],
         OpKind::Commit { slot, after, .. } => std::iter::once(*slot).chain(after.iter().copied()).collect(),
         OpKind::Mma { a, b, acc, .. } => vec![*a, *b, *acc],
         OpKind::AccGet { acc } => vec![*acc],

@@ -4,11 +4,13 @@
 //! pointers move once per turn of the unrolled loop. Rows past the end are clamped to the last one: what they hold is dropped at the
 //! write. Where a thread would need more than four pointers (narrow copies, deep tiles), one pointer walks down the rows at each copy
 //! instead, and rows past the end are ignored. A *rolled* copy walks in a loop: groups of accesses that are translates of one another,
-//! by a constant distance in shared memory and in rows, are emitted once.
+//! by a constant distance in shared memory and in rows, are emitted once. Rows that are looked up (`x[src[i], k]`) are looked up once; where
+//! they are many, their pointers are computed anew for each access.
 //!
 //! **The end of the contraction.** A unit is wholly inside or outside, so one predicate per step tells, for all rows of an operand:
 //! ignored units are zero-filled, also in iterations past the last.
 
+use super::elements::Element;
 use super::ir::*;
 use super::lower::Lower;
 use super::tilemap::TileMap;
@@ -47,6 +49,12 @@ enum Rows {
         start: Reg,
         pitch: Reg,
         left: Reg,
+    },
+    /// Rows that are looked up, by number, the pointer that moves along them, and bytes from one row to the next.
+    Gathered {
+        rows: Vec<Reg>,
+        start: Reg,
+        pitch: Reg,
     },
 }
 
@@ -174,7 +182,20 @@ impl Lower<'_> {
             Src::Reg(r) => self.b.add(r, -1),
             other => self.b.mov(Class::B32, other),
         };
-        let rows = if constants.len() <= MOST_POINTERS {
+        let rows = if let Some(tile) = ix[outer_dim].tile {
+            let rows = self.gathered(tile, &constants)?;
+            if rows.len() <= MOST_POINTERS {
+                let mut pointers = Vec::new();
+                for row in rows {
+                    let row = self.b.widen(false, row);
+                    pointers.push(self.b.mad(IntTy::S64, row, pitch, base));
+                }
+                Rows::Pointers(pointers)
+            } else {
+                let start = self.b.mov(Class::B64, base);
+                Rows::Gathered { rows, start, pitch }
+            }
+        } else if constants.len() <= MOST_POINTERS {
             let mut pointers = Vec::new();
             for c in constants {
                 let row = self.clamped_row(first, c, last);
@@ -196,6 +217,21 @@ impl Lower<'_> {
             Rows::Walk { start, pitch: pitch_step, left }
         };
         Ok(CopyState { op: kind.clone(), rows, units, k_left, elem_bytes, by: l.by })
+    }
+
+    /// The rows that a lookup gives for these of the thread's rows.
+    fn gathered(&mut self, tile: t2::ValId, constants: &[u32]) -> Result<Vec<Reg>, Refusal> {
+        let map = self.map(tile);
+        let span = self.b.span;
+        let mut rows = Vec::new();
+        for c in constants {
+            let r = map.axes[0].register.iter().position(|x| x == c).unwrap_or(0);
+            match self.element(tile, r)? {
+                Element::Int(s) => rows.push(self.in_register(s, Class::B32)),
+                _ => return Err(Refusal::construct(span, "a subscript that is no integer")),
+            }
+        }
+        Ok(rows)
     }
 
     /// `hi - lo` of the loop less the thread's own place; one register per distinct place.
@@ -234,13 +270,13 @@ impl Lower<'_> {
                 let mut walk = Walk { pointer: *start, pitch: *pitch, left: *left };
                 self.copy_units(state, *plan, &state.units, Some(&mut walk), along, |to| shifted(to, slot));
             }
-            (Rows::Pointers(_), _) => {
+            (Rows::Pointers(_) | Rows::Gathered { .. }, _) => {
                 self.copy_units(state, *plan, &state.units, None, along, |to| shifted(to, slot));
             }
         }
         // The walk starts one iteration further at the next copy. Moving it with every copy, and not once per turn, keeps the assembler
         // from computing all rows once per turn and holding them in registers.
-        if let Rows::Walk { start, .. } = &state.rows {
+        if let Rows::Walk { start, .. } | Rows::Gathered { start, .. } = &state.rows {
             let bytes = i64::from(state.by * state.elem_bytes);
             self.step(*start, IntTy::S64, bytes);
         }
@@ -362,6 +398,11 @@ impl Lower<'_> {
             (Rows::Pointers(p), _) => {
                 let offset = ((u.k + along) * state.elem_bytes) as i32;
                 (Address { base: p[u.row], offset }, past)
+            }
+            (Rows::Gathered { rows, start, pitch }, _) => {
+                let row = self.b.widen(false, rows[u.row]);
+                let base = self.b.mad(IntTy::S64, row, *pitch, *start);
+                (Address { base, offset: (u.k * state.elem_bytes) as i32 }, past)
             }
             (Rows::Walk { .. }, Some(walk)) => {
                 let ignore = self.b.reg(Class::Pred);

@@ -38,6 +38,12 @@ impl Place {
     }
 }
 
+/// What a search finds.
+struct Found {
+    value: Reg,
+    tile: Reg,
+}
+
 impl Scalars<'_> {
     /// Decodes the block number into grid coordinates, and says how many blocks there are.
     pub fn decode_grid(&mut self, b: &mut Builder, raster: Raster) -> Result<GridRule, Refusal> {
@@ -45,35 +51,53 @@ impl Scalars<'_> {
         let extents = instances::extents(kernel)?;
         let mut ranges = Vec::new();
         let mut counts = Vec::new();
+        let mut steps = Vec::new();
         for (g, extent) in kernel.grid.iter().zip(&extents) {
-            let by = instances::step(kernel, g);
-            let (extent, by, count) = match extent {
+            let (e, by, count) = match extent {
                 Extent::Exact(e) => {
-                    let tiles = self.tiles(b, g, by)?;
-                    (e.clone(), by, tiles)
+                    let by = instances::step(kernel, g);
+                    (e, by, self.tiles(b, g, by)?)
                 }
                 Extent::AtMost(e) => {
-                    let wide = self.launch_expr(b, e, g.span)?;
-                    let extent = b.narrow(wide);
-                    (e.clone(), by, Src::Reg(ceil_div(b, extent, by)))
+                    let by = instances::step(kernel, g);
+                    let extent = self.launch_expr(b, e, g.span)?;
+                    let extent = b.narrow(extent);
+                    (e, by, Src::Reg(ceil_div(b, extent, by)))
                 }
-                Extent::Carrier | Extent::Packed { .. } => {
-                    return Err(Refusal::construct(g.span, format!("the ragged grid range `{}`", g.name)));
+                Extent::Packed { tiles, .. } => {
+                    let count = self.launch_expr(b, tiles, g.span)?;
+                    (tiles, 1, Src::Reg(b.narrow(count)))
+                }
+                // One digit counts the tiles of both.
+                Extent::Carrier => {
+                    counts.push(Src::Int(1));
+                    steps.push(1);
+                    continue;
                 }
             };
             counts.push(count);
+            steps.push(instances::step(kernel, g));
             ranges.push(GridRange {
                 name: g.name.clone(),
-                text: instances::text(kernel, &extent),
-                extent,
+                text: instances::text(kernel, e),
+                extent: e.clone(),
                 by,
             });
         }
         let tiles = digits(b, &counts, raster);
-        for ((g, extent), (tile, by)) in
-            kernel.grid.iter().zip(&extents).zip(tiles.iter().zip(ranges.iter().map(|r| r.by)))
-        {
-            let mut at = if by == 1 { *tile } else { b.int(IntOp::MulLo, IntTy::U32, *tile, i64::from(by)) };
+        self.grid.coordinates = tiles.clone();
+        for (n, ((g, extent), by)) in kernel.grid.iter().zip(&extents).zip(steps).enumerate() {
+            let mut tile = tiles[n];
+            match extent {
+                Extent::Carrier => continue,
+                Extent::Packed { carrier, .. } => {
+                    let found = self.search(b, g, *carrier, tile)?;
+                    self.grid.coordinates[carrier.0 as usize] = found.value;
+                    tile = found.tile;
+                }
+                Extent::Exact(_) | Extent::AtMost(_) => {}
+            }
+            let mut at = if by == 1 { tile } else { b.int(IntOp::MulLo, IntTy::U32, tile, i64::from(by)) };
             match self.coordinate(b, g.lo)? {
                 Src::Int(0) => {}
                 lo => at = b.add(at, lo),
@@ -83,10 +107,89 @@ impl Scalars<'_> {
                 let past = b.set_int(Cmp::Ge, IntTy::S32, at, hi);
                 b.guarded(Some((past, true)), Op::Exit);
             }
-            self.grid.coordinates.push(at);
+            self.grid.coordinates[n] = at;
         }
         self.grid.tiles = tiles.into_iter().zip(counts).collect();
         Ok(GridRule { ranges })
+    }
+
+    /// Which value of `carrier` has the tile numbered `tile` among the tiles of `g` over all values, and which of its own it is; a block
+    /// past the last of them leaves.
+    ///
+    /// Every warp looks for itself, 32 values at a time: each lane counts the tiles of one value, a prefix sum over the warp says where
+    /// they begin, and the one lane whose tiles include the number tells the others.
+    fn search(
+        &mut self,
+        b: &mut Builder,
+        g: &t1::GridVar,
+        carrier: t1::GridId,
+        tile: Reg,
+    ) -> Result<Found, Refusal> {
+        b.comment(format!("which {} this block works for", self.kernel.grid_var(carrier).name));
+        let by = instances::step(self.kernel, g);
+        let values = match self.coordinate(b, self.kernel.grid_var(carrier).hi)? {
+            Src::Reg(r) => r,
+            imm => b.mov(Class::B32, imm),
+        };
+        let last = b.add(values, -1);
+        let tid = b.special(Special::TidX);
+        let lane = b.and(tid, 31);
+        let (left, at) = (b.mov(Class::B32, values), b.mov(Class::B32, lane));
+        let (before, value, start) = (b.mov(Class::B32, 0), b.mov(Class::B32, -1), b.mov(Class::B32, 0));
+        let known = self.known.clone();
+        b.open();
+        let inside = b.set_int(Cmp::Le, IntTy::S32, at, last);
+        self.grid.coordinates[carrier.0 as usize] = b.int(IntOp::Min, IntTy::S32, at, last);
+        let (lo, hi) = (self.coordinate(b, g.lo)?, self.coordinate(b, g.hi)?);
+        let hi = match hi {
+            Src::Reg(r) => r,
+            imm => b.mov(Class::B32, imm),
+        };
+        let extent = b.int(IntOp::Sub, IntTy::S32, hi, lo);
+        let extent = b.int(IntOp::Max, IntTy::S32, extent, 0);
+        let count = ceil_div(b, extent, by);
+        let none = b.mov(Class::B32, 0);
+        let own = b.reg(Class::B32);
+        b.push(Op::Select { d: own, a: count.into(), b: none.into(), p: inside });
+        let mut sum = own;
+        for distance in [1, 2, 4, 8, 16] {
+            let other = b.reg(Class::B32);
+            b.push(Op::ShuffleUp { d: other, a: sum, by: distance });
+            let has = b.set_int(Cmp::Ge, IntTy::U32, lane, i64::from(distance));
+            let more = b.reg(Class::B32);
+            b.push(Op::Select { d: more, a: other.into(), b: none.into(), p: has });
+            sum = b.add(sum, more);
+        }
+        // The tiles of this lane's value are those from `first` to `end`.
+        let end = b.add(sum, before);
+        let first = b.int(IntOp::Sub, IntTy::S32, end, own);
+        let from = b.set_int(Cmp::Ge, IntTy::S32, tile, first);
+        let to = b.set_int(Cmp::Lt, IntTy::S32, tile, end);
+        let mine = b.pred_and(from, to);
+        let who = b.reg(Class::B32);
+        b.push(Op::Ballot { d: who, a: mine });
+        let some = b.set_int(Cmp::Ne, IntTy::B32, who, 0);
+        let which = b.reg(Class::B32);
+        b.push(Op::HighestBit { d: which, a: who });
+        for (d, a) in [(value, at), (start, first)] {
+            let told = b.reg(Class::B32);
+            b.push(Op::ShuffleFrom { d: told, a, lane: which.into() });
+            b.guarded(Some((some, true)), Op::Mov { d, a: told.into() });
+        }
+        b.push(Op::ShuffleFrom { d: before, a: end, lane: Src::Int(31) });
+        let copies = vec![b.close()];
+        self.known = known;
+        b.open();
+        for (d, by) in [(left, -32), (at, 32)] {
+            b.push(Op::Int { op: IntOp::Add, ty: IntTy::S32, d, a: d.into(), b: by.into() });
+        }
+        let advance = b.close();
+        let name = format!("search_{}", g.name);
+        b.stmt(Stmt::Loop(Loop { name, left, by: 32, copies, advance, rolled: true }));
+        let nobody = b.set_int(Cmp::Lt, IntTy::S32, value, 0);
+        b.guarded(Some((nobody, true)), Op::Exit);
+        let tile = b.int(IntOp::Sub, IntTy::S32, tile, start);
+        Ok(Found { value, tile })
     }
 
     /// Tiles along a range that the launch knows.
@@ -113,7 +216,12 @@ fn digits(b: &mut Builder, counts: &[Src], raster: Raster) -> Vec<Reg> {
     let mut tiles = vec![pid; n];
     // Outer variables are divided off from the inside out, so what a group of them takes together is known first.
     let pair = raster.pair.map(|(i, j)| (i.0 as usize, j.0 as usize));
-    let others: Vec<usize> = (0..n).filter(|v| pair.is_none_or(|(i, j)| *v != i && *v != j)).collect();
+    let outside = |v: &usize| pair.is_none_or(|(i, j)| *v != i && *v != j);
+    let (single, others): (Vec<usize>, Vec<usize>) =
+        (0..n).filter(outside).partition(|v| counts[*v] == Src::Int(1));
+    for v in single {
+        tiles[v] = b.mov(Class::B32, 0);
+    }
     if let Some((i, j)) = pair {
         let (ni, nj) = (counts[i], counts[j]);
         let inner = if others.is_empty() { None } else { Some(mul(b, ni, nj)) };

@@ -400,6 +400,28 @@ pub enum Op {
         d: Reg,
         a: Reg,
     },
+    /// The value of the lane `by` below; lanes that have none keep their own. All lanes of the warp take part, here and below.
+    ShuffleUp {
+        d: Reg,
+        a: Reg,
+        by: u32,
+    },
+    /// The value of this lane.
+    ShuffleFrom {
+        d: Reg,
+        a: Reg,
+        lane: Src,
+    },
+    /// Bit n says whether `a` holds in lane n.
+    Ballot {
+        d: Reg,
+        a: Reg,
+    },
+    /// The number of the highest bit that is set; all ones where none is.
+    HighestBit {
+        d: Reg,
+        a: Reg,
+    },
     /// The value of the lane whose number differs in the bits of `mask`; all lanes of the warp take part.
     ShuffleXor {
         d: Reg,
@@ -476,7 +498,10 @@ pub struct Loop {
 /// A kernel parameter as PTX declares it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParamTy {
-    U64Pointer,
+    /// To memory aligned to so many bytes.
+    Pointer {
+        align: u32,
+    },
     U32,
     U64,
     F32,
@@ -498,8 +523,6 @@ pub struct Kernel {
     /// Tells the assembler that one block per SM is enough, so that it does not spill for the sake of a second.
     pub one_block: bool,
     pub shared_bytes: u32,
-    /// What every tensor's base is a multiple of, in bytes.
-    pub pointer_align: u32,
     pub classes: Vec<Class>,
     pub body: Vec<Stmt>,
 }

@@ -30,7 +30,7 @@ pub struct Lowered {
 pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lowered, Refusal> {
     let mut b = Builder::new(kernel.span);
     b.comment("parameters, and the block's place in the grid");
-    let mut scalars = Scalars::load(kernel, !module.work.is_empty(), &mut b)?;
+    let mut scalars = Scalars::load(kernel, module, &mut b)?;
     let grid = scalars.decode_grid(&mut b, module.raster)?;
     let threads = Threads::new(&mut b);
     let mut lower = Lower {
@@ -67,7 +67,6 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
             threads: module.threads(),
             one_block,
             shared_bytes: module.shared_bytes,
-            pointer_align: module.variant.alignment(1),
             classes,
             body,
         },
@@ -225,6 +224,9 @@ impl Lower<'_> {
                 }
             }
         }
+        // Rows that were looked up have the layout of their copy; what follows the loop has another.
+        self.rows.clear();
+        self.exists.clear();
         let mut after_loop = false;
         let mut fresh = Vec::new();
         self.b.comment("prologue");

@@ -22,7 +22,7 @@ pub fn print(kernel: &Kernel) -> String {
 
 fn param_type(ty: ParamTy) -> &'static str {
     match ty {
-        ParamTy::U64Pointer => "ptr",
+        ParamTy::Pointer { .. } => "ptr",
         ParamTy::U32 => "u32",
         ParamTy::U64 => "u64",
         ParamTy::F32 => "f32",
@@ -195,6 +195,10 @@ impl Printer<'_> {
                 let old = old.map_or(String::new(), |d| format!("{} = ", self.reg(d)));
                 format!("{old}red.{}.{} {} <- {}", lower(op), lower(ty), self.address(*to), r(a))
             }
+            Op::ShuffleUp { d, a, by } => format!("{} = shuffle.up {}, {by}", r(d), r(a)),
+            Op::ShuffleFrom { d, a, lane } => format!("{} = shuffle.from {}, {}", r(d), r(a), s(lane)),
+            Op::Ballot { d, a } => format!("{} = ballot {}", r(d), r(a)),
+            Op::HighestBit { d, a } => format!("{} = highest.bit {}", r(d), r(a)),
             Op::ShuffleXor { d, a, mask } => format!("{} = shuffle.xor {}, {mask}", r(d), r(a)),
             Op::StoreShared { a, to } => format!("st.shared {} <- {}", self.address(*to), self.regs(a)),
             Op::CpAsync { to, from, bytes, ignore } => {

@@ -5,7 +5,8 @@ use super::ir::*;
 use crate::artifact::ParamSlot;
 use crate::diagnostics::Span;
 use crate::plan::{Refusal, cover, instances};
-use crate::scheduled::ir::Index;
+use crate::scheduled::accesses;
+use crate::scheduled::ir::{Index, Module};
 use crate::tile::ir as t1;
 use rustc_hash::FxHashMap;
 
@@ -35,8 +36,8 @@ pub struct Known {
 
 impl<'a> Scalars<'a> {
     /// Declares and loads every parameter: for each argument its pointer (with the strides that the launch gives) or value, then
-    /// every dimension that is not frozen. `workspace`: the kernel reduces across instances.
-    pub fn load(kernel: &'a t1::Kernel, workspace: bool, b: &mut Builder) -> Result<Scalars<'a>, Refusal> {
+    /// every dimension that is not frozen. A module that reduces across instances has a workspace.
+    pub fn load(kernel: &'a t1::Kernel, module: &Module, b: &mut Builder) -> Result<Scalars<'a>, Refusal> {
         let mut slots = Vec::new();
         let mut params = Vec::new();
         for p in &kernel.params {
@@ -44,7 +45,8 @@ impl<'a> Scalars<'a> {
                 t1::Param::Tensor(t) => {
                     let tensor = kernel.tensor(t);
                     slots.push(ParamSlot::Pointer(t));
-                    params.push((tensor.name.clone(), ParamTy::U64Pointer));
+                    let align = accesses::widest(module, kernel, t);
+                    params.push((tensor.name.clone(), ParamTy::Pointer { align }));
                     for (axis, stride) in tensor.strides.iter().enumerate() {
                         if *stride == t1::Stride::Free {
                             slots.push(ParamSlot::Stride(t, axis));
@@ -76,10 +78,10 @@ impl<'a> Scalars<'a> {
                 }
             }
         }
-        if workspace {
+        if !module.work.is_empty() {
             slots.extend([ParamSlot::Workspace, ParamSlot::Counters]);
-            params.push(("workspace".into(), ParamTy::U64Pointer));
-            params.push(("counters".into(), ParamTy::U64Pointer));
+            params.push(("workspace".into(), ParamTy::Pointer { align: 16 }));
+            params.push(("counters".into(), ParamTy::Pointer { align: 4 }));
         }
         for (i, d) in kernel.dims.iter().enumerate() {
             if d.frozen.is_none() {
@@ -90,7 +92,7 @@ impl<'a> Scalars<'a> {
         let mut regs = Vec::new();
         for (index, (_, ty)) in params.iter().enumerate() {
             let class = match ty {
-                ParamTy::U64Pointer | ParamTy::U64 => Class::B64,
+                ParamTy::Pointer { .. } | ParamTy::U64 => Class::B64,
                 ParamTy::F32 => Class::F32,
                 ParamTy::B16 => Class::B16,
                 ParamTy::U32 | ParamTy::S32 | ParamTy::U16 | ParamTy::S16 | ParamTy::U8 | ParamTy::S8 => {

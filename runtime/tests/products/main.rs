@@ -284,3 +284,52 @@ fn what_differs_between_instances_is_computed_by_the_last() {
     let own = Program::compile(own, "p", "");
     holds(&own, "own", &[("R", 37), ("C", 64)], true);
 }
+
+#[test]
+fn experts_take_their_rows() {
+    let text = include_str!("../../../dsl_examples/moe_gemm.tw");
+    let moe = |s, e, n, k, r| [("S", s), ("E", e), ("N", n), ("K", k), ("R", r)];
+    let program = Program::compile(text, "moe_gemm", "BM=32,BN=64,BK=32,k.stages=3");
+    let mut ran = 0;
+    // More experts than a warp has lanes, more than rows, one, no rows.
+    for dims in [
+        moe(50, 5, 72, 72, 96),
+        moe(9, 70, 40, 33, 200),
+        moe(7, 40, 66, 20, 11),
+        moe(1, 1, 1, 1, 1),
+        moe(4, 3, 8, 8, 0),
+    ] {
+        ran += holds(&program, "moe_gemm", &dims, dims[1].1 == 70);
+    }
+    // Index tensors are read word by word, so their lengths keep no variant from running.
+    assert_eq!(ran, 3 + 1 + 2 + 1 + 3);
+    // Narrow copies of many rows compute their pointers anew.
+    let tall = Program::compile(text, "moe_gemm", "BM=128,BN=64,BK=32,T=bf16");
+    holds(&tall, "moe_gemm tall", &moe(300, 3, 70, 45, 400), true);
+}
+
+#[test]
+fn ranges_that_data_bounds() {
+    // Batches of different lengths, side by side in one tensor; only part of the grid's blocks have work.
+    let text = "kernel p(x: f16[B, L, K], w: f16[N, K], len: i32[B] in 0..=L, out y: f32[B, L, N]) {
+             tune BM in {32}, BN in {64}, BK in {32};
+             grid b over B, i over 0..len[b] by BM, j over N by BN;
+             let mut acc: f32[i, j] = 0;
+             for k over K by BK { acc += x[b, i, k] @ w[j, k].T; }
+             y[b, i, j] = acc;
+        }";
+    let program = Program::compile(text, "p", "");
+    for (b, l) in [(4, 100), (1, 1), (3, 0)] {
+        holds(&program, "lengths", &[("B", b), ("L", l), ("K", 48), ("N", 72)], true);
+    }
+    // Rows that lie end to end, without a product; and a range between two coordinates.
+    let text = "kernel p(x: f32[R, C], off: i32[B + 1] ascending 0..R, out y: f32[R, C], out z: f32[R, C]) {
+             grid h over 2, b over B, i over off[b]..off[b + 1] by 8, c over 3..C by 32;
+             y[i, c] = x[i, c] * ((b + 1) as f32) when h == 0;
+             z[i, c] = x[i, c] + ((b * 2) as f32) when h == 1;
+        }";
+    let program = Program::compile(text, "p", "");
+    for (b, r) in [(5, 60), (40, 33), (1, 1), (2, 0)] {
+        holds(&program, "end to end", &[("B", b), ("R", r), ("C", 70)], true);
+    }
+}
