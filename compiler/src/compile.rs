@@ -29,6 +29,9 @@ pub struct Options {
     pub verify: bool,
     /// Keep the scheduled level in its forms, for [`crate::scheduled::eval`].
     pub levels: bool,
+    /// How registers are judged; only calibration asks for [`plan::Registers::Unjudged`].
+    #[doc(hidden)]
+    pub registers: plan::Registers,
     /// Get one thing wrong on purpose: how tests try whether it is found.
     #[doc(hidden)]
     pub fault: Option<Fault>,
@@ -43,6 +46,7 @@ impl Options {
             dumps: false,
             verify: cfg!(debug_assertions),
             levels: false,
+            registers: plan::Registers::Calibrated,
             fault: None,
         }
     }
@@ -122,8 +126,9 @@ pub fn compile_program(
     let mut plant = Plant::new(options.fault);
     let cut = timer.time(Pass::Plan, || plan::split::apply(&kernel)).map_err(refused)?;
     let (lowered_kernel, split) = cut.map_or_else(|| (kernel.clone(), None), |(k, item)| (k, Some(item)));
-    let mut planned =
-        timer.time(Pass::Plan, || plan::plan(&lowered_kernel, options.target)).map_err(refused)?;
+    let mut planned = timer
+        .time(Pass::Plan, || plan::plan(&lowered_kernel, options.target, options.registers))
+        .map_err(refused)?;
     planned.schedule.extend(split);
     plant.scheduled(Pass::Plan, &mut planned.modules);
     check(options, "plan", &planned.modules)?;

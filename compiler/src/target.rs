@@ -38,6 +38,23 @@ impl Target {
         }
     }
 
+    /// Bytes of shared memory of one SM.
+    pub fn shared_per_sm(self) -> u32 {
+        match self {
+            Target::Sm80 => 167_936,
+            Target::Sm86 | Target::Sm89 => 102_400,
+            Target::Sm90a => 233_472,
+        }
+    }
+
+    /// Threads that one SM holds.
+    pub fn threads_per_sm(self) -> u32 {
+        match self {
+            Target::Sm80 | Target::Sm90a => 2048,
+            Target::Sm86 | Target::Sm89 => 1536,
+        }
+    }
+
     /// 32-bit registers that one thread may have.
     pub fn register_limit(self) -> u32 {
         255

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const VERSION: &str = "13.5.37";
+pub const VERSION: &str = "13.5.37";
 const PACKAGES: [&str; 3] = ["nvidia-cuda-nvcc", "nvidia-cuda-nvdisasm", "nvidia-cuda-cuobjdump"];
 
 /// The folder with `ptxas` and `nvdisasm`: `TILEWRIGHT_CUDA_BIN` where that is set, else fetched once.

@@ -5,12 +5,14 @@
 //! | `test` | formatting, lints, unit, property, snapshot, corpus and documentation tests, the benches' dry run, the assembler checks |
 //! | `ptxas` | assembles the examples for every target and a range of schedules: no spills, no warnings |
 //! | `ptxas --sweep` | the same for every combination of every `tune` block of the examples |
+//! | `calibrate` | asks the assembler about schedules near the limit of registers and writes the compiler's table of them |
 //! | `sass` | counts the instructions of the main loop of each operand order |
 //! | `fuzz` | changes the bytes of every program: nothing may panic, hang or fail without a place |
 //! | `verify` | runs every example at every level on random shapes and schedules, 50 seeds a kernel (`test` has a few) |
 //! | `bless` | accepts every changed snapshot |
 
 mod assembler;
+mod calibrate;
 mod kernels;
 mod sass;
 mod steps;
@@ -49,6 +51,8 @@ enum Command {
         #[arg(long, default_value_t = 1, requires = "sweep")]
         sample: usize,
     },
+    /// Ask ptxas about every schedule of the examples that is near the limit of registers, and write the compiler's table anew
+    Calibrate,
     /// Count the instructions of each operand order's main loop: NT at most 1.9 per HMMA, the others within 5 % of it, no PRMT, no spills
     Sass,
     /// Change the bytes of every example and corpus program: nothing may panic, hang, or fail without naming a place
@@ -81,6 +85,7 @@ fn main() -> ExitCode {
         Command::Ptxas { only, .. } => assembler::fetch().and_then(|bin| {
             kernels::assemble_all(&bin, &only).and_then(|()| kernels::assemble_rows(&bin, &only))
         }),
+        Command::Calibrate => assembler::fetch().and_then(|bin| calibrate::run(&bin)),
         Command::Sass => assembler::fetch().and_then(|bin| sass::check(&bin)),
         Command::Fuzz { n, seed } => steps::fuzz(n, seed),
         Command::Verify { seeds, only } => verify::run(seeds, &only),

@@ -17,15 +17,23 @@ use tilewright_compiler::target::Target;
 use tilewright_compiler::tile::ir::BoundValue;
 
 /// One kernel with its tune parameters set.
-struct Job {
-    file: String,
-    text: String,
-    kernel: String,
-    sets: Vec<(String, String)>,
-    target: Target,
+#[derive(Clone)]
+pub struct Job {
+    pub file: String,
+    pub text: String,
+    pub kernel: String,
+    pub sets: Vec<(String, String)>,
+    pub target: Target,
 }
 
 impl Job {
+    pub fn options(&self) -> Options {
+        let mut options = Options::new(self.target);
+        options.kernel = Some(self.kernel.clone());
+        options.settings.sets = self.sets.clone();
+        options
+    }
+
     fn name(&self) -> String {
         let sets: Vec<String> = self.sets.iter().map(|(n, v)| format!("{n}={v}")).collect();
         format!("{} {} {}", self.kernel, self.target, sets.join(" "))
@@ -77,9 +85,7 @@ pub fn run(bin: &Path, only: &str, sample: usize, target: Target) -> Result<()> 
 
 fn one(bin: &Path, folder: &Path, job: &Job) -> (String, bool) {
     let mut sources = SourceMap::default();
-    let mut options = Options::new(job.target);
-    options.kernel = Some(job.kernel.clone());
-    options.settings.sets = job.sets.clone();
+    let options = job.options();
     let files = Memory::from([(job.file.as_str(), job.text.as_str())]);
     let compiled = compile(&mut sources, &files, &job.file, &options)
         .map_err(|d| anyhow::anyhow!(d.render(&sources, false)));
@@ -92,7 +98,7 @@ fn one(bin: &Path, folder: &Path, job: &Job) -> (String, bool) {
     assemble(bin, folder, &job.name(), job.target, compiled)
 }
 
-fn jobs(sample: usize, target: Target) -> Result<Vec<Job>> {
+pub fn jobs(sample: usize, target: Target) -> Result<Vec<Job>> {
     let folder = root().join("dsl_examples");
     let mut paths: Vec<_> = std::fs::read_dir(&folder)
         .with_context(|| format!("no {}", folder.display()))?

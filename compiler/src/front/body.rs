@@ -363,6 +363,12 @@ impl<'r, 'a> Body<'r, 'a> {
         }
     }
 
+    /// Whether some function captures this name, and parameters have the setting.
+    fn captured(&self, name: &str, setting: &str) -> bool {
+        schedules::settings_of(LocalKind::Param).contains(&setting)
+            && self.r.items.fns.iter().any(|f| f.using.iter().any(|c| c.name.as_str() == name))
+    }
+
     fn schedule_item(&mut self, item: &'a ScheduleItem) {
         let head = &item.path.segments[0];
         let named: Vec<LocalId> =
@@ -401,6 +407,8 @@ impl<'r, 'a> Body<'r, 'a> {
                 };
                 Some(d)
             }
+            // What a function captures may become a parameter of the kernel; which, instances say.
+            [one, setting] if kinds.is_empty() && self.captured(one.as_str(), setting.as_str()) => None,
             [one, setting] if kinds.is_empty() => {
                 let d = Diagnostic::error(codes::UNKNOWN_SCHEDULE_PATH, format!("the kernel has no `{one}`"))
                     .label(one.span, "not a loop, variable or parameter of it");

@@ -13,6 +13,7 @@
 use super::contraction::{Contraction, Major, Operand};
 use super::fragments::Tiling;
 use super::general;
+use super::items;
 use super::knobs::{Knobs, Problem};
 use super::refuse::Refusal;
 use super::shared;
@@ -44,7 +45,7 @@ pub fn build(
             name: "math".into(),
             instances: 1,
             warps,
-            registers: target.register_limit().min(target.registers_per_sm() / (warps * 32) / 8 * 8),
+            registers: items::register_cap(warps, knobs.occupancy(), target),
             active: Active::All,
         }],
         buffers: Vec::new(),
@@ -52,6 +53,8 @@ pub fn build(
         values: Vec::new(),
         body: Vec::new(),
         raster: Raster { group: knobs.raster, pair: pair(kernel, c) },
+        occupancy: Some(knobs.occupancy()),
+        evict: knobs.items.evict(),
         shared_bytes: 0,
         uniforms: Vec::new(),
         work: Vec::new(),
@@ -59,9 +62,32 @@ pub fn build(
     };
     // Each column that a thread copies across k keeps a predicate through the loop, and a thread has seven.
     let columns = if c.a.major == Major::Outer { 2 } else { 4 };
-    let a = shared::buffer(kernel, &mut module, "A", &c.a, c.k, &tiling, true, knobs.stages, 4, variant)?;
-    let b =
-        shared::buffer(kernel, &mut module, "B", &c.b, c.k, &tiling, false, knobs.stages, columns, variant)?;
+    let a = shared::buffer(
+        kernel,
+        &mut module,
+        "A",
+        &c.a,
+        c.k,
+        &tiling,
+        true,
+        knobs.stages,
+        4,
+        variant,
+        knobs.items.via(c.a.tensor),
+    )?;
+    let b = shared::buffer(
+        kernel,
+        &mut module,
+        "B",
+        &c.b,
+        c.k,
+        &tiling,
+        false,
+        knobs.stages,
+        columns,
+        variant,
+        knobs.items.via(c.b.tensor),
+    )?;
     let mut c = c.clone();
     for (operand, staged) in [(&mut c.a, &a), (&mut c.b, &b)] {
         if let Some((dim, v)) = operand.gather {
@@ -81,8 +107,8 @@ pub fn build(
         to: vec![role],
         bytes,
     });
-    let (stages, rolled) = (knobs.stages, knobs.rolls(variant, p));
-    let mut p = Pipeline { kernel, c, tiling, chan, role, stages, rolled, module, ops: Vec::new() };
+    let rolled = knobs.rolls(variant, p);
+    let mut p = Pipeline { kernel, c, tiling, chan, role, knobs, rolled, module, ops: Vec::new() };
     let value = p.run(&a, &b)?;
     general::after_contraction(kernel, c, value, &tiling, p.module, target)
 }
@@ -102,7 +128,7 @@ struct Pipeline<'a> {
     tiling: Tiling,
     chan: ChanId,
     role: RoleId,
-    stages: u32,
+    knobs: &'a Knobs,
     /// Copies are loops: see [`Knobs::rolls`].
     rolled: bool,
     module: Module,
@@ -130,7 +156,7 @@ impl Pipeline<'_> {
     fn run(&mut self, a: &shared::Staged, b: &shared::Staged) -> Result<ValId, Refusal> {
         let (c, l) = (self.c, self.kernel.loop_(self.c.loop_id));
         let t = self.tiling;
-        let (last, slices) = (self.stages - 1, t.bk / t.atom.k());
+        let (last, slices) = (self.knobs.stages - 1, t.bk / t.atom.k());
         let acc_layout = t.accumulator();
         let acc_tile =
             |p: &mut Self, name: String| p.tile(t.atom.acc(), vec![c.m, c.n], acc_layout.clone(), true, name);
@@ -156,13 +182,15 @@ impl Pipeline<'_> {
         self.op(OpKind::Commit { chan: self.chan, slot, after: tokens }, None, 0, 1, span);
 
         let filled = self.module.new_value(ValKind::Slot(self.chan), "r");
-        // With a single slice the next step's fragments may only come after this step's matrix instructions.
-        let first_order = (2 * slices - 1).max(3);
-        self.op(OpKind::Wait { chan: self.chan }, Some(filled), last - 1, first_order, span);
+        // With a single slice the next step's fragments may only come after this step's matrix instructions. Without overlap a step
+        // loads its own first fragments.
+        let (first_stage, first_order) =
+            if self.knobs.overlap { (last - 1, (2 * slices - 1).max(3)) } else { (last, 0) };
+        self.op(OpKind::Wait { chan: self.chan }, Some(filled), first_stage, first_order, span);
         let mut acc = param;
         let mut fragments = Vec::new();
         for kk in 0..slices {
-            let (stage, order) = if kk == 0 { (last - 1, first_order) } else { (last, 2 * (kk - 1)) };
+            let (stage, order) = if kk == 0 { (first_stage, first_order) } else { (last, 2 * (kk - 1)) };
             let fa = self.load(a, &c.a, filled, kk, true, stage, order);
             let fb = self.load(b, &c.b, filled, kk, false, stage, order);
             fragments.push((fa, fb));
@@ -192,7 +220,7 @@ impl Pipeline<'_> {
             carry: vec![Carry { init, param, next: acc, result }],
             body,
             ahead: 0,
-            unroll: self.stages,
+            unroll: self.knobs.unroll,
         }));
         let get = self.tile(t.atom.acc(), vec![c.m, c.n], acc_layout, false, c.name.clone() + ".value");
         self.module.body.push(Node::Op(Op {

@@ -16,13 +16,14 @@ use super::cover;
 use super::distribution::Distribution;
 use super::elementwise;
 use super::fragments::Tiling;
+use super::items::{self, Items, Pin, printed};
 use super::knobs;
 use super::layouts::Layouts;
 use super::order::{self, Access};
 use super::refuse::Refusal;
 use crate::artifact::{ChosenBy, ScheduleItem};
 use crate::diagnostics::Span;
-use crate::layout::{Axis, Layout, SharedLayout};
+use crate::layout::{Axis, Dim, Layout, SharedLayout};
 use crate::scheduled::ir::*;
 use crate::target::Target;
 use crate::tile::ir as t1;
@@ -31,59 +32,93 @@ use rustc_hash::FxHashMap;
 /// What a schedule decides for such a kernel.
 #[derive(Clone, Debug)]
 pub struct Knobs {
-    pub warps: Option<u32>,
-    pub by: ChosenBy,
+    pub warps: Option<Pin<u32>>,
+    /// Copies of the bodies of loops, by name.
+    pub unroll: Vec<(String, Pin<u32>)>,
+    pub items: Items,
 }
 
-/// Reads the schedule: `warps = N`.
+/// Most copies of a loop's body.
+const UNROLL: u32 = 8;
+
+/// Reads the schedule.
 pub fn read_schedule(kernel: &t1::Kernel, target: Target) -> Result<Knobs, Refusal> {
-    let mut knobs = Knobs { warps: None, by: ChosenBy::Model };
+    let mut knobs = Knobs { warps: None, unroll: Vec::new(), items: Items::default() };
     for item in &kernel.schedule {
-        let path = item.path.join(".");
-        let warps = match (&path[..], &item.value) {
-            ("warps", Some(t1::ScheduleValue::Int(n))) => u32::try_from(*n).ok(),
-            ("warps", Some(t1::ScheduleValue::Tuple(v))) => match v[..] {
-                [t1::ScheduleValue::Int(a), t1::ScheduleValue::Int(b)] => {
-                    u32::try_from(a.saturating_mul(b)).ok()
-                }
-                _ => None,
-            },
-            ("warps", _) => None,
-            _ => {
-                return Err(Refusal::schedule(
-                    item.span,
-                    format!("the schedule item `{path}` has no meaning for `{}` on {target}", kernel.name),
-                    "what can be set here: a tune parameter, `warps = 4`",
-                ));
+        if knobs.items.take(kernel, item, &[], target)? {
+            continue;
+        }
+        let by = knobs::chosen_by(item.from);
+        let path: Vec<&str> = item.path.iter().map(String::as_str).collect();
+        match path[..] {
+            ["warps"] => knobs.warps = Some((read_warps(item)?, by)),
+            [l, "unroll"] if kernel.loops.iter().any(|x| x.name == l) => {
+                let n = items::integer(item, 1..=UNROLL)?;
+                knobs.unroll.retain(|(name, _)| name != l);
+                knobs.unroll.push((l.to_string(), (n, by)));
             }
-        };
-        let Some(warps) = warps.filter(|n| n.is_power_of_two() && *n <= 32) else {
-            return Err(Refusal::schedule(
-                item.span,
-                "`warps` takes a power of two, at most 32",
-                "for example `warps = 4`",
-            ));
-        };
-        knobs = Knobs { warps: Some(warps), by: knobs::chosen_by(item.from) };
+            _ => {
+                let can =
+                    "`warps = 4`, `occupancy = 2`, `unroll` of a loop, and `via` and `evict` of a parameter";
+                return Err(items::unknown(kernel, item, target, can));
+            }
+        }
     }
     Ok(knobs)
 }
 
-/// The schedule as `--emit schedule` prints it.
-pub fn schedule_items(warps: u32, knobs: &Knobs) -> Vec<ScheduleItem> {
-    vec![ScheduleItem { path: "warps".into(), value: warps.to_string(), chosen_by: knobs.by }]
+/// A number of warps, or a grid of them.
+fn read_warps(item: &t1::ScheduleItem) -> Result<u32, Refusal> {
+    let warps = match &item.value {
+        Some(t1::ScheduleValue::Int(n)) => u32::try_from(*n).ok(),
+        Some(t1::ScheduleValue::Tuple(v)) => match v[..] {
+            [t1::ScheduleValue::Int(a), t1::ScheduleValue::Int(b)] => u32::try_from(a.saturating_mul(b)).ok(),
+            _ => None,
+        },
+        _ => None,
+    };
+    let warps = warps.filter(|n| n.is_power_of_two() && *n <= 32);
+    warps.ok_or_else(|| items::wrong(item, "a power of two, at most 32", "4"))
+}
+
+/// The schedule as `--emit schedule` prints it; `occupancy` is what the modules have.
+pub fn schedule_items(
+    kernel: &t1::Kernel,
+    warps: u32,
+    occupancy: Option<u32>,
+    knobs: &Knobs,
+) -> Vec<ScheduleItem> {
+    let by = |pin: Option<Pin<u32>>, otherwise| pin.map_or(otherwise, |(_, by)| by);
+    let mut out = vec![printed("warps", warps, by(knobs.warps, ChosenBy::Model))];
+    out.extend(occupancy.map(|n| printed("occupancy", n, by(knobs.items.occupancy, ChosenBy::Default))));
+    let mut names: Vec<&String> = kernel.loops.iter().map(|l| &l.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        let (n, by) = knobs.unroll_of(name).unwrap_or((1, ChosenBy::Default));
+        out.push(printed(format!("{name}.unroll"), n, by));
+    }
+    out.extend(knobs.items.tensors(kernel, &[]));
+    out
+}
+
+impl Knobs {
+    fn unroll_of(&self, name: &str) -> Option<Pin<u32>> {
+        self.unroll.iter().find(|(l, _)| l == name).map(|(_, pin)| *pin)
+    }
 }
 
 /// Refuses tiles that the registers cannot hold: two of the largest, and what addresses and predicates take.
 pub fn check_registers(
     kernel: &t1::Kernel,
     distribution: &Distribution,
+    occupancy: u32,
     target: Target,
 ) -> Result<(), Refusal> {
     const REST: u32 = 40;
     let largest = distribution.largest_tile();
     let threads = distribution.warps * 32;
-    let cap = target.register_limit().min(target.registers_per_sm() / threads / 8 * 8);
+    let cap = items::register_cap(distribution.warps, occupancy, target);
     if 2 * largest + REST <= cap {
         return Ok(());
     }
@@ -102,15 +137,17 @@ pub fn check_registers(
 pub fn build(
     kernel: &t1::Kernel,
     distribution: &Distribution,
+    knobs: &Knobs,
     variant: Variant,
     target: Target,
 ) -> Result<Module, Refusal> {
     let warps = distribution.warps;
+    let pinned = knobs.items.occupancy.map(|(n, _)| n);
     let role = Role {
         name: "all".into(),
         instances: 1,
         warps,
-        registers: target.register_limit().min(target.registers_per_sm() / (warps * 32) / 8 * 8),
+        registers: items::register_cap(warps, pinned.unwrap_or(1), target),
         active: Active::All,
     };
     let mut general = General {
@@ -127,6 +164,8 @@ pub fn build(
             values: Vec::new(),
             body: Vec::new(),
             raster: Raster { group: 1, pair: last_two(kernel) },
+            occupancy: pinned,
+            evict: knobs.items.evict(),
             shared_bytes: 0,
             uniforms: Vec::new(),
             work: Vec::new(),
@@ -135,10 +174,27 @@ pub fn build(
         open: vec![Vec::new()],
         values: FxHashMap::default(),
         accesses: Vec::new(),
+        unroll: FxHashMap::default(),
     };
+    general.unroll = knobs.unroll.iter().map(|(l, (n, _))| (l.clone(), *n)).collect();
     general.outside()?;
     general.instance()?;
-    general.finish(target)
+    let mut module = general.finish(target)?;
+    match pinned {
+        Some(n) => items::check_occupancy(kernel, n, warps, module.shared_bytes, target)?,
+        // Left alone, the assembler aims at more resident blocks than large tiles allow, and spills for their sake.
+        None if holds_large_tiles(&module) => module.occupancy = Some(1),
+        None => {}
+    }
+    Ok(module)
+}
+
+/// Some tile takes more than eight registers of each thread.
+fn holds_large_tiles(module: &Module) -> bool {
+    module.values.iter().any(|v| match &v.kind {
+        ValKind::Tile { layout, .. } => layout.size_in(Dim::Reg) > 8,
+        ValKind::Slot(_) | ValKind::Tok(_) => false,
+    })
 }
 
 /// The last two grid variables.
@@ -165,6 +221,7 @@ pub fn after_contraction(
         open: vec![done],
         values: FxHashMap::from_iter([(c.result, value)]),
         accesses: Vec::new(),
+        unroll: FxHashMap::default(),
     };
     // What stands before the loop is lowered where it is used.
     let after = kernel.body.stmts.iter().skip_while(|s| !matches!(s, t1::Stmt::For(id) if *id == c.loop_id));
@@ -189,6 +246,7 @@ pub fn rows(
         open: vec![done],
         values: FxHashMap::default(),
         accesses: Vec::new(),
+        unroll: FxHashMap::default(),
     };
     let rows = general.value(v)?;
     general.module.body = general.open.pop().unwrap_or_default();
@@ -206,6 +264,8 @@ pub struct General<'a> {
     pub(super) values: FxHashMap<t1::ValueId, ValId>,
     /// Every access to global memory so far.
     accesses: Vec<Access>,
+    /// Copies of the bodies of loops, by name, where there is more than one.
+    pub(super) unroll: FxHashMap<String, u32>,
 }
 
 impl General<'_> {

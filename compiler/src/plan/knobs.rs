@@ -1,9 +1,12 @@
 //! Schedule parameters of an sm_80-style kernel: read from the schedule, completed by rules, checked against the target.
 //!
 //! Budgets (ir.md section 6): shared memory is counted exactly; registers are estimated per thread as accumulators + two sets of
-//! fragments + addresses. An estimate of at most the thread's limit less 16 is legal, one above is refused. It is an estimate: the assembler
-//! check tries it on a list of schedules, and nothing settles yet what lies close to the limit.
+//! fragments + addresses. An estimate of at most the thread's limit less 24 is legal, one above the limit is refused, and what lies between is
+//! settled by the [`calibration`](super::calibration) table.
 
+use super::calibration::{self, Judgement, Registers, judge};
+use super::contraction::{Contraction, Major};
+use super::items::{self, Items, flag, integer, printed, unknown, wrong};
 use super::refuse::Refusal;
 use crate::artifact::{ChosenBy, ScheduleItem};
 use crate::scheduled::ir::{MmaAtom, Variant};
@@ -19,8 +22,14 @@ pub struct Knobs {
     pub stages: u32,
     /// Tiles of the first grid range that neighbouring blocks share.
     pub raster: u32,
+    /// Copies of the loop's body, a multiple of the stages.
+    pub unroll: u32,
+    /// A step loads the next one's first fragments.
+    pub overlap: bool,
+    /// What is said of any kernel.
+    pub items: Items,
     /// As `--emit schedule` prints them.
-    pub items: Vec<ScheduleItem>,
+    pub printed: Vec<ScheduleItem>,
 }
 
 /// Sizes that the rules look at.
@@ -31,12 +40,29 @@ pub struct Problem {
     pub bk: u32,
     /// The matrix instruction.
     pub atom: MmaAtom,
+    /// How the operands lie.
+    pub order: (Major, Major),
+    /// More follows the loop than a cast and the write.
+    pub fused: bool,
 }
 
 impl Problem {
     /// Bytes of an operand's element.
     pub fn elem_bytes(self) -> u32 {
         self.atom.a.bits() / 8
+    }
+
+    /// A tile of a kernel's contraction.
+    pub fn of(kernel: &t1::Kernel, c: &Contraction, (bm, bn, bk): (u32, u32, u32)) -> Problem {
+        let own = [c.a.tensor, c.b.tensor];
+        let more = |v: &t1::Value| match &v.op {
+            _ if v.ty.is_scalar() => false,
+            t1::Op::Read { tensor, .. } => !own.contains(tensor),
+            t1::Op::Unary(..) | t1::Op::Select(..) | t1::Op::Compare(..) | t1::Op::Fma(..) => true,
+            _ => false,
+        };
+        let fused = kernel.values.iter().any(more);
+        Problem { bm, bn, bk, atom: c.atom, order: (c.a.major, c.b.major), fused }
     }
 
     /// Bytes of one ring entry: a slot of each operand.
@@ -46,6 +72,43 @@ impl Problem {
 }
 
 impl Knobs {
+    /// Blocks that one SM shall hold at least.
+    pub fn occupancy(&self) -> u32 {
+        self.items.occupancy.map_or(1, |(n, _)| n)
+    }
+
+    /// Every variant must be had so many times on one SM.
+    fn check_occupancy(&self, kernel: &t1::Kernel, p: Problem, target: Target) -> Result<(), Refusal> {
+        let occupancy = self.occupancy();
+        if occupancy == 1 {
+            return Ok(());
+        }
+        for variant in Variant::ALL {
+            let (wm, wn) = self.warps_for(variant, p);
+            items::check_occupancy(kernel, occupancy, wm * wn, p.stage_bytes() * self.stages, target)?;
+            let cap = items::register_cap(wm * wn, occupancy, target);
+            let estimate = register_estimate(p, (wm, wn));
+            if judge(estimate, cap) != Judgement::Legal {
+                let threads = wm * wn * 32;
+                return Err(Refusal::schedule(
+                    kernel.span,
+                    format!(
+                        "occupancy = {occupancy} leaves a thread {cap} registers, and this schedule wants about {estimate}"
+                    ),
+                    "more warps, a smaller tile, or fewer blocks on an SM",
+                )
+                .note(format!("blocks of the {} variant have {threads} threads", variant.name())));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the estimate of registers says neither yes nor no.
+    pub fn uncertain(&self, p: Problem, target: Target) -> bool {
+        let cap = items::register_cap(self.warps.0 * self.warps.1, 1, target);
+        judge(register_estimate(p, self.warps), cap) == Judgement::Uncertain
+    }
+
     /// Warps of a variant: narrow copies take registers and issue slots, so the narrow variants of a large tile have twice the warps
     /// where the tile divides; the wide one has what the schedule says.
     pub fn warps_for(&self, variant: Variant, p: Problem) -> (u32, u32) {
@@ -62,7 +125,7 @@ impl Knobs {
     pub fn rolls(&self, variant: Variant, p: Problem) -> bool {
         let warps = self.warps_for(variant, p);
         let unit = variant.alignment(p.elem_bytes()).max(1);
-        let accesses = p.stage_bytes() / unit / (warps.0 * warps.1 * 32) * self.stages;
+        let accesses = p.stage_bytes() / unit / (warps.0 * warps.1 * 32) * self.unroll;
         let bytes = p.elem_bytes() == 1 && variant == Variant::Any;
         // Sixteen warps have half the registers each.
         let most = if warps.0 * warps.1 > 8 { 16 } else { 48 };
@@ -72,50 +135,85 @@ impl Knobs {
 
 const RASTER: u32 = 8;
 const STAGES: std::ops::RangeInclusive<u32> = 2..=6;
+/// Most copies of the loop's body.
+const UNROLL: u32 = 12;
 
-/// Reads the schedule of `kernel` for its contraction loop `loop_name`.
-pub fn read(kernel: &t1::Kernel, loop_name: &str, p: Problem, target: Target) -> Result<Knobs, Refusal> {
-    let mut warps = None;
-    let mut stages = None;
-    let mut raster = None;
+/// Reads the schedule of `kernel` for its contraction.
+pub fn read(
+    kernel: &t1::Kernel,
+    c: &Contraction,
+    p: Problem,
+    target: Target,
+    registers: Registers,
+) -> Result<Knobs, Refusal> {
+    let loop_name = &kernel.loop_(c.loop_id).name;
+    let staged = [c.a.tensor, c.b.tensor];
+    let (mut warps, mut stages, mut raster, mut unroll, mut overlap) = (None, None, None, None, None);
+    let (mut items, mut atom) = (Items::default(), ChosenBy::Default);
     for item in &kernel.schedule {
-        let path = item.path.join(".");
         let by = source(item.from);
-        if path == "warps" {
-            warps = Some((read_warps(item)?, by));
-        } else if path == "raster" {
-            raster = Some((read_int(item, 1..=64)?, by));
-        } else if item.path.len() == 2 && item.path[0] == loop_name && item.path[1] == "stages" {
-            stages = Some((read_int(item, STAGES)?, by));
-        } else {
-            return Err(Refusal::schedule(
-                item.span,
-                format!("the schedule item `{path}` has no meaning for `{}` on {target}", kernel.name),
-                format!(
-                    "what can be set here: a tune parameter, `warps = (2, 2)`, `raster = {RASTER}`, `{loop_name}.stages = 3`"
-                ),
-            ));
+        if items.take(kernel, item, &staged, target)? {
+            continue;
+        }
+        let path: Vec<&str> = item.path.iter().map(String::as_str).collect();
+        match path[..] {
+            ["warps"] => warps = Some((read_warps(item)?, by)),
+            ["raster"] => raster = Some((integer(item, 1..=64)?, by)),
+            [l, "stages"] if l == loop_name => stages = Some((integer(item, STAGES)?, by)),
+            [l, "unroll"] if l == loop_name => unroll = Some((item, integer(item, 2..=UNROLL)?, by)),
+            [l, "overlap"] if l == loop_name => overlap = Some((flag(item)?, by)),
+            [acc, "atom"] if acc == c.name => {
+                let only = p.atom.name();
+                if !matches!(&item.value, Some(t1::ScheduleValue::Name(n)) if *n == only) {
+                    return Err(wrong(item, &format!("`{only}`, which multiplies these types"), &only));
+                }
+                atom = by;
+            }
+            _ => {
+                let can = format!(
+                    "`warps = (2, 2)`, `raster = {RASTER}`, `occupancy = 1`, `{loop_name}.stages = 3`, `{loop_name}.unroll = 3`, \
+                     `{loop_name}.overlap = true`, `{}.atom = {}`, and `via` and `evict` of a parameter",
+                    c.name,
+                    p.atom.name()
+                );
+                return Err(unknown(kernel, item, target, &can));
+            }
         }
     }
     let (warps, warps_by) = match warps {
         Some(w) => w,
-        None => (default_warps(p).ok_or_else(|| no_warps(kernel, p))?, ChosenBy::Model),
+        None => (default_warps(p, target).ok_or_else(|| no_warps(kernel, p))?, ChosenBy::Model),
     };
     check_warps(kernel, p, warps)?;
-    let (stages, stages_by) = match stages {
-        Some(s) => s,
-        None => (default_stages(p, target), ChosenBy::Model),
+    let (stages, stages_by) = stages.unwrap_or((default_stages(p, target), ChosenBy::Model));
+    let (unroll, unroll_by) = match unroll {
+        Some((item, n, _)) if n % stages != 0 => {
+            let takes = format!("a multiple of the {stages} stages, so that every slot is a constant");
+            return Err(wrong(item, &takes, &stages.to_string()));
+        }
+        Some((_, n, by)) => (n, by),
+        None => (stages, ChosenBy::Default),
     };
     let (raster, raster_by) = raster.unwrap_or((RASTER, ChosenBy::Default));
+    let (overlap, overlap_by) = overlap.unwrap_or((true, ChosenBy::Default));
+    let mut knobs = Knobs { warps, stages, raster, unroll, overlap, items, printed: Vec::new() };
     check_shared(kernel, p, stages, target)?;
-    check_registers(kernel, p, warps, target)?;
-    let item = |path: String, value: String, chosen_by| ScheduleItem { path, value, chosen_by };
-    let items = vec![
-        item("warps".into(), format!("({}, {})", warps.0, warps.1), warps_by),
-        item("raster".into(), raster.to_string(), raster_by),
-        item(format!("{loop_name}.stages"), stages.to_string(), stages_by),
+    if registers == Registers::Calibrated {
+        check_registers(kernel, p, warps, stages, target)?;
+        knobs.check_occupancy(kernel, p, target)?;
+    }
+    let occupancy_by = knobs.items.occupancy.map_or(ChosenBy::Default, |(_, by)| by);
+    knobs.printed = vec![
+        printed("warps", format!("({}, {})", warps.0, warps.1), warps_by),
+        printed("raster", raster, raster_by),
+        printed("occupancy", knobs.occupancy(), occupancy_by),
+        printed(format!("{loop_name}.stages"), stages, stages_by),
+        printed(format!("{loop_name}.unroll"), unroll, unroll_by),
+        printed(format!("{loop_name}.overlap"), overlap, overlap_by),
+        printed(format!("{}.atom", c.name), p.atom.name(), atom),
     ];
-    Ok(Knobs { warps, stages, raster, items })
+    knobs.printed.extend(knobs.items.tensors(kernel, &staged));
+    Ok(knobs)
 }
 
 fn source(from: t1::ValueSource) -> ChosenBy {
@@ -133,18 +231,6 @@ pub fn chosen_by(from: t1::ValueSource) -> ChosenBy {
     source(from)
 }
 
-fn read_int(item: &t1::ScheduleItem, range: std::ops::RangeInclusive<u32>) -> Result<u32, Refusal> {
-    let path = item.path.join(".");
-    match item.value {
-        Some(t1::ScheduleValue::Int(n)) if u32::try_from(n).is_ok_and(|n| range.contains(&n)) => Ok(n as u32),
-        _ => Err(Refusal::schedule(
-            item.span,
-            format!("`{path}` takes an integer from {} to {}", range.start(), range.end()),
-            format!("for example `{path} = {}`", range.start().max(&2)),
-        )),
-    }
-}
-
 fn read_warps(item: &t1::ScheduleItem) -> Result<(u32, u32), Refusal> {
     let warp = |v: &t1::ScheduleValue| match v {
         t1::ScheduleValue::Int(n) if (1..=16).contains(n) && (*n as u32).is_power_of_two() => Some(*n as u32),
@@ -155,11 +241,8 @@ fn read_warps(item: &t1::ScheduleItem) -> Result<(u32, u32), Refusal> {
         _ => None,
     };
     pair.filter(|(m, n)| m * n <= 16).ok_or_else(|| {
-        Refusal::schedule(
-            item.span,
-            "`warps` takes two powers of two, at most 16 warps in all",
-            "for example `warps = (2, 2)`: two warps along the rows of the tile, two along its columns",
-        )
+        wrong(item, "two powers of two, at most 16 warps in all", "(2, 2)")
+            .note("the first is warps along the rows of the tile, the second along its columns")
     })
 }
 
@@ -175,9 +258,10 @@ fn accumulators(p: Problem, warps: (u32, u32)) -> u32 {
 }
 
 /// The fewest warps, at least four, whose accumulators fit beside the fragments; among those the squarest warp tile.
-fn default_warps(p: Problem) -> Option<(u32, u32)> {
+fn default_warps(p: Problem, target: Target) -> Option<(u32, u32)> {
+    let fit = |p: Problem, warps| registers_fit(p, warps, default_stages(p, target));
     // Where no number of warps fits, the budget says so, with the warps that divide the tile.
-    squarest(p, registers_fit).or_else(|| squarest(p, |_, _| true))
+    squarest(p, fit).or_else(|| squarest(p, |_, _| true))
 }
 
 fn squarest(p: Problem, fits: impl Fn(Problem, (u32, u32)) -> bool) -> Option<(u32, u32)> {
@@ -206,26 +290,40 @@ pub struct Legal {
 
 /// The default schedule of a tile, if it fits the target's budgets.
 pub fn legal(p: Problem, target: Target) -> Option<Legal> {
-    let (wm, wn) = default_warps(p)?;
+    let (wm, wn) = default_warps(p, target)?;
     let stages = default_stages(p, target);
     let shared = p.stage_bytes() * stages;
     let registers = register_estimate(p, (wm, wn));
     let warps = wm * wn;
-    let fits = shared <= target.shared_limit() && registers_fit(p, (wm, wn));
+    let fits = shared <= target.shared_limit() && registers_fit(p, (wm, wn), stages);
     let blocks_per_sm =
         (target.shared_limit() / shared.max(1)).min(target.registers_per_sm() / (registers * warps * 32));
     (fits && blocks_per_sm > 0).then_some(Legal { warps, blocks_per_sm })
 }
 
-fn register_cap(warps: u32, target: Target) -> u32 {
-    target.register_limit().min(target.registers_per_sm() / (warps * 32) / 8 * 8)
+/// What a tile's sizes must be, as far as they are not.
+fn sizes(p: Problem) -> Vec<String> {
+    let mut out = Vec::new();
+    for (what, n) in [("rows", p.bm), ("columns", p.bn)] {
+        if n % 16 != 0 {
+            out.push(format!("its {n} {what} are no multiple of 16"));
+        }
+    }
+    if !p.bk.is_power_of_two() || p.bk < p.atom.k() {
+        let k = p.atom.k();
+        out.push(format!(
+            "its depth of {} is no power of two from {k} on, as the rings of this target need",
+            p.bk
+        ));
+    }
+    out
 }
 
 fn no_warps(kernel: &t1::Kernel, p: Problem) -> Refusal {
-    Refusal::schedule(
+    let refusal = Refusal::schedule(
         kernel.span,
         format!(
-            "a tile of {}×{}×{} does not divide into m16n8k{} matrix instructions with whole ldmatrix loads",
+            "a tile of {}×{}×{} cannot be computed by m16n8k{} matrix instructions with whole ldmatrix loads",
             p.bm,
             p.bn,
             p.bk,
@@ -235,21 +333,27 @@ fn no_warps(kernel: &t1::Kernel, p: Problem) -> Refusal {
             "rows and columns of the tile must be multiples of 16, its depth a power of two of at least {}",
             p.atom.k()
         ),
-    )
+    );
+    sizes(p).into_iter().fold(refusal, Refusal::note)
 }
 
 fn check_warps(kernel: &t1::Kernel, p: Problem, warps: (u32, u32)) -> Result<(), Refusal> {
     if divides(p, warps) {
         return Ok(());
     }
-    Err(Refusal::schedule(
+    let (wm, wn) = warps;
+    if !sizes(p).is_empty() {
+        return Err(no_warps(kernel, p));
+    }
+    let refusal = Refusal::schedule(
         kernel.span,
-        format!("warps = ({}, {}) do not divide a tile of {}×{}×{}", warps.0, warps.1, p.bm, p.bn, p.bk),
-        format!(
-            "each warp needs at least 16 rows and 16 columns, and the depth must be a multiple of {}",
-            p.atom.k()
-        ),
-    ))
+        format!("warps = ({wm}, {wn}) do not divide a tile of {}×{}×{}", p.bm, p.bn, p.bk),
+        "each warp needs at least 16 rows and 16 columns, and as many as every other",
+    );
+    let odd = [("rows", p.bm, wm), ("columns", p.bn, wn)].into_iter().filter(|(_, n, w)| n % (16 * w) != 0);
+    Err(odd.fold(refusal, |r, (what, n, w)| {
+        r.note(format!("{n} {what} are no multiple of {} = 16 × {w}", 16 * w))
+    }))
 }
 
 fn check_shared(kernel: &t1::Kernel, p: Problem, stages: u32, target: Target) -> Result<(), Refusal> {
@@ -286,29 +390,45 @@ pub fn register_estimate(p: Problem, warps: (u32, u32)) -> u32 {
     (accumulators(p, warps) + rest + rest / 10).next_multiple_of(8)
 }
 
-/// Legal by the estimate, for the most registers that any target gives a thread of so many warps.
-fn registers_fit(p: Problem, warps: (u32, u32)) -> bool {
-    register_estimate(p, warps) + 16 <= register_cap(warps.0 * warps.1, Target::Sm80)
+/// Whether the assembler finds registers for this, for the most that any target gives a thread of so many warps.
+fn registers_fit(p: Problem, warps: (u32, u32), stages: u32) -> bool {
+    let cap = items::register_cap(warps.0 * warps.1, 1, Target::Sm80);
+    match judge(register_estimate(p, warps), cap) {
+        Judgement::Legal => true,
+        Judgement::TooMany => false,
+        Judgement::Uncertain => calibration::settled(&calibration::class(p, warps, stages)) == Some(true),
+    }
 }
 
 fn check_registers(
     kernel: &t1::Kernel,
     p: Problem,
     warps: (u32, u32),
+    stages: u32,
     target: Target,
 ) -> Result<(), Refusal> {
     let threads = warps.0 * warps.1 * 32;
-    let cap = register_cap(warps.0 * warps.1, target);
+    let cap = items::register_cap(warps.0 * warps.1, 1, target);
     let estimate = register_estimate(p, warps);
-    if registers_fit(p, warps) {
+    if registers_fit(p, warps, stages) {
         return Ok(());
     }
-    Err(Refusal::schedule(
+    let class = calibration::class(p, warps, stages);
+    let refusal = Refusal::schedule(
         kernel.span,
         format!("this schedule wants about {estimate} registers per thread; {threads} threads of {target} have {cap}"),
         "more warps or a smaller tile: each thread holds tile rows × tile columns / threads accumulators",
     )
-    .note(format!("{} of them hold the accumulator of a {}×{} tile", accumulators(p, warps), p.bm, p.bn)))
+    .note(format!("{} of them hold the accumulator of a {}×{} tile", accumulators(p, warps), p.bm, p.bn));
+    Err(match judge(estimate, cap) {
+        Judgement::Uncertain if calibration::settled(&class).is_some() => {
+            refusal.note(format!("so near the limit measurements decide, and this spilled: {class}"))
+        }
+        Judgement::Uncertain => {
+            refusal.note(format!("so near the limit measurements decide, and there is none of this: {class}"))
+        }
+        _ => refusal,
+    })
 }
 
 /// A byte count with thin groups of three digits, as in "524 320 B".
@@ -330,17 +450,18 @@ mod tests {
     use crate::scheduled::ir::MmaType;
 
     fn problem(bm: u32, bn: u32, bk: u32) -> Problem {
-        Problem { bm, bn, bk, atom: MmaAtom { a: MmaType::F16, b: MmaType::F16 } }
+        let atom = MmaAtom { a: MmaType::F16, b: MmaType::F16 };
+        Problem { bm, bn, bk, atom, order: (Major::K, Major::K), fused: false }
     }
 
     #[test]
     fn warps_are_few_and_square() {
-        assert_eq!(default_warps(problem(128, 128, 32)), Some((2, 2)));
-        assert_eq!(default_warps(problem(64, 64, 32)), Some((2, 2)));
-        assert_eq!(default_warps(problem(256, 128, 32)), Some((4, 2)));
-        assert_eq!(default_warps(problem(64, 256, 32)), Some((1, 8)));
-        assert_eq!(default_warps(problem(128, 192, 32)), Some((2, 4)));
-        assert_eq!(default_warps(problem(24, 64, 32)), None);
+        assert_eq!(default_warps(problem(128, 128, 32), Target::Sm80), Some((2, 2)));
+        assert_eq!(default_warps(problem(64, 64, 32), Target::Sm80), Some((2, 2)));
+        assert_eq!(default_warps(problem(256, 128, 32), Target::Sm80), Some((4, 2)));
+        assert_eq!(default_warps(problem(64, 256, 32), Target::Sm80), Some((1, 8)));
+        assert_eq!(default_warps(problem(128, 192, 32), Target::Sm80), Some((2, 4)));
+        assert_eq!(default_warps(problem(24, 64, 32), Target::Sm80), None);
     }
 
     #[test]

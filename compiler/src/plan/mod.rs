@@ -8,6 +8,8 @@
 //! | [`instances`] | how many blocks the host launches |
 //! | [`access`], [`cover`] | how tensors are subscripted, and that lanes stay inside |
 //! | [`knobs`] | warps, stages, raster: from the schedule, completed by rules, within the budgets |
+//! | [`calibration`] | which register estimates near the limit are good |
+//! | [`items`] | what a schedule says of any kernel: occupancy, and how each tensor travels |
 //! | [`alternatives`] | what else a schedule item could be, for those who try
 //! | [`model`] | tune parameters, where nothing else does |
 //! | [`fragments`] | register layouts: anchors of the matrix instructions |
@@ -22,6 +24,7 @@ pub mod access;
 pub mod across_grid;
 pub mod alternatives;
 pub mod build;
+pub mod calibration;
 pub mod contraction;
 pub mod cover;
 pub mod distribution;
@@ -29,6 +32,7 @@ pub mod elementwise;
 pub mod fragments;
 pub mod general;
 pub mod instances;
+pub mod items;
 pub mod knobs;
 pub mod layouts;
 pub mod model;
@@ -38,6 +42,7 @@ pub mod shared;
 pub mod split;
 pub mod structure;
 
+pub use calibration::Registers;
 pub use refuse::{Refusal, RefusalKind};
 
 use crate::artifact::ScheduleItem;
@@ -53,7 +58,7 @@ pub struct Planned {
 }
 
 /// Plans every variant of a kernel.
-pub fn plan(kernel: &t1::Kernel, target: Target) -> Result<Planned, Refusal> {
+pub fn plan(kernel: &t1::Kernel, target: Target, registers: Registers) -> Result<Planned, Refusal> {
     if !contraction::any(kernel) {
         return plan_general(kernel, target);
     }
@@ -67,28 +72,36 @@ pub fn plan(kernel: &t1::Kernel, target: Target) -> Result<Planned, Refusal> {
         let span = kernel.loop_(c.loop_id).span;
         contraction::check(kernel, operand, span)?;
     }
-    let problem = knobs::Problem {
-        bm: kernel.axis(c.m).extent,
-        bn: kernel.axis(c.n).extent,
-        bk: kernel.axis(c.k).extent,
-        atom: c.atom,
-    };
-    let knobs = knobs::read(kernel, &kernel.loop_(c.loop_id).name, problem, target)?;
+    let extent = |a| kernel.axis(a).extent;
+    let problem = knobs::Problem::of(kernel, &c, (extent(c.m), extent(c.n), extent(c.k)));
+    let knobs = knobs::read(kernel, &c, problem, target, registers)?;
     let modules = Variant::ALL
         .into_iter()
         .map(|variant| build::build(kernel, &c, &knobs, problem, variant, target))
         .collect::<Result<Vec<_>, _>>()?;
-    Ok(Planned { modules, schedule: knobs.items })
+    Ok(Planned { modules, schedule: knobs.printed })
+}
+
+/// The class of a kernel's contraction where only the calibration table can say whether its schedule fits the registers.
+pub fn uncertain(kernel: &t1::Kernel, target: Target) -> Option<String> {
+    let c = contraction::find(kernel).ok()??;
+    let extent = |a| kernel.axis(a).extent;
+    let problem = knobs::Problem::of(kernel, &c, (extent(c.m), extent(c.n), extent(c.k)));
+    let knobs = knobs::read(kernel, &c, problem, target, Registers::Unjudged).ok()?;
+    knobs.uncertain(problem, target).then(|| calibration::class(problem, knobs.warps, knobs.stages))
 }
 
 /// A kernel without matrix instructions.
 fn plan_general(kernel: &t1::Kernel, target: Target) -> Result<Planned, Refusal> {
     let knobs = general::read_schedule(kernel, target)?;
-    let distribution = distribution::Distribution::of(kernel, knobs.warps);
-    general::check_registers(kernel, &distribution, target)?;
+    let distribution = distribution::Distribution::of(kernel, knobs.warps.map(|(n, _)| n));
+    let blocks = knobs.items.occupancy.map_or(1, |(n, _)| n);
+    general::check_registers(kernel, &distribution, blocks, target)?;
     let modules = Variant::ALL
         .into_iter()
-        .map(|variant| general::build(kernel, &distribution, variant, target))
+        .map(|variant| general::build(kernel, &distribution, &knobs, variant, target))
         .collect::<Result<Vec<_>, _>>()?;
-    Ok(Planned { modules, schedule: general::schedule_items(distribution.warps, &knobs) })
+    let occupancy = modules.first().and_then(|m| m.occupancy);
+    let schedule = general::schedule_items(kernel, distribution.warps, occupancy, &knobs);
+    Ok(Planned { modules, schedule })
 }

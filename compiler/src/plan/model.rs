@@ -78,7 +78,7 @@ fn choose<'a>(
     space
         .iter()
         .filter_map(|t| {
-            let p = Problem { bm: bm(t) as u32, bn: bn(t) as u32, bk: bk(t) as u32, atom: c.atom };
+            let p = Problem::of(&kernel, &c, (bm(t) as u32, bn(t) as u32, bk(t) as u32));
             Some((cost(p, m, n, target)?, t))
         })
         .min_by(|x, y| x.0.total_cmp(&y.0))

@@ -43,6 +43,7 @@ pub fn buffer(
     slots: u32,
     columns: u32,
     variant: Variant,
+    via: Via,
 ) -> Result<Staged, Refusal> {
     let elem_bytes = operand.elem.bits() / 8;
     let rows = if is_a { tiling.bm } else { tiling.bn };
@@ -74,8 +75,10 @@ pub fn buffer(
         ));
     };
     // `cp.async` moves 4, 8 or 16 bytes.
-    let plan =
-        if unit >= 4 { CopyPlan::CpAsync { bytes: unit } } else { CopyPlan::LoadStore { bytes: unit } };
+    let plan = match via {
+        Via::CpAsync if unit >= 4 => CopyPlan::CpAsync { bytes: unit },
+        Via::CpAsync | Via::Direct => CopyPlan::LoadStore { bytes: unit },
+    };
     let fragment = if is_a { tiling.a_fragment() } else { tiling.b_fragment() };
     let trans = operand.major == Major::Outer;
     let (atom, reader) = match fragment_rows(&fragment, operand.elem.bits(), trans) {

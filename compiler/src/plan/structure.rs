@@ -128,7 +128,7 @@ impl General<'_> {
             carry,
             body,
             ahead: 0,
-            unroll: 1,
+            unroll: self.unroll.get(&l.name).copied().unwrap_or(1),
         }));
         Ok(())
     }

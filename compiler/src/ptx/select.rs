@@ -10,7 +10,7 @@ use super::{
     Variable,
 };
 use crate::diagnostics::{SourceMap, Span};
-use crate::scheduled::ir::MmaType;
+use crate::scheduled::ir::{Evict, MmaType};
 use crate::sync::{SyncOp, model::Class as SyncClass};
 use crate::warp::ir as t3;
 
@@ -68,6 +68,8 @@ struct Select<'a, 'b> {
     regs: Vec<Option<RegId>>,
     next: [u32; 5],
     guard: Option<Guard>,
+    /// The L2 policy of the access being selected.
+    policy: Option<RegId>,
     loc: Option<Loc>,
     span: Span,
 }
@@ -89,7 +91,7 @@ impl<'a, 'b> Select<'a, 'b> {
     fn new(kernel: &'a t3::Kernel, lines: &'b mut Lines<'a>) -> Select<'a, 'b> {
         let mut entry = Entry::new(&kernel.entry);
         entry.launch.maxntid = Some([kernel.threads, 1, 1]);
-        entry.launch.minnctapersm = kernel.one_block.then_some(1);
+        entry.launch.minnctapersm = kernel.min_blocks;
         entry.stems = STEMS.iter().map(|(text, _)| Stem { text: (*text).into() }).collect();
         Select {
             kernel,
@@ -98,6 +100,7 @@ impl<'a, 'b> Select<'a, 'b> {
             regs: vec![None; kernel.classes.len()],
             next: [1; 5],
             guard: None,
+            policy: None,
             loc: None,
             span: Span::default(),
         }
@@ -257,8 +260,10 @@ impl<'a, 'b> Select<'a, 'b> {
             self.loc = self.lines.loc(inst.span);
         }
         self.guard = inst.guard.map(|(p, holds)| Guard { reg: self.reg(p), negated: !holds });
+        self.policy = inst.policy.map(|p| self.reg(p));
         self.op(&inst.op);
         self.guard = None;
+        self.policy = None;
     }
 
     fn op(&mut self, op: &t3::Op) {
@@ -295,7 +300,8 @@ impl<'a, 'b> Select<'a, 'b> {
             | t3::Op::ToHalf { .. }
             | t3::Op::FromHalf { .. }
             | t3::Op::RoundTf32 { .. } => self.float(op),
-            t3::Op::LoadGlobal { .. }
+            t3::Op::Policy { .. }
+            | t3::Op::LoadGlobal { .. }
             | t3::Op::StoreGlobal { .. }
             | t3::Op::StoreShared { .. }
             | t3::Op::LoadShared { .. }
@@ -591,7 +597,17 @@ impl<'a, 'b> Select<'a, 'b> {
             t3::Op::LoadGlobal { d, from } => {
                 let ty = self.element_type(d);
                 let (dst, addr) = (self.regs(d), self.address(*from));
-                self.push(Ld::new(Space::Global, ty, dst.iter().copied(), addr));
+                let policy = self.policy;
+                self.push(Ld { policy, ..Ld::new(Space::Global, ty, dst.iter().copied(), addr) });
+            }
+            t3::Op::Policy { d, evict } => {
+                let primary = Some(match evict {
+                    Evict::First => Priority::EvictFirst,
+                    Evict::Normal => Priority::EvictNormal,
+                    Evict::Last => Priority::EvictLast,
+                });
+                let (kind, dst) = (PolicyKind::Fractional(Some(Operand::f32(1.0))), self.reg(*d));
+                self.push(CreatePolicy { kind, primary, secondary: None, dst });
             }
             t3::Op::StoreGlobal { a, to } => self.store(Space::Global, a, *to),
             t3::Op::LoadShared { d, from, bytes } => {
@@ -676,11 +692,11 @@ impl<'a, 'b> Select<'a, 'b> {
                 self.push(IntUnary { op: IntUnaryOp::Bfind, ty: Type::U32, dst, a: src.into() });
             }
             t3::Op::CpAsync { to, from, bytes, ignore } => {
-                let (dst, src) = (self.address(*to), self.address(*from));
+                let (dst, src, policy) = (self.address(*to), self.address(*from), self.policy);
                 let source = ignore.map_or(CpAsyncSource::Full, |p| CpAsyncSource::IgnoreIf(self.reg(p)));
                 let cache = if *bytes == 16 { super::CacheOp::Cg } else { super::CacheOp::Ca };
                 let prefetch = if *bytes == 16 { super::L2Prefetch::B128 } else { super::L2Prefetch::None };
-                self.push(CpAsync { cache, prefetch, size: *bytes as u8, dst, src, source, policy: None });
+                self.push(CpAsync { cache, prefetch, size: *bytes as u8, dst, src, source, policy });
             }
             t3::Op::CpAsyncCommit => self.push(CpAsyncGroup::Commit),
             t3::Op::Ldmatrix { d, from, trans } => {
@@ -719,8 +735,8 @@ impl<'a, 'b> Select<'a, 'b> {
 
     fn store(&mut self, space: Space, a: &[t3::Reg], to: t3::Address) {
         let ty = self.element_type(a);
-        let (src, addr) = (self.operands(a), self.address(to));
-        self.push(St::new(space, ty, addr, src.iter().copied()));
+        let (src, addr, policy) = (self.operands(a), self.address(to), self.policy);
+        self.push(St { policy, ..St::new(space, ty, addr, src.iter().copied()) });
     }
 
     fn element_type(&self, regs: &[t3::Reg]) -> Type {

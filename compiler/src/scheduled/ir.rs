@@ -152,6 +152,44 @@ impl CopyPlan {
     }
 }
 
+/// How a schedule wants a tensor to travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// `cp.async`, where accesses have at least four bytes.
+    CpAsync,
+    /// Loads into registers and stores out of them.
+    Direct,
+}
+
+impl Via {
+    pub fn name(self) -> &'static str {
+        match self {
+            Via::CpAsync => "cpasync",
+            Via::Direct => "direct",
+        }
+    }
+}
+
+/// When a tensor's lines leave L2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Evict {
+    First,
+    Normal,
+    Last,
+}
+
+impl Evict {
+    pub const ALL: [Evict; 3] = [Evict::First, Evict::Normal, Evict::Last];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Evict::First => "first",
+            Evict::Normal => "normal",
+            Evict::Last => "last",
+        }
+    }
+}
+
 /// How a fragment comes out of shared memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadAtom {
@@ -509,6 +547,10 @@ pub struct Module {
     pub values: Vec<Value>,
     pub body: Vec<Node>,
     pub raster: Raster,
+    /// Blocks that one SM shall hold at least; without it the assembler decides.
+    pub occupancy: Option<u32>,
+    /// Tensors with a priority of their own in L2.
+    pub evict: Vec<(t1::TensorId, Evict)>,
     pub shared_bytes: u32,
     /// Scalars of T1 that data decides and that bounds, positions of axes or subscripts need, with the tile (without axes) that
     /// holds each.

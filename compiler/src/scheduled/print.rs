@@ -33,6 +33,13 @@ impl Printer<'_> {
                 m.raster.group
             ),
         );
+        if let Some(n @ 2..) = m.occupancy {
+            self.line(1, format_args!("occupancy {n}"));
+        }
+        for (tensor, evict) in &m.evict {
+            let name = &self.kernel.tensor(*tensor).name;
+            self.line(1, format_args!("evict {name} {}", evict.name()));
+        }
         for r in &m.roles {
             let active = if r.active == Active::All { "all" } else { "elect" };
             self.line(

@@ -14,7 +14,7 @@
 //! slot is zeroed once, before the loop, that nothing uninitialised is ever read. What the result's columns get from there is dropped at the
 //! write.
 
-use super::copies::{narrow, offset};
+use super::copies::{in_flight, offset};
 use super::ir::*;
 use super::lower::Lower;
 use super::tilemap::TileMap;
@@ -230,11 +230,11 @@ impl Lower<'_> {
                 }
             }
             t2::CopyPlan::LoadStore { .. } => {
-                for units in row.units.chunks(8) {
-                    let loaded: Vec<Reg> =
-                        units.iter().map(|u| self.load_inside(narrow(*plan), u, past, from(u))).collect();
-                    for (u, d) in units.iter().zip(loaded) {
-                        self.b.push(Op::StoreShared { a: vec![d], to: to(u.to) });
+                for units in row.units.chunks(in_flight(*plan)) {
+                    let loaded: Vec<Vec<Reg>> =
+                        units.iter().map(|u| self.load_inside(*plan, u, past, from(u))).collect();
+                    for (u, a) in units.iter().zip(loaded) {
+                        self.b.push(Op::StoreShared { a, to: to(u.to) });
                     }
                 }
             }
@@ -252,13 +252,13 @@ impl Lower<'_> {
         });
     }
 
-    /// One element, zero outside.
-    fn load_inside(&mut self, class: Class, u: &Unit, past: Reg, from: Address) -> Reg {
-        let d = self.b.mov(class, 0);
+    /// One access, zero outside.
+    fn load_inside(&mut self, plan: t2::CopyPlan, u: &Unit, past: Reg, from: Address) -> Vec<Reg> {
+        let d = self.zeros(plan);
         let here = self.b.reg(Class::Pred);
         self.b.push(Op::PredNot { d: here, a: past });
         let here = self.b.pred_and(here, u.inside);
-        self.b.guarded(Some((here, true)), Op::LoadGlobal { d: vec![d], from });
+        self.b.guarded(Some((here, true)), Op::LoadGlobal { d: d.clone(), from });
         d
     }
 }

@@ -10,11 +10,13 @@ pub struct Builder {
     open: Vec<Vec<Stmt>>,
     /// The source that following instructions come from.
     pub span: Span,
+    /// The L2 policy of the accesses to global memory that follow.
+    pub policy: Option<Reg>,
 }
 
 impl Builder {
     pub fn new(span: Span) -> Builder {
-        Builder { classes: Vec::new(), open: vec![Vec::new()], span }
+        Builder { classes: Vec::new(), open: vec![Vec::new()], span, policy: None }
     }
 
     /// The finished statements; every opened list must have been closed.
@@ -58,8 +60,9 @@ impl Builder {
     }
 
     pub fn guarded(&mut self, guard: Option<(Reg, bool)>, op: Op) {
-        let span = self.span;
-        self.stmt(Stmt::Inst(Inst { op, guard, span }));
+        let global = matches!(op, Op::LoadGlobal { .. } | Op::StoreGlobal { .. } | Op::CpAsync { .. });
+        let (span, policy) = (self.span, self.policy.filter(|_| global));
+        self.stmt(Stmt::Inst(Inst { op, guard, policy, span }));
     }
 
     pub fn special(&mut self, from: Special) -> Reg {

@@ -111,9 +111,9 @@ fn shifted(to: Address, by: i32) -> Address {
     Address { offset: to.offset + by, ..to }
 }
 
-/// The register of an element that a narrow copy moves.
-pub fn narrow(plan: t2::CopyPlan) -> Class {
-    if plan.unit() == 1 { Class::B8 } else { Class::B16 }
+/// Accesses through registers in flight at a time.
+pub fn in_flight(plan: t2::CopyPlan) -> usize {
+    if plan.unit() > 4 { GROUP / 2 } else { GROUP }
 }
 
 /// Byte offset of an element of a staged operand.
@@ -282,6 +282,15 @@ impl Lower<'_> {
         }
     }
 
+    /// The registers of one access through registers, zero where the access is ignored.
+    pub fn zeros(&mut self, plan: t2::CopyPlan) -> Vec<Reg> {
+        match plan.unit() {
+            1 => vec![self.b.mov(Class::B8, 0)],
+            2 => vec![self.b.mov(Class::B16, 0)],
+            bytes => (0..bytes / 4).map(|_| self.b.mov(Class::B32, 0)).collect(),
+        }
+    }
+
     fn step(&mut self, d: Reg, ty: IntTy, by: impl Into<Src>) {
         self.b.push(Op::Int { op: IntOp::Add, ty, d, a: d.into(), b: by.into() });
     }
@@ -315,18 +324,18 @@ impl Lower<'_> {
             }
             t2::CopyPlan::LoadStore { .. } => {
                 // A few loads in flight at a time: enough to overlap, few enough to stay in registers.
-                for units in units.chunks(GROUP) {
-                    let loaded: Vec<Reg> = units
+                for units in units.chunks(in_flight(plan)) {
+                    let loaded: Vec<Vec<Reg>> = units
                         .iter()
                         .map(|u| {
                             let (from, ignore) = source(self, u);
-                            let d = self.b.mov(narrow(plan), 0);
-                            self.b.guarded(Some((ignore, false)), Op::LoadGlobal { d: vec![d], from });
+                            let d = self.zeros(plan);
+                            self.b.guarded(Some((ignore, false)), Op::LoadGlobal { d: d.clone(), from });
                             d
                         })
                         .collect();
-                    for (u, d) in units.iter().zip(loaded) {
-                        self.b.push(Op::StoreShared { a: vec![d], to: to(u.to) });
+                    for (u, a) in units.iter().zip(loaded) {
+                        self.b.push(Op::StoreShared { a, to: to(u.to) });
                     }
                 }
             }

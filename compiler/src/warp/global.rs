@@ -47,7 +47,7 @@ impl Lower<'_> {
             guard = self.both(guard, inside);
             let to = self.global_address(*tensor, ix, *value, run[0])?;
             let a = self.stored(elem, &elements, self.kernel.tensor(*tensor).span)?;
-            self.b.guarded(guard.map(|g| (g, true)), Op::StoreGlobal { a, to });
+            self.access(*tensor, guard, Op::StoreGlobal { a, to });
         }
         Ok(())
     }
@@ -168,7 +168,9 @@ impl Lower<'_> {
         let inside = self.inside(tensor, ix, v, run[0])?;
         guard = self.both(guard, inside);
         let from = self.global_address(tensor, ix, v, run[0])?;
+        self.b.policy = self.policies.get(&tensor).copied();
         let elements = self.loaded(elem, run.len(), from, guard, span)?;
+        self.b.policy = None;
         for (q, e) in run.iter().zip(elements) {
             self.elements.insert((v, *q), e);
         }

@@ -5,7 +5,7 @@
 //! instruction (or a template); [`crate::ptx::select`] only flattens control flow and prints names.
 
 use crate::diagnostics::Span;
-use crate::scheduled::ir::MmaAtom;
+use crate::scheduled::ir::{Evict, MmaAtom};
 use crate::sync::SyncOp;
 pub use crate::tile::ir::Combine;
 
@@ -181,6 +181,11 @@ pub enum Op {
     Param {
         d: Reg,
         index: usize,
+    },
+    /// An L2 policy for accesses to global memory.
+    Policy {
+        d: Reg,
+        evict: Evict,
     },
     /// The address of the block's dynamic shared memory.
     SharedBase {
@@ -460,6 +465,8 @@ pub struct Inst {
     pub op: Op,
     /// Runs only where the predicate has this value.
     pub guard: Option<(Reg, bool)>,
+    /// The L2 policy of an access to global memory.
+    pub policy: Option<Reg>,
     pub span: Span,
 }
 
@@ -520,8 +527,8 @@ pub struct Kernel {
     pub entry: String,
     pub params: Vec<(String, ParamTy)>,
     pub threads: u32,
-    /// Tells the assembler that one block per SM is enough, so that it does not spill for the sake of a second.
-    pub one_block: bool,
+    /// Tells the assembler how many blocks one SM shall hold: with one, it does not spill for the sake of a second.
+    pub min_blocks: Option<u32>,
     pub shared_bytes: u32,
     pub classes: Vec<Class>,
     pub body: Vec<Stmt>,

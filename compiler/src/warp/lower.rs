@@ -11,7 +11,6 @@ use super::ir::*;
 use super::scalars::Scalars;
 use super::tilemap::TileMap;
 use crate::artifact::{GridRule, ParamSlot};
-use crate::layout::Dim;
 use crate::plan::Refusal;
 use crate::scheduled::ir as t2;
 use crate::tile::ir as t1;
@@ -46,6 +45,7 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
         k_left: Vec::new(),
         outside: Vec::new(),
         copies: Vec::new(),
+        policies: FxHashMap::default(),
         matrix_rows: FxHashMap::default(),
         elements: FxHashMap::default(),
         totals: FxHashMap::default(),
@@ -55,9 +55,12 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
         exists: FxHashMap::default(),
         parts: FxHashMap::default(),
     };
+    for (tensor, evict) in &module.evict {
+        let d = lower.b.reg(Class::B64);
+        lower.b.push(Op::Policy { d, evict: *evict });
+        lower.policies.insert(*tensor, d);
+    }
     lower.body()?;
-    // Left alone, ptxas aims at more resident blocks than a pipelined schedule or large tiles do, and spills for their sake.
-    let one_block = !module.channels.is_empty() || holds_large_tiles(module);
     let (classes, body) = lower.b.finish();
     let params = lower.scalars.params;
     Ok(Lowered {
@@ -65,21 +68,13 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
             entry: entry.into(),
             params,
             threads: module.threads(),
-            one_block,
+            min_blocks: module.occupancy,
             shared_bytes: module.shared_bytes,
             classes,
             body,
         },
         params: lower.scalars.slots,
         grid,
-    })
-}
-
-/// Some tile takes more than eight registers of each thread.
-fn holds_large_tiles(module: &t2::Module) -> bool {
-    module.values.iter().any(|v| match &v.kind {
-        t2::ValKind::Tile { layout, .. } => layout.size_in(Dim::Reg) > 8,
-        t2::ValKind::Slot(_) | t2::ValKind::Tok(_) => false,
     })
 }
 
@@ -150,6 +145,8 @@ pub struct Lower<'a> {
     /// Predicates of the current straight line: (counter, threshold) and its register.
     pub outside: Vec<((Reg, u32), Reg)>,
     copies: Vec<(t2::BufId, Copy)>,
+    /// L2 policies of tensors.
+    pub policies: FxHashMap<t1::TensorId, Reg>,
     /// What the lanes address for each fragment.
     pub matrix_rows: FxHashMap<t2::ValId, Rc<TileMap>>,
     /// Elements computed so far after the loop.
@@ -173,6 +170,7 @@ fn copies_in(l: &t2::Loop) -> bool {
 }
 
 /// What has been computed where: a body's own knowledge does not hold after it.
+#[derive(Clone)]
 pub struct Saved {
     scalars: super::scalars::Known,
     threads: super::address::Known,
@@ -336,7 +334,8 @@ impl Lower<'_> {
         };
         let slot = ahead % self.slots();
         match &op.kind {
-            t2::OpKind::CopyIn { buf, .. } => {
+            t2::OpKind::CopyIn { buf, tensor, .. } => {
+                self.b.policy = self.policies.get(tensor).copied();
                 let states = std::mem::take(&mut self.copies);
                 match states.iter().find(|(b, _)| b == buf) {
                     Some((_, Copy::Along(state))) => self.emit_copy(state, ahead, slot),
@@ -344,6 +343,7 @@ impl Lower<'_> {
                     None => unreachable!("every copy of the loop is prepared"),
                 }
                 self.copies = states;
+                self.b.policy = None;
             }
             t2::OpKind::Commit { after, .. } => {
                 let asynchronous = |t: &t2::ValId| {
@@ -435,6 +435,13 @@ impl Lower<'_> {
     /// Slots of the ring; the loop is unrolled by as many, so that each is a constant.
     fn slots(&self) -> u32 {
         self.module.buffers.first().map_or(1, |b| b.slots)
+    }
+
+    /// An access to a tensor in global memory, with the tensor's policy.
+    pub fn access(&mut self, tensor: t1::TensorId, guard: Option<Reg>, op: Op) {
+        self.b.policy = self.policies.get(&tensor).copied();
+        self.b.guarded(guard.map(|g| (g, true)), op);
+        self.b.policy = None;
     }
 
     pub fn sync(&mut self, s: &t2::SyncNode) {

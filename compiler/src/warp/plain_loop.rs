@@ -63,8 +63,52 @@ impl Lower<'_> {
             let (class, src) = self.held(e)?;
             state.push((*c, *r, self.b.mov(class, src)));
         }
-        let saved = self.save();
-        for (c, r, reg) in &state {
+        let (by, saved) = (i64::from(l.by), self.save());
+        let step = if l.rev { -by } else { by };
+        let mut copies = Vec::new();
+        for copy in 0..l.unroll {
+            if copy > 0 {
+                self.restore(saved.clone());
+            }
+            copies.push(self.plain_step(l, &state, at)?);
+            if copy + 1 < l.unroll
+                && let Some(list) = copies.last_mut()
+            {
+                self.b.open();
+                self.b.push(Op::Int { op: IntOp::Add, ty: IntTy::S32, d: at, a: at.into(), b: step.into() });
+                list.extend(self.b.close());
+            }
+        }
+        self.b.open();
+        for (d, by) in [(left, -by * i64::from(l.unroll)), (at, step)] {
+            self.b.push(Op::Int { op: IntOp::Add, ty: IntTy::S32, d, a: d.into(), b: by.into() });
+        }
+        let advance = self.b.close();
+        self.restore(saved);
+        self.b.stmt(Stmt::Loop(Loop {
+            name: name.into(),
+            left,
+            by: l.by,
+            copies,
+            advance,
+            // Unrolled, the parts of several instances would want registers at once.
+            rolled: matches!(l.over, t2::Over::Instances(_)),
+        }));
+        for (c, r, reg) in state {
+            let e = self.element_in(c.result, reg);
+            self.elements.insert((c.result, r), e);
+        }
+        Ok(())
+    }
+
+    /// One copy of the body: the carried values' registers hold the step's, and after it the next one's.
+    fn plain_step(
+        &mut self,
+        l: &t2::Loop,
+        state: &[(t2::Carry, usize, Reg)],
+        at: Reg,
+    ) -> Result<Vec<Stmt>, Refusal> {
+        for (c, r, reg) in state {
             let e = self.element_in(c.param, *reg);
             self.elements.insert((c.param, *r), e);
         }
@@ -88,7 +132,7 @@ impl Lower<'_> {
         self.plain_nodes(&l.body)?;
         let olds: Vec<Reg> = state.iter().map(|(_, _, r)| *r).collect();
         let mut moves = Vec::new();
-        for (c, r, reg) in &state {
+        for (c, r, reg) in state {
             let e = self.element(c.next, *r)?;
             let (class, mut src) = self.held(e)?;
             if let Src::Reg(s) = src
@@ -104,28 +148,7 @@ impl Lower<'_> {
                 self.b.push(Op::Mov { d, a });
             }
         }
-        let copies = vec![self.b.close()];
-        self.b.open();
-        let step = if l.rev { -i64::from(l.by) } else { i64::from(l.by) };
-        for (d, by) in [(left, -i64::from(l.by)), (at, step)] {
-            self.b.push(Op::Int { op: IntOp::Add, ty: IntTy::S32, d, a: d.into(), b: by.into() });
-        }
-        let advance = self.b.close();
-        self.restore(saved);
-        self.b.stmt(Stmt::Loop(Loop {
-            name: name.into(),
-            left,
-            by: l.by,
-            copies,
-            advance,
-            // Unrolled, the parts of several instances would want registers at once.
-            rolled: matches!(l.over, t2::Over::Instances(_)),
-        }));
-        for (c, r, reg) in state {
-            let e = self.element_in(c.result, reg);
-            self.elements.insert((c.result, r), e);
-        }
-        Ok(())
+        Ok(self.b.close())
     }
 
     /// Ops, loops and conditionals that no pipeline reaches into.

@@ -181,6 +181,7 @@ impl Printer<'_> {
             Op::FromHalf { from, d, a } => format!("{} = f32 of {} {}", r(d), lower(from), r(a)),
             Op::Join16 { d, lo, hi } => format!("{} = join {}, {}", r(d), r(lo), r(hi)),
             Op::Split16 { lo, hi, a } => format!("{}, {} = split {}", r(lo), r(hi), r(a)),
+            Op::Policy { d, evict } => format!("{} = policy evict {}", self.reg(*d), evict.name()),
             Op::LoadGlobal { d, from } => format!("{} = ld.global {}", self.regs(d), self.address(*from)),
             Op::StoreGlobal { a, to } => format!("st.global {} <- {}", self.address(*to), self.regs(a)),
             Op::LoadShared { d, from, bytes } => {

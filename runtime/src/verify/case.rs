@@ -167,7 +167,7 @@ fn items(
         .schedule
         .iter()
         .filter(|item| !matches!(item.chosen_by, ChosenBy::Set | ChosenBy::Schedule))
-        .map(|item| (item.path.clone(), alternatives(&item.path)))
+        .map(|item| (item.path.clone(), alternatives(&item.path, &item.value)))
         .collect();
     for _ in 0..DRAWS {
         let mut drawn = case.clone();

@@ -1,0 +1,238 @@
+//! Schedule items that every kind of kernel has, and how an item is refused.
+//!
+//! A schedule is a list of `path = value`. What it may say of a kernel as a whole and of its tensors is read here; warps, rings and loops are
+//! read by [`knobs`](super::knobs) (contractions) and [`general`](super::general). Everything that is read is printed back, so that
+//! `--emit schedule` is complete.
+//!
+//! ```text
+//! occupancy = 2        this many blocks on one SM: registers and shared memory are divided by it
+//! a.via = direct       an operand by loads and stores through registers, and not by cp.async
+//! b.evict = last       who leaves L2 first: a cache policy on every access to the tensor
+//! ```
+
+use super::knobs::chosen_by;
+use super::refuse::Refusal;
+use crate::artifact::{ChosenBy, ScheduleItem};
+use crate::scheduled::ir::{Evict, Via};
+use crate::target::Target;
+use crate::tile::ir as t1;
+use t1::ScheduleValue;
+
+/// A value and where it came from.
+pub type Pin<T> = (T, ChosenBy);
+
+/// What a schedule says of the kernel as a whole and of its tensors.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Items {
+    pub occupancy: Option<Pin<u32>>,
+    via: Vec<(t1::TensorId, Pin<Via>)>,
+    evict: Vec<(t1::TensorId, Pin<Evict>)>,
+}
+
+impl Items {
+    /// Reads the item if it is one of these; `staged` are the tensors that travel through shared memory.
+    pub fn take(
+        &mut self,
+        kernel: &t1::Kernel,
+        item: &t1::ScheduleItem,
+        staged: &[t1::TensorId],
+        target: Target,
+    ) -> Result<bool, Refusal> {
+        let by = chosen_by(item.from);
+        let (first, setting) = match &item.path[..] {
+            [one] if one == "occupancy" => {
+                self.occupancy = Some((integer(item, 1..=32)?, by));
+                return Ok(true);
+            }
+            [first, setting] => (first, setting),
+            _ => return Ok(false),
+        };
+        let tensor = kernel.tensors.iter().position(|t| t.name == *first);
+        let Some(tensor) = tensor.map(|n| t1::TensorId(n as u32)) else { return Ok(false) };
+        match &setting[..] {
+            "via" => {
+                let via = self.read_via(item, staged.contains(&tensor), target)?;
+                self.via.retain(|(t, _)| *t != tensor);
+                self.via.push((tensor, (via, by)));
+            }
+            "evict" => {
+                let evict = match &item.value {
+                    Some(ScheduleValue::Name(n)) => Evict::ALL.into_iter().find(|e| e.name() == n),
+                    _ => None,
+                };
+                let Some(evict) = evict else {
+                    return Err(wrong(item, "`first`, `normal` or `last`", "last"));
+                };
+                self.evict.retain(|(t, _)| *t != tensor);
+                self.evict.push((tensor, (evict, by)));
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn read_via(&self, item: &t1::ScheduleItem, staged: bool, target: Target) -> Result<Via, Refusal> {
+        let path = item.path.join(".");
+        match &item.value {
+            Some(ScheduleValue::Name(n)) if n == "direct" => Ok(Via::Direct),
+            Some(ScheduleValue::Name(n)) if n == "cpasync" && staged => Ok(Via::CpAsync),
+            Some(ScheduleValue::Name(n)) if n == "cpasync" => Err(Refusal::schedule(
+                item.span,
+                format!("`{path} = cpasync`: this tensor does not go through shared memory"),
+                format!("`{path} = direct`; the operands of `@` go through shared memory"),
+            )),
+            Some(ScheduleValue::Name(n)) if n == "tma" || n == "bulk" => Err(Refusal::schedule(
+                item.span,
+                format!("`{path} = {n}`: code for {target} has no such copies"),
+                if staged { format!("`{path} = cpasync` or `direct`") } else { format!("`{path} = direct`") },
+            )),
+            _ => Err(wrong(item, if staged { "`cpasync` or `direct`" } else { "`direct`" }, "direct")),
+        }
+    }
+
+    /// How a staged tensor travels where alignment leaves the choice.
+    pub fn via(&self, tensor: t1::TensorId) -> Via {
+        self.via.iter().find(|(t, _)| *t == tensor).map_or(Via::CpAsync, |(_, (via, _))| *via)
+    }
+
+    /// Tensors with a priority of their own in L2.
+    pub fn evict(&self) -> Vec<(t1::TensorId, Evict)> {
+        let own = self.evict.iter().map(|(t, (e, _))| (*t, *e));
+        own.filter(|(_, e)| *e != Evict::Normal).collect()
+    }
+
+    /// `path = value` of the tensors, in the order of the parameters.
+    pub fn tensors(&self, kernel: &t1::Kernel, staged: &[t1::TensorId]) -> Vec<ScheduleItem> {
+        let mut out = Vec::new();
+        for p in &kernel.params {
+            let t1::Param::Tensor(t) = p else { continue };
+            let name = &kernel.tensor(*t).name;
+            let default = if staged.contains(t) { Via::CpAsync } else { Via::Direct };
+            let via = self.via.iter().find(|(x, _)| x == t).map_or((default, ChosenBy::Default), |(_, v)| *v);
+            let evict = self
+                .evict
+                .iter()
+                .find(|(x, _)| x == t)
+                .map_or((Evict::Normal, ChosenBy::Default), |(_, e)| *e);
+            out.push(printed(format!("{name}.via"), via.0.name(), via.1));
+            out.push(printed(format!("{name}.evict"), evict.0.name(), evict.1));
+        }
+        out
+    }
+}
+
+/// An item as `--emit schedule` prints it.
+pub fn printed(path: impl Into<String>, value: impl ToString, chosen_by: ChosenBy) -> ScheduleItem {
+    ScheduleItem { path: path.into(), value: value.to_string(), chosen_by }
+}
+
+/// An integer in a range.
+pub fn integer(item: &t1::ScheduleItem, range: std::ops::RangeInclusive<u32>) -> Result<u32, Refusal> {
+    match item.value {
+        Some(ScheduleValue::Int(n)) if u32::try_from(n).is_ok_and(|n| range.contains(&n)) => Ok(n as u32),
+        _ => Err(wrong(
+            item,
+            &format!("an integer from {} to {}", range.start(), range.end()),
+            &range.start().max(&2).to_string(),
+        )),
+    }
+}
+
+/// `path;`, `path = true` or `path = false`.
+pub fn flag(item: &t1::ScheduleItem) -> Result<bool, Refusal> {
+    match item.value {
+        None => Ok(true),
+        Some(ScheduleValue::Bool(b)) => Ok(b),
+        _ => Err(wrong(item, "`true` or `false`", "false")),
+    }
+}
+
+/// A value that the item cannot have: what is given, and what it takes.
+pub fn wrong(item: &t1::ScheduleItem, takes: &str, example: &str) -> Refusal {
+    let path = item.path.join(".");
+    let given = item.value.as_ref().map_or("nothing".into(), |v| format!("`{}`", spelled(v)));
+    Refusal::schedule(
+        item.span,
+        format!("`{path}` takes {takes}, and is given {given}"),
+        format!("for example `{path} = {example}`"),
+    )
+}
+
+/// A value as it is written.
+pub fn spelled(value: &ScheduleValue) -> String {
+    match value {
+        ScheduleValue::Int(n) => n.to_string(),
+        ScheduleValue::Bool(b) => b.to_string(),
+        ScheduleValue::Name(n) => n.clone(),
+        ScheduleValue::Tuple(v) => format!("({})", v.iter().map(spelled).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// An item that means nothing here; `can` lists what does.
+pub fn unknown(kernel: &t1::Kernel, item: &t1::ScheduleItem, target: Target, can: &str) -> Refusal {
+    let path = item.path.join(".");
+    let refusal = Refusal::schedule(
+        item.span,
+        format!("the schedule item `{path}` has no meaning for `{}` on {target}", kernel.name),
+        format!("what can be set here: a tune parameter, {can}"),
+    );
+    match item.path.last().map(String::as_str) {
+        Some("consumers" | "producer" | "cluster" | "pingpong" | "multicast") => {
+            refusal.note("it speaks of warpgroups and clusters, which sm_80 does not have")
+        }
+        Some("promote") => {
+            refusal.note("the matrix unit of sm_80 adds in f32 or s32 itself: there is nothing to promote")
+        }
+        Some("persistent") => {
+            refusal.note("a block computes one tile: every instance of the grid is a block of its own")
+        }
+        Some("order") => refusal.note("the places of a pipeline's ops follow from `stages` and `overlap`"),
+        Some("pack") => refusal.note("`packed` parameters are not lowered yet"),
+        _ => refusal,
+    }
+}
+
+/// Refuses an occupancy that blocks of so many warps and so much shared memory cannot have.
+pub fn check_occupancy(
+    kernel: &t1::Kernel,
+    occupancy: u32,
+    warps: u32,
+    shared: u32,
+    target: Target,
+) -> Result<(), Refusal> {
+    let (threads, most) = (occupancy * warps * 32, target.threads_per_sm());
+    if threads > most {
+        return Err(Refusal::schedule(
+            kernel.span,
+            format!("occupancy = {occupancy} wants {threads} threads on an SM; {target} has {most}"),
+            format!("at most {} blocks of {} threads", most / (warps * 32), warps * 32),
+        ));
+    }
+    let (wanted, has) = (occupancy * (shared + RESERVED), target.shared_per_sm());
+    if wanted > has {
+        let bytes = |n: u32| super::knobs::bytes(n.into());
+        return Err(Refusal::schedule(
+            kernel.span,
+            format!(
+                "occupancy = {occupancy} wants {} of shared memory on an SM; {target} has {}",
+                bytes(wanted),
+                bytes(has)
+            ),
+            "fewer stages, or a smaller tile",
+        )
+        .note(format!(
+            "a block takes {}, of which the driver keeps {}",
+            bytes(shared + RESERVED),
+            bytes(RESERVED)
+        )));
+    }
+    Ok(())
+}
+
+/// Bytes of shared memory that the driver keeps of every block.
+const RESERVED: u32 = 1024;
+
+/// Registers that a thread may have, where so many blocks of so many warps share an SM.
+pub fn register_cap(warps: u32, occupancy: u32, target: Target) -> u32 {
+    target.register_limit().min(target.registers_per_sm() / (occupancy * warps * 32) / 8 * 8)
+}

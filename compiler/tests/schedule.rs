@@ -1,0 +1,204 @@
+//! Schedule items: each changes the PTX as it should, what is printed can be pasted back, and what cannot be had is refused with reasons.
+
+use tilewright_compiler::artifact::Compiled;
+use tilewright_compiler::compile::{Options, compile};
+use tilewright_compiler::diagnostics::SourceMap;
+use tilewright_compiler::front::Memory;
+use tilewright_compiler::target::Target;
+
+const GEMM: &str = include_str!("../../dsl_examples/gemm.tw");
+const LAYOUTS: &str = include_str!("../../dsl_examples/gemm_layouts.tw");
+const SOFTMAX: &str = include_str!("../../dsl_examples/softmax.tw");
+
+fn try_compile(text: &str, kernel: &str, sets: &[(&str, &str)]) -> Result<Compiled, String> {
+    let files = Memory::from([("program.tw", text)]);
+    let mut sources = SourceMap::default();
+    let mut options = Options::new(Target::Sm80);
+    options.kernel = Some(kernel.into());
+    options.settings.sets = sets.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
+    compile(&mut sources, &files, "program.tw", &options).map_err(|d| d.render(&sources, false))
+}
+
+fn compiled(text: &str, kernel: &str, sets: &[(&str, &str)]) -> Compiled {
+    try_compile(text, kernel, sets).unwrap_or_else(|e| panic!("{sets:?}: {e}"))
+}
+
+/// The small GEMM with more settings.
+fn gemm(sets: &[(&str, &str)]) -> Compiled {
+    let tile = [("BM", "64"), ("BN", "64"), ("BK", "32"), ("k.stages", "3")];
+    let own = |n: &str| sets.iter().any(|(m, _)| *m == n);
+    let all: Vec<_> = tile.into_iter().filter(|(n, _)| !own(n)).chain(sets.iter().copied()).collect();
+    compiled(GEMM, "gemm", &all)
+}
+
+fn softmax(sets: &[(&str, &str)]) -> Compiled {
+    compiled(SOFTMAX, "softmax", sets)
+}
+
+/// The text of one variant's entry.
+fn entry<'a>(c: &'a Compiled, variant: &str) -> &'a str {
+    let start = c.ptx.find(&format!("_{variant}(")).expect("every kernel has three variants");
+    let rest = &c.ptx[start..];
+    &rest[..rest.find("\n}").unwrap_or(rest.len())]
+}
+
+fn count(text: &str, what: &str) -> usize {
+    text.matches(what).count()
+}
+
+#[test]
+fn occupancy_is_what_the_assembler_is_told() {
+    assert!(gemm(&[]).ptx.contains(".minnctapersm 1"));
+    assert!(gemm(&[("occupancy", "3")]).ptx.contains(".minnctapersm 3"));
+    assert!(softmax(&[("occupancy", "2")]).ptx.contains(".minnctapersm 2"));
+}
+
+#[test]
+fn a_loop_is_unrolled_as_it_is_told() {
+    let copies = |c: &Compiled| count(entry(c, "wide"), "// k: slot");
+    assert_eq!((copies(&gemm(&[])), copies(&gemm(&[("k.unroll", "6")]))), (3, 6));
+    let rows = |n| softmax(&[("BC", "1024"), ("c.unroll", n)]);
+    // Both loops over c, the other's copies too.
+    let copies = |c: &Compiled| count(entry(c, "wide"), "// c: slot");
+    assert_eq!((copies(&rows("1")), copies(&rows("3"))), (0, 6));
+}
+
+#[test]
+fn without_overlap_a_step_loads_its_own_fragments() {
+    let first_matrix = |c: &Compiled| {
+        let text = entry(c, "wide");
+        let body = &text[text.find("loop_k:").expect("a loop")..];
+        (
+            body.find("ldmatrix").expect("fragments"),
+            body.find("mma.sync").expect("products"),
+            body.find("bar.sync"),
+        )
+    };
+    let (load, product, barrier) = first_matrix(&gemm(&[("k.overlap", "false")]));
+    assert!(barrier.is_some_and(|b| b < load) && load < product, "the wait is at the beginning of the step");
+    let (_, product, barrier) = first_matrix(&gemm(&[]));
+    assert!(barrier.is_some_and(|b| b > product), "the wait is at the end of the step");
+}
+
+#[test]
+fn an_operand_goes_by_the_way_it_is_told() {
+    let ways = |c: &Compiled, variant| {
+        let text = entry(c, variant);
+        (count(text, "cp.async.cg") + count(text, "cp.async.ca"), count(text, "st.shared"))
+    };
+    let (both, none) = ways(&gemm(&[]), "wide");
+    assert!(both > 0 && none == 0);
+    let (half, stores) = ways(&gemm(&[("a.via", "direct")]), "wide");
+    assert!(half == both / 2 && stores > 0, "{half} of {both}, {stores} stores");
+    assert!(entry(&gemm(&[("a.via", "direct")]), "wide").contains("st.shared.v4.b32"));
+    assert_eq!(ways(&gemm(&[("a.via", "direct"), ("b.via", "direct")]), "mid").0, 0);
+    // Across the contracted range, too.
+    let tile = [("BM", "64"), ("BN", "64"), ("BK", "32"), ("b.via", "direct")];
+    let across = compiled(LAYOUTS, "gemm_nn", &tile);
+    assert!(entry(&across, "wide").contains("st.shared.v4.b32"));
+}
+
+#[test]
+fn a_tensor_leaves_the_cache_as_it_is_told() {
+    assert!(!gemm(&[]).ptx.contains("createpolicy"));
+    let c = gemm(&[("b.evict", "last"), ("c.evict", "first")]);
+    let text = entry(&c, "wide");
+    assert!(text.contains("createpolicy.fractional.L2::evict_last.b64"));
+    assert!(text.contains("createpolicy.fractional.L2::evict_first.b64"));
+    let hinted = text.lines().filter(|l| l.contains("cp.async.cg") && l.contains("L2::cache_hint")).count();
+    assert_eq!(2 * hinted, count(text, "cp.async.cg"), "b's copies, and not a's");
+    assert!(text.lines().filter(|l| l.contains("st.global")).all(|l| l.contains("L2::cache_hint")));
+    assert!(entry(&softmax(&[("x.evict", "first")]), "mid").contains("ld.global.L2::cache_hint"));
+}
+
+#[test]
+fn what_is_printed_can_be_pasted_back() {
+    let pinned: [(&str, &str, &str, &[(&str, &str)]); 5] = [
+        (GEMM, "gemm", "", &[]),
+        (
+            GEMM,
+            "gemm",
+            "",
+            &[
+                ("BM", "64"),
+                ("BN", "128"),
+                ("BK", "64"),
+                ("warps", "(2, 4)"),
+                ("raster", "4"),
+                ("occupancy", "2"),
+                ("k.stages", "2"),
+                ("k.unroll", "4"),
+                ("k.overlap", "false"),
+                ("acc.atom", "m16n8k16.f16"),
+                ("a.via", "direct"),
+                ("b.evict", "last"),
+                ("c.evict", "first"),
+            ],
+        ),
+        (GEMM, "gemm_bias_gelu", "", &[("bias.evict", "last")]),
+        (LAYOUTS, "gemm_tn", "", &[("a.via", "direct")]),
+        (
+            SOFTMAX,
+            "softmax",
+            "",
+            &[("c.unroll", "2"), ("occupancy", "2"), ("x.evict", "last"), ("x.via", "direct")],
+        ),
+    ];
+    for (text, kernel, _, sets) in pinned {
+        let first = compiled(text, kernel, sets);
+        let schedule = first.meta.schedule_text();
+        for (path, value) in sets {
+            assert!(schedule.contains(&format!("{path} = {value};")), "{path} is missing: {schedule}");
+        }
+        let again = compiled(&format!("{text}\n{schedule}"), kernel, &[]);
+        assert_eq!(again.meta.schedule_text(), schedule, "{kernel}");
+        // The lines of the schedule come after the kernel, so places in the source are the same.
+        assert_eq!(again.ptx, first.ptx, "{kernel}");
+        let paths: Vec<(String, String)> =
+            first.meta.schedule.iter().map(|i| (i.path.clone(), i.value.clone())).collect();
+        let paths: Vec<(&str, &str)> = paths.iter().map(|(p, v)| (p.as_str(), v.as_str())).collect();
+        assert_eq!(compiled(text, kernel, &paths).ptx, first.ptx, "{kernel}, by --set");
+    }
+}
+
+#[test]
+fn what_cannot_be_had_is_refused_with_reasons() {
+    let refusals: [&[(&str, &str)]; 16] = [
+        &[("k.stages", "9")],
+        &[("k.stages", "fast")],
+        &[("k.stages", "3"), ("k.unroll", "4")],
+        &[("warps", "(3, 2)")],
+        &[("BM", "64"), ("BN", "64"), ("BK", "32"), ("warps", "(8, 2)")],
+        &[("occupancy", "40")],
+        &[("BM", "128"), ("BN", "128"), ("BK", "32"), ("k.stages", "4"), ("occupancy", "4")],
+        &[
+            ("BM", "64"),
+            ("BN", "64"),
+            ("BK", "32"),
+            ("k.stages", "3"),
+            ("warps", "(2, 4)"),
+            ("occupancy", "9"),
+        ],
+        &[("a.via", "tma")],
+        &[("c.via", "cpasync")],
+        &[("b.evict", "never")],
+        &[("acc.atom", "m16n8k8.f16")],
+        &[("consumers", "2")],
+        &[("acc.promote", "4")],
+        &[("persistent", "static")],
+        &[("k.overlap", "2")],
+    ];
+    let mut all = String::new();
+    for sets in refusals {
+        let error = try_compile(GEMM, "gemm", sets).expect_err("no such schedule can be had");
+        assert!(error.contains("E0703"), "{sets:?}: {error}");
+        let sets: Vec<String> = sets.iter().map(|(n, v)| format!("--set {n}={v}")).collect();
+        all += &format!("{}\n{error}\n", sets.join(" "));
+    }
+    let depth = GEMM.replace("BK in {32, 64}", "BK in {48, 96}");
+    for sets in [&[][..], &[("warps", "(2, 2)")]] {
+        all +=
+            &format!("BK = 48 {sets:?}\n{}\n", try_compile(&depth, "gemm", sets).expect_err("a depth of 48"));
+    }
+    insta::assert_snapshot!("refusals", all);
+}
