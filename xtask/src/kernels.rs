@@ -39,7 +39,17 @@ const SCHEDULES: [Schedule; 20] = [
 
 /// Compiles a kernel of `dsl_examples/FILE`.
 pub fn example(file: &str, kernel: &str, target: Target, sets: &[(String, String)]) -> Result<Compiled> {
-    let path = root().join("dsl_examples").join(file);
+    program("dsl_examples", file, kernel, target, sets)
+}
+
+fn program(
+    folder: &str,
+    file: &str,
+    kernel: &str,
+    target: Target,
+    sets: &[(String, String)],
+) -> Result<Compiled> {
+    let path = root().join(folder).join(file);
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let files = Memory::from([(file, text.as_str())]);
     let mut sources = SourceMap::default();
@@ -141,6 +151,24 @@ const ROWS: [(&str, &[(&str, &str)]); 7] = [
     ("histogram", &[("BLOCK", "2048")]),
 ];
 
+/// Programs of `tests/corpus` without `@`: scans, structure, types, coordinates.
+const CORPUS: [(&str, &str, &[(&str, &str)]); 14] = [
+    ("scans", "prefix", &[("BC", "2048"), ("warps", "4")]),
+    ("scans", "suffix", &[("BC", "1024")]),
+    ("scans", "columns", &[("BS", "128")]),
+    ("scans", "extremes", &[("BC", "2048")]),
+    ("scans", "sorting", &[("BC", "256"), ("T", "i64")]),
+    ("structure", "band", &[("warps", "8")]),
+    ("structure", "choices", &[("warps", "4")]),
+    ("structure", "segment_sums", &[]),
+    ("types", "widths", &[("T", "u64")]),
+    ("types", "bytes", &[("T", "u8")]),
+    ("types", "quantise", &[("BC", "2048"), ("T", "e5m2")]),
+    ("lookups", "exchange", &[("D", "256"), ("warps", "8")]),
+    ("lookups", "in_place", &[("warps", "4")]),
+    ("lookups", "trigonometry", &[]),
+];
+
 /// Assembles the examples without `@` for the oldest and the newest target.
 pub fn assemble_rows(bin: &Path, only: &str) -> Result<()> {
     let folder = scratch()?;
@@ -158,6 +186,19 @@ pub fn assemble_rows(bin: &Path, only: &str) -> Result<()> {
                 eprintln!("   {line}");
                 failed += usize::from(!ok);
             }
+        }
+    }
+    for (file, kernel, largest) in CORPUS {
+        for (how, sets) in [("default", &[][..]), ("other schedule", largest)] {
+            let name = format!("{kernel} {how}");
+            if !name.contains(only) || (how != "default" && largest.is_empty()) {
+                continue;
+            }
+            let sets: Vec<_> = sets.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
+            let compiled = program("tests/corpus", &format!("{file}.tw"), kernel, Target::Sm80, &sets);
+            let (line, ok) = assemble(bin, &folder, &name, Target::Sm80, compiled);
+            eprintln!("   {line}");
+            failed += usize::from(!ok);
         }
     }
     if failed > 0 {

@@ -175,6 +175,7 @@ pub fn build(
         values: FxHashMap::default(),
         accesses: Vec::new(),
         unroll: FxHashMap::default(),
+        ranks: Vec::new(),
     };
     general.unroll = knobs.unroll.iter().map(|(l, (n, _))| (l.clone(), *n)).collect();
     general.outside()?;
@@ -222,6 +223,7 @@ pub fn after_contraction(
         values: FxHashMap::from_iter([(c.result, value)]),
         accesses: Vec::new(),
         unroll: FxHashMap::default(),
+        ranks: Vec::new(),
     };
     // What stands before the loop is lowered where it is used.
     let after = kernel.body.stmts.iter().skip_while(|s| !matches!(s, t1::Stmt::For(id) if *id == c.loop_id));
@@ -256,7 +258,7 @@ pub fn rows(
 /// A module being built.
 pub struct General<'a> {
     pub(super) kernel: &'a t1::Kernel,
-    layouts: Layouts<'a>,
+    pub(super) layouts: Layouts<'a>,
     variant: Variant,
     pub(super) module: Module,
     /// The lists of ops being written, innermost last.
@@ -266,6 +268,8 @@ pub struct General<'a> {
     accesses: Vec<Access>,
     /// Copies of the bodies of loops, by name, where there is more than one.
     pub(super) unroll: FxHashMap<String, u32>,
+    /// Ranks known in the list of ops that is being written: tile, axis, descending.
+    pub(super) ranks: Vec<(t1::ValueId, t1::AxisId, bool, ValId)>,
 }
 
 impl General<'_> {
@@ -465,6 +469,8 @@ impl General<'_> {
             }
             t1::Op::Reduce { op, x, axes } => return self.reduce(v, *op, *x, axes, name),
             t1::Op::Scan { .. } => return self.scan(v, name),
+            t1::Op::Sort { x, axis, part } => return self.sorted(v, *x, *axis, *axis, *part, name),
+            t1::Op::TopK { x, axis, to, part } => return self.sorted(v, *x, *axis, *to, *part, name),
             t1::Op::TileRead { tile, ix } => return self.lookup(v, *tile, ix, name),
             t1::Op::Iota(_) => OpKind::Elementwise { value: v, args: Vec::new() },
             op if op.is_elementwise() => {
@@ -590,12 +596,12 @@ impl General<'_> {
     }
 
     /// Elements of a tile, with every axis padded to a power of two.
-    fn positions(&self, v: ValId) -> u32 {
+    pub(super) fn positions(&self, v: ValId) -> u32 {
         self.module.layout(v).shape().iter().map(|(_, n)| n.next_power_of_two()).product()
     }
 
     /// A buffer of partial results of so many bits: per warp (a mask of warp bits says how many) as many as `shape` has elements.
-    fn partials(
+    pub(super) fn partials(
         &mut self,
         name: &str,
         elem: t1::ElemType,
@@ -691,7 +697,7 @@ impl General<'_> {
 }
 
 /// Bits of a partial result in shared memory.
-fn partial_bits(elem: t1::ElemType) -> u32 {
+pub(super) fn partial_bits(elem: t1::ElemType) -> u32 {
     match elem {
         t1::ElemType::Int(64) | t1::ElemType::Uint(64) => 64,
         _ => 32,

@@ -39,6 +39,7 @@ pub mod model;
 pub mod order;
 pub mod refuse;
 pub mod shared;
+pub mod sorting;
 pub mod split;
 pub mod structure;
 

@@ -20,10 +20,12 @@ use crate::tile::ir as t1;
 
 impl General<'_> {
     fn open(&mut self) {
+        self.ranks.clear();
         self.open.push(Vec::new());
     }
 
     fn close(&mut self) -> Vec<Node> {
+        self.ranks.clear();
         self.open.pop().unwrap_or_default()
     }
 

@@ -325,6 +325,16 @@ pub enum OpKind {
     PutTile { buf: BufId, value: ValId },
     /// Elements of the tile `of`, which the buffer holds, at these coordinates; zero outside its existing lanes.
     GetTile { buf: BufId, of: ValId, ix: Vec<Index> },
+    /// Integers that ascend as the elements do, or descend; NaNs last.
+    SortKey { x: ValId, descending: bool },
+    /// The coordinates of an axis, on the result's axes.
+    Position { axis: t1::AxisId },
+    /// For every element of `of`, whose keys the buffer holds, how many along the axis come before it.
+    Rank { buf: BufId, of: ValId, axis: t1::AxisId },
+    /// A tile to shared memory, each element at its rank along the axis.
+    PutAt { buf: BufId, value: ValId, rank: ValId, axis: t1::AxisId },
+    /// What stands at the ranks that `to` counts in the place of the axis; beyond the end -inf or the least, at -1.
+    GetRanked { buf: BufId, of: ValId, axis: t1::AxisId, to: t1::AxisId, part: t1::SortPart },
     /// Global memory to registers in the layout of the result; `eager`: all of it here, so that the accesses overlap, and not where
     /// an element is first used.
     ReadReg { tensor: t1::TensorId, ix: Vec<Index>, vec: u32, eager: bool },
@@ -371,6 +381,11 @@ impl OpKind {
             OpKind::Reduce { .. } => "reduce",
             OpKind::PutPartials { .. } => "put.partials",
             OpKind::GetPartials { .. } => "get.partials",
+            OpKind::SortKey { .. } => "sort.key",
+            OpKind::Position { .. } => "position",
+            OpKind::Rank { .. } => "rank",
+            OpKind::PutAt { .. } => "put.at",
+            OpKind::GetRanked { .. } => "get.ranked",
             OpKind::PutTile { .. } => "put.tile",
             OpKind::GetTile { .. } => "get.tile",
             OpKind::Scan { .. } => "scan",

@@ -252,6 +252,21 @@ impl Printer<'_> {
             OpKind::GetPartials { buf, op, warps } => {
                 format!("get.partials {op:?} {} warps={warps:#b}", m.buffer(*buf).name)
             }
+            OpKind::SortKey { x, descending } => {
+                format!("sort.key {}{}", self.name(*x), if *descending { " descending" } else { "" })
+            }
+            OpKind::Position { axis } => format!("position {}", self.kernel.axis(*axis).name),
+            OpKind::Rank { buf, axis, .. } => {
+                format!("rank {} over {}", m.buffer(*buf).name, self.kernel.axis(*axis).name)
+            }
+            OpKind::PutAt { buf, value, rank, axis } => {
+                let (rank, axis) = (self.name(*rank), &self.kernel.axis(*axis).name);
+                format!("put.at {}[{axis} {rank}] <- {}", m.buffer(*buf).name, self.name(*value))
+            }
+            OpKind::GetRanked { buf, axis, to, .. } => {
+                let (axis, to) = (&self.kernel.axis(*axis).name, &self.kernel.axis(*to).name);
+                format!("get.ranked {} over {axis} by {to}", m.buffer(*buf).name)
+            }
             OpKind::PutTile { buf, value } => {
                 format!("put.tile {} <- {}", m.buffer(*buf).name, self.name(*value))
             }

@@ -109,12 +109,16 @@ impl<'a> Walk<'a> {
                     event::Op::new(id, &label).reads(self.rings[buf.0 as usize], ring).at(op.span).into(),
                 );
             }
-            OpKind::PutPartials { buf, .. } | OpKind::PutTile { buf, .. } => {
+            OpKind::PutPartials { buf, .. } | OpKind::PutTile { buf, .. } | OpKind::PutAt { buf, .. } => {
                 let label = format!("put {}", m.buffer(*buf).name);
                 let event = event::Op::new(id, &label).writes(self.rings[buf.0 as usize], ring);
                 out.push(event.at(op.span).into());
             }
-            OpKind::GetPartials { buf, .. } | OpKind::GetScan { buf, .. } | OpKind::GetTile { buf, .. } => {
+            OpKind::GetPartials { buf, .. }
+            | OpKind::GetScan { buf, .. }
+            | OpKind::GetTile { buf, .. }
+            | OpKind::Rank { buf, .. }
+            | OpKind::GetRanked { buf, .. } => {
                 let label = format!("get {}", m.buffer(*buf).name);
                 let event = event::Op::new(id, &label).reads(self.rings[buf.0 as usize], ring);
                 out.push(event.at(op.span).into());

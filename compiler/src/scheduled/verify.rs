@@ -244,6 +244,10 @@ pub fn uses(kind: &OpKind) -> Vec<ValId> {
         | OpKind::Scan { x, .. }
         | OpKind::GetScan { x, .. } => vec![*x],
         OpKind::PutPartials { value, .. } | OpKind::PutTile { value, .. } => vec![*value],
+        OpKind::SortKey { x, .. } => vec![*x],
+        OpKind::Position { .. } => Vec::new(),
+        OpKind::Rank { of, .. } | OpKind::GetRanked { of, .. } => vec![*of],
+        OpKind::PutAt { value, rank, .. } => vec![*value, *rank],
         OpKind::GetTile { of, ix, .. } => {
             std::iter::once(*of).chain(ix.iter().filter_map(|i| i.tile)).collect()
         }

@@ -57,6 +57,19 @@ impl Lower<'_> {
                 let x = self.accumulator(*acc, map.registers)[r];
                 if self.b.class(x) == Class::F32 { Element::F32(x.into()) } else { Element::Int(x.into()) }
             }
+            t2::OpKind::SortKey { x, descending } => {
+                let q = self.counterpart(v, r, *x);
+                self.sort_key(*x, q, *descending)?
+            }
+            t2::OpKind::Position { axis } => {
+                let (_, axes) = self.tile(v);
+                let n = axes.iter().position(|a| a == axis).unwrap_or(0);
+                let position = self.axis_position(*axis, &map.axes[n].thread)?;
+                Element::Int(match map.axes[n].register[r] {
+                    0 => position.into(),
+                    c => self.b.add(position, i64::from(c)).into(),
+                })
+            }
             t2::OpKind::Spread { x } => {
                 let q = self.counterpart(v, r, *x);
                 self.element(*x, q)?

@@ -23,12 +23,12 @@ enum Coordinate {
 
 impl Lower<'_> {
     /// Bytes that an element takes in shared memory.
-    fn slot_bytes(elem: ElemType) -> u32 {
+    pub fn slot_bytes(elem: ElemType) -> u32 {
         if elem.is_float() { 4 } else { class_of(elem).bytes() }
     }
 
     /// Bits that each axis' coordinate moves up, and padded extents.
-    fn shifts(&self, v: t2::ValId, elem: ElemType) -> Vec<u32> {
+    pub fn shifts(&self, v: t2::ValId, elem: ElemType) -> Vec<u32> {
         let shape = self.module.layout(v).shape();
         let mut shift = Self::slot_bytes(elem).trailing_zeros();
         let mut shifts = vec![0; shape.len()];

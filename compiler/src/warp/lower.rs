@@ -395,6 +395,17 @@ impl Lower<'_> {
                     self.emit_scan(result, *x, *how, *axis, *rev)?;
                 }
             }
+            t2::OpKind::Rank { buf, of, axis } => {
+                if let Some(result) = op.result {
+                    self.emit_rank(*buf, result, *of, *axis)?;
+                }
+            }
+            t2::OpKind::PutAt { buf, value, rank, axis } => self.emit_put_at(*buf, *value, *rank, *axis)?,
+            t2::OpKind::GetRanked { buf, of, axis, to, part } => {
+                if let Some(result) = op.result {
+                    self.emit_get_ranked(*buf, result, *of, *axis, *to, *part)?;
+                }
+            }
             t2::OpKind::PutTile { buf, value } => self.emit_put_tile(*buf, *value)?,
             t2::OpKind::GetTile { buf, of, ix } => {
                 if let Some(result) = op.result {
@@ -421,6 +432,8 @@ impl Lower<'_> {
             | t2::OpKind::AccGet { .. }
             | t2::OpKind::Elementwise { .. }
             | t2::OpKind::Spread { .. }
+            | t2::OpKind::SortKey { .. }
+            | t2::OpKind::Position { .. }
             | t2::OpKind::WorkGet { .. }
             | t2::OpKind::Neutral { .. }
             | t2::OpKind::Combine { .. }

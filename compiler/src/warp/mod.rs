@@ -13,7 +13,7 @@
 //! | [`places`], [`global`], [`packing`] | where elements are in global memory; reading and writing them, several at a time |
 //! | [`functions`] | functions that the machine has not, or only roughly |
 //! | [`reductions`], [`arguments`], [`scans`] | along lanes: sums and their kin, `argmax`, running sums |
-//! | [`lookups`] | tiles subscripted by coordinates |
+//! | [`lookups`], [`sorting`] | tiles subscripted by coordinates, and by rank |
 //! | [`plain_loop`], [`branches`] | structure without a pipeline |
 //! | [`grid`], [`work`] | the block's place among instances; reductions across them |
 //! | [`print`] | the text of `--emit warp` |
@@ -41,5 +41,6 @@ pub mod print;
 pub mod reductions;
 pub mod scalars;
 pub mod scans;
+pub mod sorting;
 pub mod tilemap;
 pub mod work;

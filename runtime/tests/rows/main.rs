@@ -23,6 +23,7 @@ fn holds(text: &str, kernel: &str, sets: &str, shapes: &[&[(&str, i64)]]) {
             let options = Options { sanitize: true, ..Options::default() };
             let Some(run) = program.run(variant, dims, options) else { continue };
             assert!(run.findings.is_empty(), "{kernel} {sets} {variant} {dims:?}: {:?}", run.findings);
+            assert!(run.stats.len() <= 1, "{kernel}: a kernel is one grid");
             assert!(run.wrong.is_empty(), "{kernel} {sets} {variant} {dims:?}: {:?}", run.wrong);
             ran += 1;
         }

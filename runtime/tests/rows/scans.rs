@@ -50,3 +50,19 @@ fn arguments_of_extremes() {
         );
     }
 }
+
+#[test]
+fn sorted_by_rank() {
+    for sets in ["", "T=i64", "T=u32,warps=4", "BC=96,warps=1", "BC=8,n=16"] {
+        holds(TEXT, "sorting", sets, &[&[("R", 5), ("C", 50), ("NT", 4)], &[("R", 1), ("C", 3), ("NT", 16)]]);
+    }
+}
+
+#[test]
+fn tokens_and_their_experts() {
+    let routing = include_str!("../../../tests/corpus/moe_routing.tw");
+    for sets in ["", "E=256,NK=8", "E=96,NK=6"] {
+        holds(routing, "routing", sets, &[&[("T", 20)], &[("T", 1)]]);
+    }
+    holds(routing, "positions", "", &[&[("R", 300)], &[("R", 1)]]);
+}

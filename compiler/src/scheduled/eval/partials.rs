@@ -110,6 +110,10 @@ impl Block<'_, '_> {
             let whole = reduce(op, &tile, elem, axes, &coordinates, rounding);
             return Ok(Contents::Tile(Arc::new(whole)));
         };
+        if matches!(op, t1::ReduceOp::ArgMax | t1::ReduceOp::ArgMin) {
+            // A coordinate alone does not say which of two is greater; the pairs are the warp level's.
+            return Err(Halt::Unknown(format!("`{op}` across warps")));
+        }
         // Elements of other warps count as nothing.
         let nothing = Tile { axes: axes.to_vec(), shape: vec![0; axes.len()], data: empty(&tile.data) };
         let neutral = reduce(op, &nothing, elem, axes, &[], rounding).data;
