@@ -249,6 +249,7 @@ pub fn rows(
         values: FxHashMap::default(),
         accesses: Vec::new(),
         unroll: FxHashMap::default(),
+        ranks: Vec::new(),
     };
     let rows = general.value(v)?;
     general.module.body = general.open.pop().unwrap_or_default();
