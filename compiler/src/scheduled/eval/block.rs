@@ -4,6 +4,7 @@ use super::Findings;
 use super::copies::Tables;
 use super::partials::Partials;
 use super::shared::Shared;
+use super::work::Workspace;
 use crate::diagnostics::Span;
 use crate::scheduled::ir::*;
 use crate::sync::SyncOp;
@@ -19,6 +20,8 @@ pub(super) enum Halt {
     Eval(EvalError),
     /// An op that this interpreter does not know.
     Unknown(String),
+    /// The instance is done: another one of its group goes on.
+    Left,
     /// The schedule is so wrong that there is nothing to go on with; the finding is made.
     Broken,
 }
@@ -65,6 +68,7 @@ pub(super) struct Block<'a, 'm> {
     pub(super) tables: &'a Tables,
     pub(super) frame: Frame,
     pub(super) shared: &'a mut Shared,
+    pub(super) workspace: &'a mut Workspace,
     findings: &'a mut Findings,
     tiles: FxHashMap<ValId, Held>,
     /// Ring numbers of slots, by iteration.
@@ -79,6 +83,7 @@ impl<'a, 'm> Block<'a, 'm> {
         tables: &'a Tables,
         frame: Frame,
         shared: &'a mut Shared,
+        workspace: &'a mut Workspace,
         findings: &'a mut Findings,
     ) -> Block<'a, 'm> {
         let hands = module.channels.iter().map(|_| Hands::default()).collect();
@@ -88,6 +93,7 @@ impl<'a, 'm> Block<'a, 'm> {
             tables,
             frame,
             shared,
+            workspace,
             findings,
             tiles: FxHashMap::default(),
             slots: FxHashMap::default(),
@@ -309,6 +315,26 @@ impl<'a, 'm> Block<'a, 'm> {
             }
             OpKind::Atomic { op: how, tensor, ix, value, when } => {
                 self.atomic(*how, *tensor, ix, *value, *when, turn, span)
+            }
+            OpKind::WorkPut { work, value } => {
+                let tile = self.tile(*value, turn, span)?;
+                self.work_put(*work, tile)
+            }
+            OpKind::WorkLast { var } => self.work_last(*var),
+            OpKind::WorkGet { work } => {
+                let tile = self.work_get(*work, op)?;
+                self.put(op.result, Contents::Tile(tile), turn);
+                Ok(())
+            }
+            OpKind::Neutral { op: how } => {
+                let tile = self.neutral(op, *how)?;
+                self.hold(op, tile, turn);
+                Ok(())
+            }
+            OpKind::Combine { op: how, x, y } => {
+                let tile = self.combine(op, *how, *x, *y, turn)?;
+                self.hold(op, tile, turn);
+                Ok(())
             }
             // Ops that planning learns before this interpreter does.
             #[allow(unreachable_patterns)]

@@ -25,6 +25,7 @@ mod global;
 mod partials;
 mod shared;
 mod staged;
+mod work;
 
 use super::ir::Module;
 use crate::diagnostics::Span;
@@ -96,12 +97,21 @@ pub fn run(
     let mut stop = None;
     let outputs = with_machine(kernel, inputs, mode, |machine: &Machine, entry: &Frame| {
         let mut shared = shared::Shared::new(module.shared_bytes, ordered);
+        let mut workspace = work::Workspace::default();
         for n in 0..machine.instances.len() {
             let Some(frame) = start(machine, entry, n)? else { continue };
             shared.reset();
-            let mut block = block::Block::new(machine, module, &tables, frame, &mut shared, &mut findings);
+            let mut block = block::Block::new(
+                machine,
+                module,
+                &tables,
+                frame,
+                &mut shared,
+                &mut workspace,
+                &mut findings,
+            );
             match block.run() {
-                Ok(()) => {}
+                Ok(()) | Err(block::Halt::Left) => {}
                 Err(block::Halt::Eval(e)) => return Err(e),
                 Err(block::Halt::Unknown(what)) => {
                     stop = Some(Stop::NotInterpreted(what));
