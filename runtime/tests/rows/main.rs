@@ -1,6 +1,8 @@
 //! Kernels without matrix instructions on the executor: every variant right by the evaluator's verdict for ragged and empty shapes, and silent
 //! under the sanitizer.
 
+// Counts of conflicts and accesses are not asked for here.
+#[allow(dead_code)]
 #[path = "../products/program.rs"]
 mod program;
 
