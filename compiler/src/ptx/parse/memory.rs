@@ -117,9 +117,14 @@ impl<'a> Parser<'a> {
 
     fn atom(&mut self, body: &mut Body<'a>, returns: bool, mut m: Mods<'a>) -> Parsed<Atom> {
         m.require(m.peek() != Some("async"), "asynchronous reductions are not supported")?;
-        let sem = m.take().unwrap_or(Semantics::Weak);
-        let scope = m.take();
-        let space = m.take().unwrap_or(Space::Generic);
+        // The document writes order, scope, space; compilers write them in any order, and assemblers take it.
+        let (mut sem, mut scope, mut space) = (None, None, None);
+        for _ in 0..3 {
+            space = space.or_else(|| m.take());
+            sem = sem.or_else(|| m.take());
+            scope = scope.or_else(|| m.take());
+        }
+        let (sem, space) = (sem.unwrap_or(Semantics::Weak), space.unwrap_or(Space::Generic));
         let op: AtomOp = m.need("operation")?;
         let noftz = m.eat("noftz");
         let hinted = m.eat("L2::cache_hint");

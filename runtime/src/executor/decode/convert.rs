@@ -186,11 +186,13 @@ impl Decoder<'_> {
                 (if signed { numbers::s64_to_f32 } else { numbers::u64_to_f32 } as Narrow, self.reg64(a));
             self.call(LaneCall::Narrow { f, d: single, a });
         } else {
+            let mut a = self.int_source(&op.src, sty)?;
             if dty != Type::F32 && sty.bits() == 32 {
-                // f32 holds 24 bits of a 32-bit integer: two roundings. 16-bit and 8-bit ones are exact there.
-                return self.unsupported("32-bit integers to halves");
+                // f32 holds 24 bits of a 32-bit integer: the rest becomes one bit below, so that rounding once more is right.
+                let sticky = self.t32();
+                self.call32(if signed { numbers::s32_sticky } else { numbers::u32_sticky }, sticky, &[a]);
+                a = Val32::Reg(sticky);
             }
-            let a = self.int_source(&op.src, sty)?;
             self.call32(if signed { numbers::s32_to_f32 } else { numbers::u32_to_f32 }, single, &[a]);
         }
         match dty {

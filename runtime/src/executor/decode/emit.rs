@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 use tilewright_compiler::ptx::{
-    Address, Base, Dst, Entry, Imm, Inst, LabelId, Operand, RegClass, RegId, SpecialReg, Symbol, Type,
+    Address, Base, Dst, Entry, Imm, Inst, LabelId, Op, Operand, RegClass, RegId, SpecialReg, Symbol, Type,
 };
 
 use super::super::frame::{PredId, R32, R64};
@@ -53,30 +53,39 @@ pub(super) struct Decoder<'m> {
 impl<'m> Decoder<'m> {
     pub(super) fn new(entry: &'m Entry, variables: &'m Variables) -> Result<Decoder<'m>, ExecError> {
         let (mut cell, mut pred) = (0u32, 0u32);
-        let homes = entry
-            .regs
-            .iter()
-            .map(|reg| {
-                let at = cell;
-                match reg.ty.class() {
-                    RegClass::Pred => {
-                        pred += 1;
-                        Home::Pred(PredId(pred - 1))
-                    }
-                    RegClass::B16 | RegClass::B32 => {
-                        cell += 1;
-                        Home::R32(R32(at))
-                    }
-                    RegClass::B64 => {
-                        cell += 2;
-                        Home::R64(R64(at))
-                    }
-                    RegClass::B128 => {
-                        cell += 4;
-                        Home::R128(R64(at), R64(at + 2))
-                    }
+        let mut place = |ty: Type| {
+            let at = cell;
+            match ty.class() {
+                RegClass::Pred => {
+                    pred += 1;
+                    Home::Pred(PredId(pred - 1))
                 }
-            })
+                RegClass::B16 | RegClass::B32 => {
+                    cell += 1;
+                    Home::R32(R32(at))
+                }
+                RegClass::B64 => {
+                    cell += 2;
+                    Home::R64(R64(at))
+                }
+                RegClass::B128 => {
+                    cell += 4;
+                    Home::R128(R64(at), R64(at + 2))
+                }
+            }
+        };
+        // Accumulators of `wgmma` first, so that each is one run of cells.
+        let mut homes: Vec<Option<Home>> = vec![None; entry.regs.len()];
+        for inst in entry.insts() {
+            let Op::Wgmma(op) = &inst.op else { continue };
+            for reg in &op.d {
+                homes[reg.index()].get_or_insert_with(|| place(entry.regs[reg.index()].ty));
+            }
+        }
+        let homes = homes
+            .into_iter()
+            .zip(&entry.regs)
+            .map(|(home, reg)| home.unwrap_or_else(|| place(reg.ty)))
             .collect();
         if cell > 1 << 18 {
             return Err(ExecError::Invalid {

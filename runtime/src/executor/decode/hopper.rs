@@ -1,6 +1,6 @@
 //! Instructions of sm_90: mbarriers, bulk copies, tensor maps, `wgmma`, clusters.
 
-use tilewright_compiler::ptx::{Operand, Space, Type, op};
+use tilewright_compiler::ptx::{Operand, Scope, Space, Type, op};
 
 use super::super::frame::R32;
 use super::super::launch::ExecError;
@@ -73,7 +73,13 @@ impl Decoder<'_> {
             MbarPhase::Token(self.v64(&op.phase, Type::B64)?)
         };
         let (d, addr) = (self.dp(op.dst)?, self.addr(&op.addr)?);
-        self.step(StepKind::MbarWait(MbarWait { d, addr, space: self.space(op.space), phase }));
+        self.step(StepKind::MbarWait(MbarWait {
+            suspend: op.suspend,
+            d,
+            addr,
+            space: self.space(op.space),
+            phase,
+        }));
         Ok(())
     }
 
@@ -163,7 +169,16 @@ impl Decoder<'_> {
             op,
             op::Fence::Proxy(P::Async | P::AsyncShared | P::AsyncSharedCluster | P::AsyncGlobal)
         );
-        self.step(if proxy { StepKind::ProxyFence } else { StepKind::Nothing });
+        let far = |scope: Scope| scope != Scope::Cta;
+        let memory = match op {
+            op::Fence::Thread(_, scope) | op::Fence::Membar(scope) => far(*scope),
+            _ => false,
+        };
+        self.step(match (proxy, memory) {
+            (true, _) => StepKind::ProxyFence,
+            (_, true) => StepKind::MemoryFence,
+            _ => StepKind::Nothing,
+        });
         Ok(())
     }
 

@@ -1,14 +1,23 @@
 //! Loads, stores, atomics and `cp.async`.
 
-use tilewright_compiler::ptx::{AtomOp, Operand, RegClass, Space, Type, op};
+use tilewright_compiler::ptx::{AtomOp, Operand, RegClass, Semantics, Space, Type, op};
 
 use super::super::launch::ExecError;
 use super::super::program::{
-    Atomic, AtomicOp, CpAsync, Extend, LaneOp, MemAccess, MemReg, MemSpace, StepKind, Val32, Val64, ValP,
+    Atomic, AtomicOp, CpAsync, Extend, LaneOp, MemAccess, MemReg, MemSpace, Order, StepKind, Val32, Val64,
+    ValP,
 };
 use super::emit::{Decoder, Home};
 
 type Result<T = ()> = std::result::Result<T, ExecError>;
+
+fn order(sem: Semantics) -> Order {
+    match sem {
+        Semantics::Weak => Order::Weak,
+        Semantics::Volatile | Semantics::Relaxed | Semantics::Acquire | Semantics::Mmio => Order::Strong,
+        Semantics::Release | Semantics::AcqRel => Order::Release,
+    }
+}
 
 impl Decoder<'_> {
     pub(super) fn space(&self, space: Space) -> MemSpace {
@@ -57,6 +66,7 @@ impl Decoder<'_> {
             addr: self.addr(&op.addr)?,
             bytes,
             extend,
+            order: order(op.sem),
             regs: regs.into(),
         };
         self.step(StepKind::Load(access));
@@ -99,6 +109,7 @@ impl Decoder<'_> {
             addr: self.addr(&op.addr)?,
             bytes,
             extend: Extend::Zero,
+            order: order(op.sem),
             regs: regs.into(),
         };
         self.step(StepKind::Store(access));
@@ -156,6 +167,7 @@ impl Decoder<'_> {
             space: self.space(op.space),
             addr: self.addr(&op.addr)?,
             bytes: bytes as u8,
+            releases: matches!(op.sem, Semantics::Release | Semantics::AcqRel),
             d,
             b,
             c,

@@ -269,6 +269,26 @@ impl Env<'_> {
         }
     }
 
+    /// Tells the shadow about a store. Warps that all store the same value by the same instruction do not race: compilers write
+    /// that where a value is known to everybody.
+    fn touch_store(&mut self, warp: usize, lane: usize, line: u32, offset: u64, data: &[u32; 4], bytes: u32) {
+        let Some(shadow) = &mut self.shadow else { return };
+        let agent = Agent { warp, lane: lane as u32, line };
+        let fault = shadow.touch(agent, Touch::Write, offset as u32, bytes);
+        if let Some(found) = &fault
+            && found.kind == FindingKind::Race
+            && found.other_writes
+            && found.other_line == Some(line)
+        {
+            let mut new = vec![0; bytes as usize];
+            write_slice(&mut new, 0, bytes as usize, data);
+            if self.shared[offset as usize..offset as usize + bytes as usize] == new {
+                return;
+            }
+        }
+        self.report_fault(fault, warp, lane, line, "write");
+    }
+
     fn count(&mut self, number: usize, windows: &Windows, at: &Lanes64, mask: u32, bytes: u32, writes: bool) {
         if !self.counters.on() {
             return;
@@ -299,9 +319,16 @@ impl Env<'_> {
         for lane in lanes_of(mask) {
             let target = windows.of(lane);
             self.read_lane(target, warp.index, lane, at[lane], bytes as usize, &mut data[lane]);
-            if let Target::Shared(base) = target {
-                let offset = at[lane].wrapping_sub(base);
-                self.touch(warp.index, lane, line, Touch::Read, offset, bytes, "read");
+            match target {
+                Target::Shared(base) => {
+                    let offset = at[lane].wrapping_sub(base);
+                    self.touch(warp.index, lane, line, Touch::Read, offset, bytes, "read");
+                }
+                Target::Global(window, base) if self.shadow.is_some() => {
+                    let at = (window, at[lane] - base);
+                    self.read_global(warp.index, lane, line, access.order, at, bytes.into());
+                }
+                _ => {}
             }
         }
         self.count(number, &windows, &at, mask, bytes, false);
@@ -374,9 +401,17 @@ impl Env<'_> {
         }
         for lane in lanes_of(mask) {
             let target = windows.of(lane);
-            if let Target::Shared(base) = target {
-                let offset = at[lane].wrapping_sub(base);
-                self.touch(warp.index, lane, line, Touch::Write, offset, bytes, "write");
+            match target {
+                Target::Shared(base) => {
+                    let offset = at[lane].wrapping_sub(base);
+                    self.touch_store(warp.index, lane, line, offset, &data[lane], bytes);
+                }
+                Target::Global(window, base) if self.shadow.is_some() => {
+                    let at = (window, at[lane] - base);
+                    let value = (&data[lane], bytes as usize);
+                    self.write_global(warp.index, lane, line, access.order, at, value);
+                }
+                _ => {}
             }
             if !self.write_lane(target, warp.index, lane, at[lane], bytes as usize, &data[lane]) {
                 self.report(FindingKind::OutOfBounds, line, None, || {

@@ -3,7 +3,7 @@
 use super::super::finding::FindingKind;
 use super::super::frame::Lanes64;
 use super::super::memory::{Place, place_generic, place_global};
-use super::super::program::{CpAsync, MemSpace};
+use super::super::program::{CpAsync, MemSpace, Order};
 use super::super::shadow::{Agent, Published};
 use super::access::{Target, Windows, addresses, lanes_of};
 use super::block::{Env, Stop};
@@ -76,6 +76,14 @@ impl Env<'_> {
             }
             for (lane, fault) in faults {
                 self.report_fault(Some(fault), warp.index, lane, line, "cp.async write");
+            }
+        }
+        if self.shadow.is_some() {
+            for lane in lanes_of(reads) {
+                if let Place::Global { window, offset } = place_global(from[lane]) {
+                    let bytes = u64::from(src_bytes[lane]);
+                    self.read_global(warp.index, lane, line, Order::Weak, (window, offset), bytes);
+                }
             }
         }
         warp.copies.push(pending);

@@ -3,7 +3,7 @@
 use super::super::finding::FindingKind;
 use super::super::frame::{Lanes64, blend32, blend64};
 use super::super::memory::read_slice;
-use super::super::program::{Atomic, AtomicOp, MemReg};
+use super::super::program::{Atomic, AtomicOp, MemReg, Order};
 use super::super::shadow::Touch;
 use super::access::{Target, addresses, lanes_of};
 use super::block::{Env, Stop};
@@ -100,6 +100,11 @@ impl Env<'_> {
             let update = |old: u64| combine(atomic.op, atomic.bytes, old, b, c) & width;
             match windows.of(lane) {
                 Target::Global(window, base) => {
+                    if self.shadow.is_some() {
+                        let at = (window, at[lane].wrapping_sub(base));
+                        let order = if atomic.releases { Order::Release } else { Order::Strong };
+                        self.atomic_global(warp.index, lane, line, order, at, bytes.into());
+                    }
                     old[lane] = self.launch.memory.update(
                         window,
                         at[lane].wrapping_sub(base),
@@ -110,6 +115,9 @@ impl Env<'_> {
                 Target::Shared(base) => {
                     let offset = at[lane].wrapping_sub(base);
                     self.touch(warp.index, lane, line, Touch::Atomic, offset, bytes, "atomic update");
+                    if let Some(shadow) = &mut self.shadow {
+                        shadow.exchange(warp.index, offset as u32);
+                    }
                     let mut words = [0; 4];
                     read_slice(&self.shared, offset as usize, bytes as usize, &mut words);
                     old[lane] = u64::from(words[0]) | u64::from(words[1]) << 32;

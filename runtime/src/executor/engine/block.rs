@@ -18,6 +18,7 @@ use super::super::finding::{Finding, FindingKind, Findings};
 use super::super::frame::Frame;
 use super::super::launch::Options;
 use super::super::memory::GlobalMemory;
+use super::super::shadow::global::GlobalShadow;
 use super::super::shadow::{Fault, Shadow};
 use super::Kernel;
 use super::access::PAGE;
@@ -43,6 +44,8 @@ pub struct LaunchState<'l> {
     /// A warp's frame at the start: constants filled in, tid and ctaid not.
     pub frame: &'l Frame,
     pub options: &'l Options,
+    /// With the sanitizer.
+    pub global_shadow: Option<GlobalShadow>,
     pub deadline: Option<Instant>,
     /// Set when a block found something fatal: the others may stop.
     pub stop: &'l AtomicBool,
@@ -53,6 +56,13 @@ impl LaunchState<'_> {
     pub fn cluster_size(&self) -> usize {
         self.cluster.iter().product::<u32>() as usize
     }
+
+    /// `%ctaid` of the first block of a cluster.
+    pub fn first_block(&self, number: u32) -> [u32; 3] {
+        let [gx, gy] = [0, 1].map(|d| (self.grid[d] / self.cluster[d]).max(1));
+        let at = [number % gx, number / gx % gy, number / gx / gy];
+        std::array::from_fn(|d| at[d].wrapping_mul(self.cluster[d]))
+    }
 }
 
 /// What the steps of the blocks work on, beside the registers.
@@ -60,6 +70,8 @@ pub struct Env<'l> {
     pub launch: &'l LaunchState<'l>,
     /// Of the block whose warp is running.
     pub ctaid: [u32; 3],
+    /// Number of the cluster.
+    pub number: u32,
     /// Its rank in the cluster.
     pub rank: usize,
     /// Shared memory of all blocks, `stride` bytes each.
@@ -197,11 +209,15 @@ impl<'l> Block<'l> {
         let all: Vec<Warp> = (0..warps * size).map(warp).collect();
         let stride = launch.shared_bytes.next_multiple_of(PAGE);
         let sanitize = launch.options.sanitize;
+        let [gx, gy] = [0, 1].map(|d| launch.grid[d] / launch.cluster[d]);
+        let linear =
+            cluster[2].wrapping_mul(gy).wrapping_add(cluster[1]).wrapping_mul(gx).wrapping_add(cluster[0]);
         let number = u64::from(cluster[0]) << 32 | u64::from(cluster[1]) << 16 | u64::from(cluster[2]);
         Block {
             env: Env {
                 launch,
                 ctaid: ctas[0].ctaid,
+                number: linear,
                 rank: 0,
                 shared: vec![0xff; stride * size],
                 stride: stride.max(1),
@@ -231,9 +247,15 @@ impl<'l> Block<'l> {
             return;
         }
         for i in (1..self.order.len()).rev() {
-            self.random = self.random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-            self.order.swap(i, (self.random >> 33) as usize % (i + 1));
+            let other = self.draw(i + 1);
+            self.order.swap(i, other);
         }
+    }
+
+    /// A random number below `n` (0 if there is none).
+    fn draw(&mut self, n: usize) -> usize {
+        self.random = self.random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        (self.random >> 33) as usize % n.max(1)
     }
 
     /// What warp `index` does from now on is done by its block.
@@ -315,9 +337,14 @@ impl<'l> Block<'l> {
         }
     }
 
-    /// Carries out the oldest operation that was put off, if there is one.
+    /// Carries out an operation that was put off, the oldest in the natural order, if there is one.
     fn force(&mut self) -> Result<bool, Stop> {
-        let Some(pending) = self.env.pending.pop_front() else { return Ok(false) };
+        // They may finish in any order.
+        let at = match self.env.launch.options.seed {
+            0 => 0,
+            _ => self.draw(self.env.pending.len()),
+        };
+        let Some(pending) = self.env.pending.remove(at) else { return Ok(false) };
         self.enter(pending.warp);
         if matches!(pending.transfer, Transfer::Arrival { .. }) {
             self.env.late_arrivals(&mut self.warps[pending.warp], &pending);

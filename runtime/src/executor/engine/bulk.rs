@@ -2,8 +2,9 @@
 
 use super::super::finding::FindingKind;
 use super::super::memory::tensor_map::{MAP_BYTES, TensorMap, replace};
-use super::super::memory::{SHARED_BASE, SHARED_RANK_BITS};
+use super::super::memory::{Place, SHARED_BASE, SHARED_RANK_BITS, place_global};
 use super::super::program::{Addr, Bulk, BulkRoute, MapReplace, MemSpace, TensorCopy, TensorRoute, Val32};
+use super::super::shadow::global::GlobalTouch;
 use super::super::shadow::{AsyncAgent, Epoch, Touch};
 use super::access::{Target, address_of, lanes_of};
 use super::block::{Env, Stop};
@@ -133,9 +134,51 @@ impl Env<'_> {
         self.touch(who.warp, who.lane, who.line, touch, offset.into(), bytes, what);
     }
 
+    /// What a transfer does to global memory: as if its issuer did it now.
+    fn watch_global(&mut self, who: Issuer, transfer: &Transfer) {
+        let mut ranges = Vec::new();
+        let mut note = |address: u64, bytes: u64| {
+            if let Place::Global { window, offset } = place_global(address) {
+                ranges.push(((window, offset), bytes));
+            }
+        };
+        let touches = match transfer {
+            Transfer::Load { from, bytes, .. } => {
+                note(*from, (*bytes).into());
+                GlobalTouch::Read
+            }
+            Transfer::Store { to, bytes, reduce, .. } => {
+                note(*to, (*bytes).into());
+                if reduce.is_some() { GlobalTouch::StrongWrite } else { GlobalTouch::Write }
+            }
+            Transfer::TensorLoad { map, coords, .. } | Transfer::TensorStore { map, coords, .. } => {
+                let step = u64::from(map.element_strides[0]);
+                for (address, range) in (0..map.rows()).filter_map(|n| map.row(coords, n)) {
+                    let elements = u64::from(range.end - range.start);
+                    note(address, ((elements - 1) * step + 1) * map.ty.bytes() as u64);
+                }
+                match transfer {
+                    Transfer::TensorLoad { .. } => GlobalTouch::Read,
+                    Transfer::TensorStore { reduce: Some(_), .. } => GlobalTouch::StrongWrite,
+                    _ => GlobalTouch::Write,
+                }
+            }
+            Transfer::Peer { .. } | Transfer::Arrival { .. } => return,
+        };
+        for (at, bytes) in ranges {
+            // What lies outside of the buffer is found when the bytes move.
+            if self.launch.memory.contains(at.0, at.1, bytes) {
+                self.touch_global((who.warp, who.lane, who.line), touches, at, bytes);
+            }
+        }
+    }
+
     /// Does it now, or leaves it for later.
     fn submit(&mut self, who: Issuer, transfer: Transfer, group: Option<u32>) -> Result<(), Stop> {
         self.effects += 1;
+        if self.shadow.is_some() {
+            self.watch_global(who, &transfer);
+        }
         if self.lazy {
             let Issuer { warp, lane, line } = who;
             self.pending.push_back(Pending { transfer, line, warp, lane, group });

@@ -15,6 +15,7 @@ use super::super::launch::{Arg, ExecError, Options, Outcome};
 use super::super::memory::tensor_map::TensorMap;
 use super::super::memory::{GlobalMemory, buffer_address};
 use super::super::program::{CellInit, Program};
+use super::super::shadow::global::GlobalShadow;
 use super::Kernel;
 use super::block::{Block, LaunchState, Progress};
 use super::counters::Counters;
@@ -284,6 +285,7 @@ pub fn launch(
         shared_bytes: shared as usize,
         frame: &frame,
         options,
+        global_shadow: options.sanitize.then(|| GlobalShadow::new(memory.sizes())),
         deadline: options.timeout.map(|t| started + t),
         stop: &stop,
     };

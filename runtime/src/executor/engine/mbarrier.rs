@@ -10,7 +10,8 @@
 //! ```
 //!
 //! A wait parks its fragment until the phase is complete. `try_wait` and `test_wait` may also return false; they do where nobody else
-//! could go on any more (see `block.rs`), since a kernel might do something useful then.
+//! could go on any more (see `block.rs`), since a kernel might do something useful then, and in lazy mode once at each place before they park,
+//! since a kernel that does not try again is wrong.
 //!
 //! With the sanitizer a phase carries the clocks of those who arrived, and is an epoch of the agent that stands for the
 //! bulk copies which complete in it.
@@ -40,12 +41,25 @@ pub struct Mbarrier {
     pub phase: u64,
     /// PTX line of the last change.
     pub line: u32,
+    /// Who initialised it: warp, its epoch, PTX line.
+    made: (usize, u32, u32),
     /// Completed phases over all initialisations: the agent's epoch.
     epoch: u32,
     /// What those who arrived in the current phase publish.
     open: Published,
     /// What was published by completed phases.
     done: Published,
+}
+
+/// What a wait says.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    /// Lanes whose phase is complete.
+    pub complete: u32,
+    /// An mbarrier that some other lane waits for.
+    pub missing: Option<u32>,
+    /// It says so at once, without waiting.
+    pub refused: bool,
 }
 
 impl Mbarrier {
@@ -100,6 +114,13 @@ impl Env<'_> {
             return Err(Stop);
         }
         self.touch(warp, lane, line, Touch::Atomic, offset.into(), 8, "mbarrier operation");
+        let (maker, epoch, made_at) = self.mbarriers.get(&offset).map_or((warp, 0, 0), |bar| bar.made);
+        if self.shadow.as_ref().is_some_and(|shadow| !shadow.is_after(warp, maker, epoch)) {
+            let at = self.shared_name(offset);
+            self.report(FindingKind::Race, line, Some(made_at), || {
+                format!("warp {warp} lane {lane}: this use of the mbarrier at {at} is not ordered after its initialisation by warp {maker} at PTX line {made_at}")
+            });
+        }
         Ok(self.mbarriers.entry(offset).or_default())
     }
 
@@ -134,8 +155,9 @@ impl Env<'_> {
             self.touch(warp.index, lane, line, Touch::Write, offset.into(), 8, "mbarrier.init");
             let old = self.mbarriers.get(&offset).map(|old| old.epoch);
             let epoch = old.or(self.dead_epochs.get(&offset).copied()).map_or(0, |epoch| epoch + 1);
-            self.mbarriers
-                .insert(offset, Mbarrier { expected, pending: expected, line, epoch, ..Mbarrier::default() });
+            let made = (warp.index, self.shadow.as_ref().map_or(0, |shadow| shadow.epoch(warp.index)), line);
+            let bar = Mbarrier { expected, pending: expected, line, made, epoch, ..Mbarrier::default() };
+            self.mbarriers.insert(offset, bar);
         }
         Ok(())
     }
@@ -296,39 +318,54 @@ impl Env<'_> {
         Ok(())
     }
 
-    /// The lanes of `mask` whose phase is complete, and an mbarrier that some other lane waits for.
+    /// Tests the phases that the lanes of `mask` ask for.
+    ///
+    /// In lazy mode the first test for a phase at each place returns false, unless the warp has learnt in another way that it is complete: it
+    /// might have completed a moment later.
     pub(super) fn mbar_wait(
         &mut self,
         warp: &mut Warp,
         line: u32,
+        at: u32,
         op: &MbarWait,
         mask: u32,
-    ) -> Result<(u32, Option<u32>), Stop> {
+    ) -> Result<Answer, Stop> {
         let offsets = self.mbarrier_offsets(warp, line, op.space, op.addr, mask)?;
-        let (mut complete, mut missing) = (0, None);
+        let mut answer = Answer { complete: 0, missing: None, refused: false };
         let mut acquired = None;
+        // Lanes that ask for the same get the same answer.
+        let before = warp.refused.clone();
         for lane in lanes_of(mask) {
             let offset = offsets[lane];
             let phase = match op.phase {
-                MbarPhase::Parity(parity) => u64::from(val32(&warp.frame, parity, lane)),
+                MbarPhase::Parity(parity) => u64::from(val32(&warp.frame, parity, lane)) & 1,
                 MbarPhase::Token(token) => super::run::val64(&warp.frame, token, lane) >> 32,
             };
-            if matches!(op.phase, MbarPhase::Parity(_)) && phase > 1 {
-                self.report(FindingKind::BarrierMisuse, line, None, || {
-                    format!("warp {} lane {lane}: {phase} is no parity", warp.index)
-                });
-                return Err(Stop);
-            }
             let bar = self.mbarrier(warp.index, lane, line, offset)?;
-            let done = match op.phase {
+            let epoch = bar.epoch;
+            let mut done = match op.phase {
                 MbarPhase::Parity(_) => bar.is_complete(phase),
                 MbarPhase::Token(_) => bar.phase & 0xffff_ffff != phase,
             };
+            let key = (at, offset, phase);
+            if self.lazy && op.suspend && !before.contains(&key) {
+                if let (Some(shadow), true) = (&mut self.shadow, done) {
+                    let agent = shadow.agent(AsyncAgent::Mbarrier(offset));
+                    done = shadow.is_after(warp.index, agent.into(), epoch);
+                }
+                if !done {
+                    if !warp.refused.contains(&key) {
+                        warp.refused.push(key);
+                    }
+                    answer.refused = true;
+                }
+            }
             if !done {
-                missing = Some(offset);
+                answer.missing = Some(offset);
                 continue;
             }
-            complete |= 1 << lane;
+            warp.refused.retain(|old| *old != key);
+            answer.complete |= 1 << lane;
             if acquired == Some(offset) {
                 continue;
             }
@@ -337,10 +374,10 @@ impl Env<'_> {
                 shadow.acquire(warp.index, &bar.done);
             }
         }
-        if let (Some(shadow), true) = (&mut self.shadow, complete != 0) {
+        if let (Some(shadow), true) = (&mut self.shadow, answer.complete != 0) {
             shadow.advance(warp.index);
         }
-        Ok((complete, missing))
+        Ok(answer)
     }
 
     /// What a deadlock report says of an mbarrier.

@@ -24,6 +24,7 @@ mod grid;
 mod groups;
 mod mbarrier;
 mod panels;
+mod races;
 mod run;
 mod transfer;
 mod warp;

@@ -201,13 +201,14 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
                     return Ok(Turn::Cluster { fragment: current, wait });
                 }
                 StepKind::MbarWait(wait) if active != 0 => {
-                    let (complete, missing) = env.mbar_wait(warp, step.line, wait, active)?;
+                    let answer = env.mbar_wait(warp, step.line, at, wait, active)?;
                     let impatient = std::mem::take(&mut warp.fragments[current].impatient);
-                    if let (Some(offset), false) = (missing, impatient) {
+                    if let (Some(offset), false, false) = (answer.missing, impatient, answer.refused) {
                         warp.fragments[current] =
                             Fragment { wait: Wait::Mbarrier(offset), ..Fragment::ready(mask, at) };
                         continue 'fragment;
                     }
+                    let complete = answer.complete;
                     let old = warp.frame.pred(wait.d);
                     warp.frame.set_pred(wait.d, (old & !active) | complete);
                 }
@@ -344,6 +345,11 @@ fn execute(env: &mut Env<'_>, warp: &mut Warp, step: &Step, number: usize, mask:
         StepKind::ProxyFence => {
             if let Some(shadow) = &mut env.shadow {
                 shadow.proxy_fence(warp.index);
+            }
+        }
+        StepKind::MemoryFence => {
+            if let Some(shadow) = &mut env.shadow {
+                shadow.memory_fence(warp.index);
             }
         }
         StepKind::MapReplace(op) => env.map_replace(warp, step.line, op, mask)?,

@@ -225,7 +225,7 @@ impl Env<'_> {
             }
             for &(dst, _) in to {
                 let base = dst + number * map.pitch();
-                for (i, chunk) in row.chunks_exact(16).enumerate() {
+                for (i, chunk) in row.as_chunks::<16>().0.iter().enumerate() {
                     let at = map.swizzle.apply(base + 16 * i as u32) as usize;
                     self.shared[at..at + 16].copy_from_slice(chunk);
                 }
@@ -252,7 +252,7 @@ impl Env<'_> {
         for number in 0..map.rows() {
             let Some((address, range)) = map.row(coords, number) else { continue };
             let base = from + number * map.pitch();
-            for (i, chunk) in row.chunks_exact_mut(16).enumerate() {
+            for (i, chunk) in row.as_chunks_mut::<16>().0.iter_mut().enumerate() {
                 let at = map.swizzle.apply(base + 16 * i as u32) as usize;
                 chunk.copy_from_slice(&self.shared[at..at + 16]);
             }

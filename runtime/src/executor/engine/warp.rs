@@ -64,6 +64,8 @@ pub struct Warp {
     pub bulk: BulkGroups,
     /// `wgmma` operations on their way.
     pub wgmma: WgmmaQueue,
+    /// Waits for mbarriers that returned false at once and have not succeeded since: step, mbarrier, phase.
+    pub refused: Vec<(u32, u32, u64)>,
     /// Lanes that arrived at the cluster barrier.
     pub cluster_arrived: u32,
 }
@@ -81,6 +83,7 @@ impl Warp {
             copies: CopyQueue::default(),
             bulk: BulkGroups::default(),
             wgmma: WgmmaQueue::default(),
+            refused: Vec::new(),
             cluster_arrived: 0,
         }
     }

@@ -47,12 +47,15 @@ pub struct WgmmaQueue {
     committed: u32,
     /// Registers of some `wgmma` that were written since the last `wgmma.fence`, with the PTX line.
     unfenced: FxHashMap<u32, u32>,
+    /// There was a `wgmma.fence`.
+    fenced: bool,
 }
 
 impl WgmmaQueue {
     /// `wgmma.fence`.
     pub fn fence(&mut self) {
         self.unfenced.clear();
+        self.fenced = true;
     }
 
     /// `wgmma.commit_group`.
@@ -117,24 +120,32 @@ impl Matrix {
     /// A block as an `mma` fragment register: lane l has word l%4 of row l/4.
     fn register(&self, shared: &[u8], row: u32, chunk: u32) -> Result<Lanes32, u32> {
         let mut out = [0; 32];
-        let at = self.block(row, chunk);
-        let bytes = |address: u32| shared.get(address as usize..address as usize + 16).ok_or(address);
+        let bytes = |address: u32| -> Result<&[u8; 16], u32> {
+            let found = shared.get(address as usize..).and_then(|rest| rest.first_chunk::<16>());
+            found.ok_or(address)
+        };
         if self.transposed {
-            for (k, &address) in at.iter().enumerate() {
-                for (row, half) in bytes(address)?.chunks_exact(2).enumerate() {
-                    let half = u32::from(u16::from_le_bytes([half[0], half[1]]));
-                    out[4 * row + k / 2] |= half << (16 * (k % 2));
+            for k in 0..8 {
+                let halves = bytes(self.along_mn(row, 8 * chunk + k))?.as_chunks::<2>().0;
+                for (row, half) in halves.iter().enumerate() {
+                    out[4 * row + k as usize / 2] |= u32::from(u16::from_le_bytes(*half)) << (16 * (k % 2));
                 }
             }
             return Ok(out);
         }
-        for (row, &address) in at.iter().enumerate() {
-            for (word, four) in bytes(address)?.chunks_exact(4).enumerate() {
-                out[4 * row + word] = u32::from_le_bytes([four[0], four[1], four[2], four[3]]);
+        for (r, words) in out.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            let read = bytes(self.along_k(row + r as u32, chunk))?.as_chunks::<4>().0;
+            for (word, four) in words.iter_mut().zip(read) {
+                *word = u32::from_le_bytes(*four);
             }
         }
         Ok(out)
     }
+}
+
+/// The agent that reads a warp's operands. A product belongs to all four warps: whoever has waited for it knows that all of it is done.
+fn warpgroup(warp: &Warp) -> AsyncAgent {
+    AsyncAgent::Wgmma((warp.index - warp.in_block % 4) as u32)
 }
 
 /// Most columns over 8.
@@ -213,23 +224,30 @@ impl Env<'_> {
                 format!("warp {}: a register of this wgmma was written at PTX line {other}: wgmma.fence is missing between them", warp.index)
             });
         }
+        if !warp.wgmma.fenced {
+            self.report(FindingKind::Race, line, None, || {
+                format!("warp {}: the first wgmma of the kernel has no wgmma.fence before it", warp.index)
+            });
+        }
         let base = (self.rank * self.stride) as u32;
         let mut chunks = Vec::with_capacity(1024);
         if matches!(op.a, WgmmaA::Desc(_)) {
             let a = Matrix::new(product.a, op.trans_a);
             let row = 16 * (warp.in_block as u32 % 4);
-            chunks.extend([0, 1].map(|chunk| a.block(row, chunk)).concat());
-            chunks.extend([0, 1].map(|chunk| a.block(row + 8, chunk)).concat());
+            for (row, chunk) in [(row, 0), (row, 1), (row + 8, 0), (row + 8, 1)] {
+                chunks.extend(a.block(row, chunk));
+            }
         }
         let b = Matrix::new(product.b, op.trans_b);
         for tile in 0..u32::from(op.n) / 8 {
-            chunks.extend([0, 1].map(|chunk| b.block(8 * tile, chunk)).concat());
+            chunks.extend(b.block(8 * tile, 0));
+            chunks.extend(b.block(8 * tile, 1));
         }
         let limit = self.launch.shared_bytes as u32;
         chunks.retain(|&at| at + 16 <= limit);
         chunks.iter_mut().for_each(|at| *at += base);
         let Some(shadow) = &mut self.shadow else { return };
-        let agent = shadow.agent(AsyncAgent::Wgmma(warp.index as u32));
+        let agent = shadow.agent(warpgroup(warp));
         let touch = Touch::BulkRead(Epoch { agent, clock: product.group + 1 });
         let fault = shadow.touch_chunks(Agent { warp: warp.index, lane: 0, line }, touch, &chunks);
         self.report_fault(fault, warp.index, 0, line, "a wgmma's read");
@@ -251,7 +269,7 @@ impl Env<'_> {
         }
         self.effects += 1;
         if let Some(shadow) = &mut self.shadow {
-            shadow.retire(warp.index, AsyncAgent::Wgmma(warp.index as u32), done);
+            shadow.retire(warp.index, warpgroup(warp), done);
         }
         Ok(())
     }
@@ -311,8 +329,11 @@ impl Env<'_> {
                 let (mut low, mut high) = (u32::MAX, 0);
                 for (tile, columns) in data.chunks_exact_mut(fast.k * 8).enumerate() {
                     let row = 8 * tile as u32;
-                    for address in [0, 1].map(|chunk| matrix.block(row, chunk)).into_iter().flatten() {
-                        (low, high) = (low.min(address), high.max(address));
+                    // A tile lies between its first and last lines; swizzles stay within 128 bytes.
+                    for address in
+                        [0, 1].map(|chunk| matrix.block(row, chunk)).iter().flat_map(|b| [b[0], b[7]])
+                    {
+                        (low, high) = (low.min(address & !127), high.max(address | 127));
                     }
                     let b = [matrix.register(shared, row, 0)?, matrix.register(shared, row, 1)?];
                     (fast.unpack)(&b, columns);

@@ -85,6 +85,30 @@ pub fn f64_round<const HOW: u8>(out: &mut Lanes64, a: &Lanes64, _: &Lanes64, _: 
     }
 }
 
+/// At most 24 significant bits; what is cut off sets the lowest one that is kept.
+fn sticky(magnitude: u32) -> u32 {
+    if magnitude < 1 << 24 {
+        return magnitude;
+    }
+    (magnitude & !0xff) | u32::from(magnitude & 0xff != 0) << 8
+}
+
+/// Integers on their way to a half: as f32 would round them, but to odd.
+pub fn u32_sticky(out: &mut Lanes32, a: &Lanes32, _: &Lanes32, _: &Lanes32) {
+    for lane in 0..32 {
+        out[lane] = sticky(a[lane]);
+    }
+}
+
+/// The same with a sign.
+pub fn s32_sticky(out: &mut Lanes32, a: &Lanes32, _: &Lanes32, _: &Lanes32) {
+    for lane in 0..32 {
+        let value = a[lane] as i32;
+        let magnitude = sticky(value.unsigned_abs());
+        out[lane] = if value < 0 { magnitude.wrapping_neg() } else { magnitude };
+    }
+}
+
 pub fn s32_to_f32(out: &mut Lanes32, a: &Lanes32, _: &Lanes32, _: &Lanes32) {
     for lane in 0..32 {
         out[lane] = (a[lane] as i32 as f32).to_bits();

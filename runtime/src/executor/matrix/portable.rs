@@ -6,17 +6,30 @@ use super::Lanes32;
 pub(super) trait Element {
     /// Elements in a 32-bit register.
     const PER: usize;
+    /// How vector kernels widen it.
+    const WIDEN: Widen = Widen::Table;
     /// `f32`, or `i32` for integers.
     type Value: Copy + Default;
     /// Element `e` of a register.
     fn get(word: u32, e: usize) -> Self::Value;
 }
 
+/// How the elements of a register become f32 in vector kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Widen {
+    F16,
+    Bf16,
+    Tf32,
+    /// One by one.
+    Table,
+}
+
 macro_rules! element {
-    ($($name:ident: $per:literal, $value:ty, |$word:ident, $e:ident| $get:expr;)+) => {
+    ($($name:ident: $per:literal, $value:ty, $($widen:ident,)? |$word:ident, $e:ident| $get:expr;)+) => {
         $(pub(super) struct $name;
         impl Element for $name {
             const PER: usize = $per;
+            $(const WIDEN: Widen = Widen::$widen;)?
             type Value = $value;
             #[inline(always)]
             fn get($word: u32, $e: usize) -> $value { $get }
@@ -25,10 +38,10 @@ macro_rules! element {
 }
 
 element! {
-    F16: 2, f32, |word, e| half::f16::from_bits((word >> (16 * e)) as u16).to_f32();
-    Bf16: 2, f32, |word, e| f32::from_bits(if e == 0 { word << 16 } else { word & 0xffff_0000 });
+    F16: 2, f32, F16, |word, e| half::f16::from_bits((word >> (16 * e)) as u16).to_f32();
+    Bf16: 2, f32, Bf16, |word, e| f32::from_bits(if e == 0 { word << 16 } else { word & 0xffff_0000 });
     // The lower 13 bits are ignored by the hardware.
-    Tf32: 1, f32, |word, _e| f32::from_bits(word & 0xffff_e000);
+    Tf32: 1, f32, Tf32, |word, _e| f32::from_bits(word & 0xffff_e000);
     E4m3: 4, f32, |word, e| E4M3[(word >> (8 * e) & 0xff) as usize];
     E5m2: 4, f32, |word, e| E5M2[(word >> (8 * e) & 0xff) as usize];
     S8: 4, i32, |word, e| i32::from((word >> (8 * e)) as i8);

@@ -88,6 +88,11 @@ impl<'a> GlobalMemory<'a> {
         self.windows.get(index).map(|w| w.len as u64)
     }
 
+    /// Bytes of each window.
+    pub fn sizes(&self) -> impl Iterator<Item = u64> {
+        self.windows.iter().map(|w| w.len as u64)
+    }
+
     /// What to call window `index` in messages.
     pub fn name(&self, index: usize) -> &str {
         self.windows.get(index).map_or("no buffer", |w| &w.name)
@@ -162,18 +167,15 @@ impl<'a> GlobalMemory<'a> {
             }
             return;
         }
-        let words = out.len() / 8;
-        for (i, chunk) in out.chunks_mut(8).enumerate() {
-            if i < words {
-                // SAFETY: eight bytes inside the window, aligned to 8.
-                let word = unsafe { AtomicU64::from_ptr(pointer.add(8 * i).cast()) }.load(Relaxed);
-                chunk.copy_from_slice(&word.to_le_bytes());
-                continue;
-            }
-            for (j, byte) in chunk.iter_mut().enumerate() {
-                // SAFETY: inside the window.
-                *byte = unsafe { AtomicU8::from_ptr(pointer.add(8 * i + j)) }.load(Relaxed);
-            }
+        let (words, rest) = out.as_chunks_mut::<8>();
+        for (i, chunk) in words.iter_mut().enumerate() {
+            // SAFETY: eight bytes inside the window, aligned to 8.
+            let word = unsafe { AtomicU64::from_ptr(pointer.add(8 * i).cast()) }.load(Relaxed);
+            *chunk = word.to_le_bytes();
+        }
+        for (i, byte) in rest.iter_mut().enumerate() {
+            // SAFETY: inside the window.
+            *byte = unsafe { AtomicU8::from_ptr(pointer.add(8 * words.len() + i)) }.load(Relaxed);
         }
     }
 

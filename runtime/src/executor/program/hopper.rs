@@ -38,6 +38,8 @@ pub enum MbarPhase {
 /// `mbarrier.test_wait`, `mbarrier.try_wait`.
 #[derive(Clone, Copy, Debug)]
 pub struct MbarWait {
+    /// `try_wait`.
+    pub suspend: bool,
     pub d: PredId,
     pub addr: Addr,
     pub space: MemSpace,

@@ -78,6 +78,16 @@ pub enum Extend {
     Sign,
 }
 
+/// How strong an access is. Each level includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Order {
+    Weak,
+    /// Volatile, relaxed, acquire: it does not race with its like.
+    Strong,
+    /// It also releases what was done before it.
+    Release,
+}
+
 /// `ld` and `st`, with vectors.
 #[derive(Clone, Debug)]
 pub struct MemAccess {
@@ -86,6 +96,7 @@ pub struct MemAccess {
     /// Bytes of one element: 1, 2, 4 or 8.
     pub bytes: u8,
     pub extend: Extend,
+    pub order: Order,
     pub regs: Box<[MemReg]>,
 }
 
@@ -211,6 +222,8 @@ pub struct Atomic {
     pub addr: Addr,
     /// 2, 4 or 8.
     pub bytes: u8,
+    /// It orders what was done before it by itself, without a fence.
+    pub releases: bool,
     pub d: MemReg,
     pub b: MemReg,
     pub c: MemReg,
@@ -315,6 +328,8 @@ pub enum StepKind {
     BulkWait(u32),
     /// `fence.proxy.async`.
     ProxyFence,
+    /// A memory fence that reaches other blocks.
+    MemoryFence,
     MapReplace(Box<MapReplace>),
     /// `tensormap.cp_fenceproxy`.
     MapCopy {

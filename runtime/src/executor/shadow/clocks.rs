@@ -2,6 +2,8 @@
 //!
 //! Agents are numbered: first the warps, then asynchronous ones as they appear. A component that a clock does not have yet is 0.
 
+use super::global::{Foreign, learn};
+
 /// One counter per agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VectorClock(Vec<u32>);
@@ -48,11 +50,19 @@ pub struct Published {
     pub generic: VectorClock,
     /// What the async proxy may see: all of it that was behind a proxy fence.
     pub fenced: VectorClock,
+    /// What is known of other clusters.
+    pub foreign: Foreign,
+    /// What is behind a memory fence, here and of other clusters: what relaxed atomics release.
+    pub released: VectorClock,
+    pub released_foreign: Foreign,
 }
 
 impl Published {
     pub fn join(&mut self, other: &Published) {
         self.generic.join(&other.generic);
         self.fenced.join(&other.fenced);
+        self.released.join(&other.released);
+        learn(&mut self.foreign, &other.foreign);
+        learn(&mut self.released_foreign, &other.released_foreign);
     }
 }

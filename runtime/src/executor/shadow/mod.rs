@@ -23,7 +23,7 @@
 //! | --- | --- | --- | --- |
 //! | an mbarrier | bulk copies that complete on it | the phase they complete | whoever waited for that phase |
 //! | a thread's bulk groups | bulk stores: reads of shared memory | the group | that thread, by `cp.async.bulk.wait_group` |
-//! | a warp's `wgmma` groups | reads of shared operands | the group | that warp, by `wgmma.wait_group` |
+//! | a warpgroup's `wgmma` groups | reads of shared operands | the group | its warps, by `wgmma.wait_group` |
 //!
 //! **Proxies.** Beside `C_w` a warp has `F_w`: what the async proxy may see on its behalf. `fence.proxy.async` by `w` sets `F_w` to `C_w`; every
 //! synchronisation hands both on. An asynchronous *read* of something written by ordinary stores must be ordered in `F`; if it is in
@@ -35,8 +35,10 @@
 //! A [`Cell`] covers 4 bytes, the usual width. Accesses to part of one are exact too: the cell then splits into four.
 
 mod clocks;
+pub mod global;
 
 pub use clocks::{Published, VectorClock};
+use global::{Foreign, GlobalAgent, GlobalShadow, learn};
 
 use rustc_hash::FxHashMap;
 
@@ -52,7 +54,7 @@ pub struct Agent {
 }
 
 /// An asynchronous agent and one of its epochs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Epoch {
     pub agent: u16,
     pub clock: u32,
@@ -65,7 +67,7 @@ pub enum AsyncAgent {
     Mbarrier(u32),
     /// Bulk groups of a thread: warp and lane.
     BulkGroups(u32, u32),
-    /// `wgmma` groups of a warp.
+    /// `wgmma` groups of a warpgroup, by its first warp.
     Wgmma(u32),
 }
 
@@ -84,8 +86,6 @@ pub struct Fault {
 }
 
 const NOBODY: u16 = u16::MAX;
-/// `reader` of a cell whose readers are in the table of reader sets.
-const MANY: u16 = u16::MAX - 1;
 /// `lane` of a write that is visible to the whole warp.
 const ALL_LANES: u8 = u8::MAX;
 
@@ -94,11 +94,11 @@ const ALL_LANES: u8 = u8::MAX;
 struct Cell {
     write_clock: u32,
     write_line: u32,
-    read_clock: u32,
-    /// Line of the last read; for `MANY` the key of the reader set is the cell's own number.
-    read_line: u32,
+    /// Reads since the last write, if there are no more than two agents.
+    reads: [Read; 2],
+    /// There are more, in the table of reader sets.
+    many: bool,
     writer: u16,
-    reader: u16,
     /// The lane that alone sees an asynchronous write.
     lane: u8,
     /// The last write was an atomic.
@@ -107,13 +107,22 @@ struct Cell {
     written: u8,
 }
 
+/// A read by an agent at one of its epochs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Read {
+    clock: u32,
+    line: u32,
+    agent: u16,
+}
+
+const NO_READ: Read = Read { clock: 0, line: 0, agent: NOBODY };
+
 const FRESH: Cell = Cell {
     write_clock: 0,
     write_line: 0,
-    read_clock: 0,
-    read_line: 0,
+    reads: [NO_READ; 2],
+    many: false,
     writer: NOBODY,
-    reader: NOBODY,
     lane: ALL_LANES,
     atomic: false,
     written: 0,
@@ -140,16 +149,24 @@ pub struct Shadow {
     cells: Vec<Cell>,
     /// Cells of which parts were accessed by themselves, by byte.
     split: FxHashMap<u32, [Cell; 4]>,
-    /// Reader sets of cells (by cell × 5 + byte, 4 for the whole) read by several warps since the last write: (warp, clock, line).
-    readers: FxHashMap<u32, Vec<(u16, u32, u32)>>,
+    /// Reader sets of cells (by cell × 5 + byte, 4 for the whole) read by several agents since the last write.
+    readers: FxHashMap<u32, Vec<Read>>,
     /// Line of the `cp.async` in flight to these 4 bytes, 0 for none.
     in_flight: Vec<u32>,
     /// `C` of each warp.
     clocks: Vec<VectorClock>,
     /// `F` of each warp.
     fenced: Vec<VectorClock>,
+    /// What each warp knows of other clusters.
+    foreign: Vec<Foreign>,
+    /// What each warp has behind a memory fence.
+    released: Vec<(VectorClock, Foreign)>,
+    /// What atomics on shared memory hand on, by offset.
+    atomics: FxHashMap<u32, Published>,
     /// Numbers of the asynchronous agents.
     agents: FxHashMap<AsyncAgent, u16>,
+    /// Who started the operations of an epoch of an agent: (warp, its epoch then).
+    started: FxHashMap<Epoch, (usize, u32)>,
     /// Own clock of each warp when its lanes last synchronised with each other.
     lanes_synced: Vec<u32>,
 }
@@ -170,7 +187,11 @@ impl Shadow {
             readers: FxHashMap::default(),
             in_flight: vec![0; bytes.div_ceil(4)],
             fenced: vec![VectorClock::new(warps); warps],
+            foreign: vec![Foreign::default(); warps],
+            released: vec![Default::default(); warps],
+            atomics: FxHashMap::default(),
             agents: FxHashMap::default(),
+            started: FxHashMap::default(),
             clocks,
             lanes_synced: vec![0; warps],
         }
@@ -178,11 +199,23 @@ impl Shadow {
 
     /// An access to `bytes` at `offset` (in range). Returns the first fault; the access is recorded either way.
     pub fn touch(&mut self, agent: Agent, touch: Touch, offset: u32, bytes: u32) -> Option<Fault> {
+        self.start(agent, touch);
         self.touch_range(agent, touch, offset, bytes, &mut None)
+    }
+
+    /// Remembers who starts an asynchronous operation.
+    fn start(&mut self, agent: Agent, touch: Touch) {
+        if let Touch::BulkRead(epoch) | Touch::BulkWrite(epoch) = touch {
+            let start = (agent.warp, self.epoch(agent.warp));
+            self.started.insert(epoch, start);
+            // Nobody meets operations from long ago: what came after them would have conflicted.
+            self.started.remove(&Epoch { clock: epoch.clock.wrapping_sub(16), ..epoch });
+        }
     }
 
     /// Accesses to 16 bytes at each of `offsets` by one instruction.
     pub fn touch_chunks(&mut self, agent: Agent, touch: Touch, offsets: &[u32]) -> Option<Fault> {
+        self.start(agent, touch);
         let mut known = None;
         let mut fault = None;
         for &offset in offsets {
@@ -214,7 +247,7 @@ impl Shadow {
                         let found = self.touch_cell(agent, touch, cell, 0, 4);
                         fault = fault.or(found);
                         let after = self.cells[cell as usize];
-                        *known = (before.reader != MANY && after.reader != MANY).then_some((before, after));
+                        *known = (!before.many && !after.many).then_some((before, after));
                     }
                 }
                 at += 4;
@@ -273,7 +306,7 @@ impl Shadow {
                 .unordered_write(agent, part, Touch::Write)
                 .or_else(|| self.unordered_read(agent, part, key));
             if let Some(conflict) = found {
-                return Some(self.fault(conflict, cell * 4));
+                return Some(self.fault(agent, conflict, cell * 4));
             }
         }
         None
@@ -350,16 +383,17 @@ impl Shadow {
             .unordered_write(agent, state, touch)
             .or_else(|| if reads { None } else { self.unordered_read(agent, state, key) });
         if let Some(conflict) = found {
-            fault = fault.or(Some(self.fault(conflict, offset)));
+            fault = fault.or(Some(self.fault(agent, conflict, offset)));
         }
         if reads {
             self.record_read(agent, who, clock, state, key);
             return fault;
         }
-        if state.reader == MANY {
+        if state.many {
             self.readers.remove(&key);
+            state.many = false;
         }
-        state.reader = NOBODY;
+        state.reads = [NO_READ; 2];
         state.writer = who;
         state.write_clock = clock;
         state.write_line = agent.line;
@@ -370,24 +404,31 @@ impl Shadow {
     }
 
     fn record_read(&mut self, agent: Agent, who: u16, clock: u32, state: &mut Cell, key: u32) {
-        if state.reader == NOBODY
-            || state.reader == who
-            || (state.reader != MANY && self.is_ordered(agent, state.reader, state.read_clock))
-        {
-            state.reader = who;
-            state.read_clock = clock;
-            state.read_line = agent.line;
-            return;
+        let read = Read { clock, line: agent.line, agent: who };
+        if !state.many {
+            let own = state.reads.iter().position(|old| old.agent == who);
+            // A read that this one is ordered after need not be remembered: who is ordered after this one is ordered after that.
+            let free = || {
+                state
+                    .reads
+                    .iter()
+                    .position(|old| old.agent == NOBODY || self.is_ordered(agent, old.agent, old.clock))
+            };
+            if let Some(slot) = own.or_else(free) {
+                state.reads[slot] = read;
+                return;
+            }
         }
         let set = self.readers.entry(key).or_default();
-        if state.reader != MANY {
+        if !state.many {
             set.clear();
-            set.push((state.reader, state.read_clock, state.read_line));
-            state.reader = MANY;
+            set.extend(state.reads);
+            state.reads = [NO_READ; 2];
+            state.many = true;
         }
-        match set.iter_mut().find(|(reader, ..)| *reader == who) {
-            Some(entry) => *entry = (who, clock, agent.line),
-            None => set.push((who, clock, agent.line)),
+        match set.iter_mut().find(|old| old.agent == who) {
+            Some(old) => *old = read,
+            None => set.push(read),
         }
     }
 
@@ -408,8 +449,13 @@ impl Shadow {
             && state.writer as usize == agent.warp
             && u32::from(state.lane) != agent.lane
             && self.lanes_synced[agent.warp] <= state.write_clock;
-        let conflict =
-            Conflict { line: state.write_line, other: state.writer, writes: true, unfenced: false };
+        let conflict = Conflict {
+            line: state.write_line,
+            other: state.writer,
+            clock: state.write_clock,
+            writes: true,
+            unfenced: false,
+        };
         if hidden || !self.is_ordered(agent, state.writer, state.write_clock) {
             return Some(conflict);
         }
@@ -421,24 +467,29 @@ impl Shadow {
 
     /// A read since the last write that `agent` is not ordered after.
     fn unordered_read(&self, agent: Agent, state: &Cell, key: u32) -> Option<Conflict> {
-        let conflict = |line, other| Conflict { line, other, writes: false, unfenced: false };
-        match state.reader {
-            NOBODY => None,
-            MANY => self
-                .readers
-                .get(&key)?
-                .iter()
-                .find(|&&(reader, clock, _)| !self.is_ordered(agent, reader, clock))
-                .map(|&(reader, _, line)| conflict(line, reader)),
-            reader => {
-                (!self.is_ordered(agent, reader, state.read_clock)).then(|| conflict(state.read_line, reader))
-            }
-        }
+        let unordered =
+            |read: &&Read| read.agent != NOBODY && !self.is_ordered(agent, read.agent, read.clock);
+        let found = if state.many {
+            self.readers.get(&key)?.iter().find(unordered)
+        } else {
+            state.reads.iter().find(unordered)
+        };
+        found.map(|read| Conflict {
+            line: read.line,
+            other: read.agent,
+            clock: read.clock,
+            writes: false,
+            unfenced: false,
+        })
     }
 
-    fn fault(&self, conflict: Conflict, offset: u32) -> Fault {
+    /// Whoever meets an asynchronous write, or is ordered after the start of an asynchronous read, lacks a wait for it. Whoever overwrites what
+    /// such a read was to see, without being ordered after its start, lacks more than that.
+    fn fault(&self, agent: Agent, conflict: Conflict, offset: u32) -> Fault {
         let asynchronous = self.is_async(conflict.other);
-        let kind = match (conflict.unfenced, asynchronous) {
+        let start = self.started.get(&Epoch { agent: conflict.other, clock: conflict.clock });
+        let started = start.is_none_or(|&(warp, clock)| self.is_after(agent.warp, warp, clock));
+        let kind = match (conflict.unfenced, asynchronous && (conflict.writes || started)) {
             (true, _) => FindingKind::ProxyFence,
             (false, true) => FindingKind::AsyncInFlight,
             (false, false) => FindingKind::Race,
@@ -454,7 +505,7 @@ impl Shadow {
 
     /// The number of an asynchronous agent.
     pub fn agent(&mut self, key: AsyncAgent) -> u16 {
-        let next = (self.clocks.len() + self.agents.len()).min(usize::from(MANY) - 1) as u16;
+        let next = (self.clocks.len() + self.agents.len()).min(usize::from(NOBODY) - 1) as u16;
         *self.agents.entry(key).or_insert(next)
     }
 
@@ -462,6 +513,11 @@ impl Shadow {
     pub fn retire(&mut self, warp: usize, key: AsyncAgent, clock: u32) {
         let agent = self.agent(key);
         self.clocks[warp].raise(usize::from(agent), clock);
+    }
+
+    /// Whether `warp` is ordered after epoch `clock` of warp `other`.
+    pub fn is_after(&self, warp: usize, other: usize, clock: u32) -> bool {
+        warp == other || self.clocks[warp].get(other) >= clock
     }
 
     /// The warp's current epoch.
@@ -481,12 +537,14 @@ impl Shadow {
     pub fn publish(&self, warp: usize, into: &mut Published) {
         into.generic.join(&self.clocks[warp]);
         into.fenced.join(&self.fenced[warp]);
+        into.released.join(&self.released[warp].0);
+        learn(&mut into.foreign, &self.foreign[warp]);
+        learn(&mut into.released_foreign, &self.released[warp].1);
     }
 
     /// `warp` goes on after a synchronisation that published `clock`: it has seen all of that, and starts a new epoch.
     pub fn synchronise(&mut self, warp: usize, clock: &Published) {
-        self.clocks[warp].join(&clock.generic);
-        self.fenced[warp].join(&clock.fenced);
+        self.acquire(warp, clock);
         self.advance(warp);
     }
 
@@ -494,6 +552,59 @@ impl Shadow {
     pub fn acquire(&mut self, warp: usize, clock: &Published) {
         self.clocks[warp].join(&clock.generic);
         self.fenced[warp].join(&clock.fenced);
+        self.released[warp].0.join(&clock.released);
+        learn(&mut self.foreign[warp], &clock.foreign);
+        learn(&mut self.released[warp].1, &clock.released_foreign);
+    }
+
+    /// A memory fence by `warp` that other blocks see.
+    pub fn memory_fence(&mut self, warp: usize) {
+        let (clock, foreign) = &mut self.released[warp];
+        clock.join(&self.clocks[warp]);
+        learn(foreign, &self.foreign[warp]);
+        self.clocks[warp].tick(warp);
+    }
+
+    /// An atomic (or strong) access to shared memory hands clocks on to the next.
+    pub fn exchange(&mut self, warp: usize, offset: u32) {
+        let mut here = self.atomics.remove(&offset).unwrap_or_default();
+        self.acquire(warp, &here);
+        self.publish(warp, &mut here);
+        self.atomics.insert(offset, here);
+        self.release(warp);
+    }
+
+    /// What `warp` knows, as an agent in global memory.
+    pub fn global_agent(&self, cluster: u32, warp: usize, line: u32) -> GlobalAgent<'_> {
+        GlobalAgent { cluster, warp, line, clock: &self.clocks[warp], foreign: &self.foreign[warp] }
+    }
+
+    /// `warp` acquires what was released at an address of global memory.
+    pub fn acquire_global(&mut self, global: &GlobalShadow, cluster: u32, warp: usize, at: (usize, u64)) {
+        let mut known = Foreign::default();
+        global.acquire(at.0, at.1, &mut known);
+        if let Some(own) = known.remove(&cluster) {
+            self.clocks[warp].join(&own);
+        }
+        learn(&mut self.foreign[warp], &known);
+    }
+
+    /// `warp` releases at an address of global memory: everything, or what is behind its last fence.
+    pub fn release_global(
+        &mut self,
+        global: &GlobalShadow,
+        cluster: u32,
+        warp: usize,
+        at: (usize, u64),
+        all: bool,
+    ) {
+        let (clock, foreign) = &self.released[warp];
+        if all {
+            global.release(at.0, at.1, cluster, &self.clocks[warp], &self.foreign[warp]);
+            self.clocks[warp].tick(warp);
+        } else if *clock != VectorClock::default() {
+            global.release(at.0, at.1, cluster, clock, foreign);
+        }
     }
 
     /// `warp` published its clocks: what it does from now on is not covered.
@@ -513,6 +624,7 @@ impl Shadow {
 struct Conflict {
     line: u32,
     other: u16,
+    clock: u32,
     writes: bool,
     /// Ordered, but not across proxies.
     unfenced: bool,

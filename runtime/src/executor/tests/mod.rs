@@ -6,6 +6,8 @@
 mod control;
 mod foreign;
 mod generated;
+mod global_races;
+mod hopper;
 mod instructions;
 mod memory;
 mod sanitizer;

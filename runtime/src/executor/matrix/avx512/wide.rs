@@ -6,9 +6,9 @@
 use std::arch::x86_64::*;
 
 use super::super::Lanes32;
-use super::super::portable::Element;
+use super::super::portable::{Element, Widen};
 use super::super::warpgroup::{Spread, Warpgroup, spread};
-use super::{load_half, store_half};
+use super::{BF16, Columns, F16, TF32, load_half, store_half, tf32, transpose, widen};
 
 /// The kernels for CPUs where [`super::available`] holds.
 pub(in super::super) fn kernels<A: Element<Value = f32>, B: Element<Value = f32>, const K: usize>(
@@ -35,7 +35,58 @@ fn multiply<A: Element<Value = f32>, const K: usize, const HALF: bool>(
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
 fn unpack_fast<B: Element<Value = f32>>(b: &[Lanes32; 2], panel: &mut [f32]) {
-    super::super::warpgroup::unpack::<B>(b, panel);
+    let b2 = [&b[0], &b[1]];
+    let mut columns = Columns([[0.0; 8]; 16]);
+    match B::WIDEN {
+        Widen::F16 => transpose::<F16>(&b2, &mut columns),
+        Widen::Bf16 => transpose::<BF16>(&b2, &mut columns),
+        Widen::Tf32 => transpose::<TF32>(&b2, &mut columns),
+        Widen::Table => return super::super::warpgroup::unpack::<B>(b, panel),
+    }
+    let floats = panel.len();
+    panel.copy_from_slice(&columns.0.as_flattened()[..floats]);
+}
+
+/// Four k of four rows, a row in each 128-bit lane, spread from `k` on.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
+fn spread_four<const K: usize>(rows: &mut Spread<K>, four: __m512, k: usize, r: usize, half: usize) {
+    let spread = [
+        _mm512_permute_ps::<0x00>(four),
+        _mm512_permute_ps::<0x55>(four),
+        _mm512_permute_ps::<0xaa>(four),
+        _mm512_permute_ps::<0xff>(four),
+    ];
+    for (i, value) in spread.into_iter().enumerate() {
+        let place: &mut [f32; 16] =
+            (&mut rows.0[k + i][r][16 * half..][..16]).try_into().expect("16 floats were sliced");
+        // SAFETY: 64 bytes behind a reference to 64 bytes.
+        unsafe { _mm512_storeu_ps(place.as_mut_ptr(), value) }
+    }
+}
+
+/// As [`spread`], for 16-bit and 32-bit elements.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
+fn spread_fast<const INPUT: u8, const K: usize>(a: &[Lanes32; 4], rows: &mut Spread<K>) {
+    // Rows' low and high quarters: k 0..4 of four rows, then k 4..8.
+    let gather = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+    for step in 0..2 {
+        for r in 0..2 {
+            for half in 0..2 {
+                let words = load_half(&a[2 * step + r], half);
+                if INPUT == TF32 {
+                    spread_four(rows, tf32(words), 4 * step, r, half);
+                    continue;
+                }
+                let block = _mm512_permutexvar_epi64(gather, words);
+                let low = widen::<INPUT>(_mm512_castsi512_si256(block));
+                let high = widen::<INPUT>(_mm512_extracti64x4_epi64::<1>(block));
+                spread_four(rows, low, 8 * step, r, half);
+                spread_four(rows, high, 8 * step + 4, r, half);
+            }
+        }
+    }
 }
 
 /// Accumulators of a tile as [register][half].
@@ -92,27 +143,32 @@ fn sixteen(values: &[f32; 32], half: usize) -> __m512 {
     unsafe { _mm512_loadu_ps(values.as_ptr()) }
 }
 
-/// Adds the products of `TILES` tiles.
+/// Adds the products of `TILES` tiles. Sums are passed by value so that they stay in registers.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
 fn accumulate<const K: usize, const TILES: usize>(
-    sums: &mut [Sums; TILES],
+    mut sums: [Sums; TILES],
     rows: &Spread<K>,
     columns: [&[[[f32; 4]; 2]; K]; TILES],
-) {
+) -> [Sums; TILES] {
     for k in 0..K {
+        let mut b = [[_mm512_setzero_ps(); 2]; TILES];
+        for tile in 0..TILES {
+            b[tile] = [four_times(&columns[tile][k][0]), four_times(&columns[tile][k][1])];
+        }
         for r in 0..2 {
             for half in 0..2 {
                 let a = sixteen(&rows.0[k][r], half);
                 for tile in 0..TILES {
                     for p in 0..2 {
-                        let sum = &mut sums[tile][2 * r + p][half];
-                        *sum = _mm512_fmadd_ps(a, four_times(&columns[tile][k][p]), *sum);
+                        sums[tile][2 * r + p][half] =
+                            _mm512_fmadd_ps(a, b[tile][p], sums[tile][2 * r + p][half]);
                     }
                 }
             }
         }
     }
+    sums
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
@@ -123,7 +179,12 @@ fn run<A: Element<Value = f32>, const K: usize, const HALF: bool>(
     fresh: bool,
 ) {
     let mut rows = Spread([[[0.0; 32]; 2]; K]);
-    spread::<A, K>(a, &mut rows);
+    match A::WIDEN {
+        Widen::F16 => spread_fast::<F16, K>(a, &mut rows),
+        Widen::Bf16 => spread_fast::<BF16, K>(a, &mut rows),
+        Widen::Tf32 => spread_fast::<TF32, K>(a, &mut rows),
+        Widen::Table => spread::<A, K>(a, &mut rows),
+    }
     let per = if HALF { 2 } else { 4 };
     let (fours, _) = panel.as_chunks::<4>();
     let (pairs, _) = fours.as_chunks::<2>();
@@ -133,13 +194,11 @@ fn run<A: Element<Value = f32>, const K: usize, const HALF: bool>(
     };
     for (d, tiles) in d.chunks_mut(2 * per).zip(tiles.chunks(2)) {
         if let ([first, second], true) = (tiles, d.len() == 2 * per) {
-            let mut sums = [start(&d[..per]), start(&d[per..])];
-            accumulate::<K, 2>(&mut sums, &rows, [first, second]);
+            let sums = accumulate::<K, 2>([start(&d[..per]), start(&d[per..])], &rows, [first, second]);
             store::<HALF>(&mut d[..per], &sums[0]);
             store::<HALF>(&mut d[per..], &sums[1]);
         } else if let [first, ..] = tiles {
-            let mut sums = [start(&d[..per])];
-            accumulate::<K, 1>(&mut sums, &rows, [first]);
+            let sums = accumulate::<K, 1>([start(&d[..per])], &rows, [first]);
             store::<HALF>(&mut d[..per], &sums[0]);
         }
     }

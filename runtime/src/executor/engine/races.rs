@@ -1,0 +1,119 @@
+//! Accesses to global memory as the sanitizer sees them.
+
+use super::super::finding::FindingKind;
+use super::super::memory::write_slice;
+use super::super::program::Order;
+use super::super::shadow::global::{GlobalRace, GlobalTouch};
+use super::block::Env;
+
+/// A place in global memory: window and offset.
+type Place = (usize, u64);
+
+impl Env<'_> {
+    /// An access by one lane, with what its strength makes of it: a strong one first takes over what was released there.
+    pub(super) fn touch_global(
+        &mut self,
+        (warp, lane, line): (usize, usize, u32),
+        touch: GlobalTouch,
+        at: Place,
+        bytes: u64,
+    ) {
+        let (Some(shadow), Some(global)) = (&mut self.shadow, &self.launch.global_shadow) else { return };
+        if matches!(touch, GlobalTouch::StrongRead | GlobalTouch::StrongWrite) {
+            shadow.acquire_global(global, self.number, warp, at);
+        }
+        let agent = shadow.global_agent(self.number, warp, line);
+        if let Some(race) = global.touch(&agent, touch, at.0, at.1, bytes) {
+            self.report_race((warp, lane, line), touch, at.0, race);
+        }
+    }
+
+    fn report_race(
+        &mut self,
+        (warp, lane, line): (usize, usize, u32),
+        touch: GlobalTouch,
+        window: usize,
+        race: GlobalRace,
+    ) {
+        let (own, launch) = (self.number, self.launch);
+        self.report(FindingKind::Race, line, Some(race.other_line), || {
+            let what = match touch {
+                GlobalTouch::Read | GlobalTouch::StrongRead => "read",
+                GlobalTouch::Write | GlobalTouch::StrongWrite => "write",
+            };
+            let how = if race.other_writes { "write" } else { "read" };
+            let who = if race.other_cluster == own {
+                format!("warp {}", race.other_warp)
+            } else {
+                format!("warp {} of block {:?}", race.other_warp, launch.first_block(race.other_cluster))
+            };
+            format!(
+                "warp {warp} lane {lane}: {what} of {} at offset {} is not ordered after the {how} by {who} at PTX line {}",
+                launch.memory.name(window),
+                race.offset,
+                race.other_line
+            )
+        });
+    }
+
+    fn release_global(&mut self, warp: usize, order: Order, at: Place) {
+        if let (Some(shadow), Some(global)) = (&mut self.shadow, &self.launch.global_shadow) {
+            shadow.release_global(global, self.number, warp, at, order == Order::Release);
+        }
+    }
+
+    pub(super) fn read_global(
+        &mut self,
+        warp: usize,
+        lane: usize,
+        line: u32,
+        order: Order,
+        at: Place,
+        bytes: u64,
+    ) {
+        let touch = if order == Order::Weak { GlobalTouch::Read } else { GlobalTouch::StrongRead };
+        self.touch_global((warp, lane, line), touch, at, bytes);
+    }
+
+    pub(super) fn write_global(
+        &mut self,
+        warp: usize,
+        lane: usize,
+        line: u32,
+        order: Order,
+        at: Place,
+        (data, bytes): (&[u32; 4], usize),
+    ) {
+        if order != Order::Weak {
+            return self.atomic_global(warp, lane, line, order, at, bytes as u64);
+        }
+        let (Some(shadow), Some(global)) = (&self.shadow, &self.launch.global_shadow) else { return };
+        let agent = shadow.global_agent(self.number, warp, line);
+        let Some(race) = global.touch(&agent, GlobalTouch::Write, at.0, at.1, bytes as u64) else { return };
+        // All storing the same value by the same instruction is no race; compilers do that.
+        if race.other_writes && race.other_line == line {
+            let mut new = vec![0; bytes];
+            write_slice(&mut new, 0, bytes, data);
+            let mut old = vec![0; bytes];
+            self.launch.memory.read_block(at.0, at.1, &mut old);
+            if old == new {
+                return;
+            }
+        }
+        self.report_race((warp, lane, line), GlobalTouch::Write, at.0, race);
+    }
+
+    /// An atomic, or a strong store.
+    pub(super) fn atomic_global(
+        &mut self,
+        warp: usize,
+        lane: usize,
+        line: u32,
+        order: Order,
+        at: Place,
+        bytes: u64,
+    ) {
+        self.touch_global((warp, lane, line), GlobalTouch::StrongWrite, at, bytes);
+        self.release_global(warp, order, at);
+    }
+}

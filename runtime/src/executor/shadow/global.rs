@@ -1,0 +1,293 @@
+//! Shadow of global memory: races within and between blocks.
+//!
+//! All blocks of a launch share it. An access is stamped with (cluster, warp, epoch of that warp); a later one is ordered after it
+//! - in the same cluster, if the warp's own clock says so;
+//! - in another cluster, if a chain of releases and acquires through atomics has brought that cluster's clock along: a warp's
+//!   [`Foreign`] knowledge.
+//!
+//! ```text
+//! block 0: st [x]; membar.gl; atom [flag]      publishes {block 0: C}  at flag
+//! block 1: atom [flag]; ld [x]                 knows     {block 0: C}: ordered
+//! ```
+//! *Strong* accesses (atomics, volatile, relaxed and stronger) do not race with each other. Each of them acquires. A release order, or a fence
+//! before a relaxed one, makes it release; a missing fence on the acquiring side is not found, since much code leaves it out where hardware
+//! does not mind.
+//!
+//! A cell covers 4 bytes and knows which of them the last write touched. It keeps the last write and two reads by different warps, so
+//! that of very many readers one that races may be forgotten; what it reports is always a race.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock};
+
+use rustc_hash::FxHashMap;
+
+use super::clocks::VectorClock;
+
+/// What is known of other clusters, by their number.
+pub type Foreign = FxHashMap<u32, VectorClock>;
+
+/// Takes over what `from` knows.
+pub fn learn(into: &mut Foreign, from: &Foreign) {
+    for (cluster, clock) in from {
+        into.entry(*cluster).or_default().join(clock);
+    }
+}
+
+/// Who accessed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Stamp {
+    /// Number of the cluster plus one; 0: nobody.
+    cluster: u32,
+    clock: u32,
+    line: u32,
+    warp: u16,
+    /// Bytes of the cell that were touched.
+    bytes: u8,
+    strong: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Cell {
+    write: Stamp,
+    reads: [Stamp; 2],
+}
+
+/// Bytes of memory of one page of cells.
+const PAGE: usize = 1024;
+/// Pages that are kept at most: 2 GiB of shadow. What lies beyond is not watched.
+const MAX_PAGES: usize = 1 << 17;
+
+type Page = Mutex<Box<[Cell; PAGE / 4]>>;
+
+/// The shadow of all buffers of a launch.
+#[derive(Debug)]
+pub struct GlobalShadow {
+    windows: Vec<Box<[OnceLock<Page>]>>,
+    pages: AtomicUsize,
+    /// What was released at each address, by window and offset.
+    released: Mutex<FxHashMap<(usize, u64), Foreign>>,
+}
+
+/// How an access touches memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GlobalTouch {
+    Read,
+    Write,
+    /// A volatile or relaxed (or stronger) load.
+    StrongRead,
+    /// A strong store, or an atomic.
+    StrongWrite,
+}
+
+impl GlobalTouch {
+    fn writes(self) -> bool {
+        matches!(self, GlobalTouch::Write | GlobalTouch::StrongWrite)
+    }
+
+    fn is_strong(self) -> bool {
+        matches!(self, GlobalTouch::StrongRead | GlobalTouch::StrongWrite)
+    }
+}
+
+/// Who accesses, and what it knows.
+#[derive(Clone, Copy, Debug)]
+pub struct GlobalAgent<'a> {
+    /// Number of its cluster.
+    pub cluster: u32,
+    /// Number of the warp in the cluster.
+    pub warp: usize,
+    pub line: u32,
+    pub clock: &'a VectorClock,
+    pub foreign: &'a Foreign,
+}
+
+/// An access that is not ordered after an earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GlobalRace {
+    pub other_line: u32,
+    /// The earlier access was a write.
+    pub other_writes: bool,
+    /// Number of its cluster.
+    pub other_cluster: u32,
+    pub other_warp: u16,
+    /// Offset of the cell.
+    pub offset: u64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+impl GlobalAgent<'_> {
+    fn is_ordered_after(&self, stamp: &Stamp) -> bool {
+        if stamp.cluster == self.cluster + 1 {
+            return usize::from(stamp.warp) == self.warp || self.clock.get(stamp.warp.into()) >= stamp.clock;
+        }
+        let known = self.foreign.get(&(stamp.cluster - 1));
+        known.is_some_and(|clock| clock.get(stamp.warp.into()) >= stamp.clock)
+    }
+
+    /// The race of an access to the bytes `bytes` with an earlier one.
+    fn race(&self, stamp: &Stamp, bytes: u8, strong: bool, writes: bool, offset: u64) -> Option<GlobalRace> {
+        let apart = stamp.cluster == 0 || stamp.bytes & bytes == 0 || (strong && stamp.strong);
+        (!apart && !self.is_ordered_after(stamp)).then(|| GlobalRace {
+            other_line: stamp.line,
+            other_writes: writes,
+            other_cluster: stamp.cluster - 1,
+            other_warp: stamp.warp,
+            offset,
+        })
+    }
+}
+
+impl Cell {
+    fn touch(
+        &mut self,
+        who: &GlobalAgent<'_>,
+        touch: GlobalTouch,
+        bytes: u8,
+        offset: u64,
+    ) -> Option<GlobalRace> {
+        let strong = touch.is_strong();
+        let stamp = Stamp {
+            cluster: who.cluster + 1,
+            clock: who.clock.get(who.warp),
+            line: who.line,
+            warp: who.warp as u16,
+            bytes,
+            strong,
+        };
+        let mut race = who.race(&self.write, bytes, strong, true, offset);
+        let same = |other: &Stamp| Stamp { bytes, line: stamp.line, ..*other } == stamp;
+        if touch.writes() {
+            for read in &self.reads {
+                race = race.or_else(|| who.race(read, bytes, strong, false, offset));
+            }
+            let merged = if same(&self.write) { self.write.bytes } else { 0 };
+            self.write = Stamp { bytes: bytes | merged, ..stamp };
+            for read in &mut self.reads {
+                read.bytes &= !bytes;
+                if read.bytes == 0 {
+                    *read = Stamp::default();
+                }
+            }
+        } else {
+            let last = self.reads[0];
+            if last.cluster != stamp.cluster || last.warp != stamp.warp {
+                self.reads[1] = last;
+            }
+            let merged = if same(&self.reads[0]) { self.reads[0].bytes } else { 0 };
+            self.reads[0] = Stamp { bytes: bytes | merged, ..stamp };
+        }
+        race
+    }
+}
+
+impl GlobalShadow {
+    /// Shadow of windows of these sizes.
+    pub fn new(windows: impl Iterator<Item = u64>) -> GlobalShadow {
+        let pages = |bytes: u64| (0..(bytes as usize).div_ceil(PAGE)).map(|_| OnceLock::new()).collect();
+        GlobalShadow {
+            windows: windows.map(pages).collect(),
+            pages: AtomicUsize::new(0),
+            released: Mutex::default(),
+        }
+    }
+
+    fn page(&self, window: usize, number: usize) -> Option<&Page> {
+        let slot = self.windows.get(window)?.get(number)?;
+        if slot.get().is_none() && self.pages.fetch_add(1, Ordering::Relaxed) >= MAX_PAGES {
+            return None;
+        }
+        Some(slot.get_or_init(|| Mutex::new(Box::new([Cell::default(); PAGE / 4]))))
+    }
+
+    /// An access to `bytes` at `offset` of `window`: the first race, if there is one.
+    pub fn touch(
+        &self,
+        who: &GlobalAgent<'_>,
+        touch: GlobalTouch,
+        window: usize,
+        offset: u64,
+        bytes: u64,
+    ) -> Option<GlobalRace> {
+        let mut race = None;
+        let (mut at, end) = (offset, offset + bytes);
+        while at < end {
+            let number = at as usize / PAGE;
+            let stop = end.min((number as u64 + 1) * PAGE as u64);
+            let Some(page) = self.page(window, number) else {
+                at = stop;
+                continue;
+            };
+            let mut page = lock(page);
+            while at < stop {
+                let first = at % 4;
+                let next = stop.min(at - first + 4);
+                let mask = ((1u32 << (next - at)) - 1) << first;
+                let cell = &mut page[at as usize % PAGE / 4];
+                let found = cell.touch(who, touch, mask as u8, at);
+                race = race.or(found);
+                at = next;
+            }
+        }
+        race
+    }
+
+    /// What was released at an address.
+    pub fn acquire(&self, window: usize, offset: u64, into: &mut Foreign) {
+        if let Some(found) = lock(&self.released).get(&(window, offset)) {
+            learn(into, found);
+        }
+    }
+
+    /// A release at an address: by `cluster`, which has seen `clock` and knows `foreign`.
+    pub fn release(&self, window: usize, offset: u64, cluster: u32, clock: &VectorClock, foreign: &Foreign) {
+        let mut released = lock(&self.released);
+        let here = released.entry((window, offset)).or_default();
+        here.entry(cluster).or_default().join(clock);
+        learn(here, foreign);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clock(warp: usize, value: u32) -> VectorClock {
+        let mut clock = VectorClock::default();
+        clock.raise(warp, value);
+        clock
+    }
+
+    fn agent<'a>(cluster: u32, clock: &'a VectorClock, foreign: &'a Foreign) -> GlobalAgent<'a> {
+        GlobalAgent { cluster, warp: 0, line: cluster + 1, clock, foreign }
+    }
+
+    #[test]
+    fn blocks_are_ordered_by_what_they_release_and_acquire() {
+        let shadow = GlobalShadow::new([64, 8].into_iter());
+        let (one, nothing) = (clock(0, 1), Foreign::default());
+        assert_eq!(shadow.touch(&agent(0, &one, &nothing), GlobalTouch::Write, 0, 0, 16), None);
+        let race = shadow.touch(&agent(1, &one, &nothing), GlobalTouch::Read, 0, 8, 4);
+        assert_eq!(race.map(|r| (r.other_line, r.other_writes, r.offset)), Some((1, true, 8)));
+        shadow.release(1, 0, 0, &one, &nothing);
+        let mut known = Foreign::default();
+        shadow.acquire(1, 0, &mut known);
+        assert_eq!(shadow.touch(&agent(1, &one, &known), GlobalTouch::Read, 0, 0, 8), None);
+        let race = shadow.touch(&agent(2, &one, &nothing), GlobalTouch::Write, 0, 0, 4);
+        assert_eq!(race.map(|r| r.other_writes), Some(true));
+    }
+
+    #[test]
+    fn neighbouring_bytes_and_strong_accesses_do_not_race() {
+        let shadow = GlobalShadow::new([64].into_iter());
+        let (one, nothing) = (clock(0, 1), Foreign::default());
+        assert_eq!(shadow.touch(&agent(0, &one, &nothing), GlobalTouch::Write, 0, 0, 2), None);
+        assert_eq!(shadow.touch(&agent(1, &one, &nothing), GlobalTouch::Write, 0, 2, 2), None);
+        assert_eq!(shadow.touch(&agent(0, &one, &nothing), GlobalTouch::StrongWrite, 0, 8, 4), None);
+        assert_eq!(shadow.touch(&agent(1, &one, &nothing), GlobalTouch::StrongRead, 0, 8, 4), None);
+        assert!(shadow.touch(&agent(1, &one, &nothing), GlobalTouch::Read, 0, 8, 4).is_some());
+        assert!(shadow.touch(&agent(2, &one, &nothing), GlobalTouch::Write, 0, 2, 1).is_some());
+    }
+}

@@ -1,0 +1,47 @@
+//! Races on global memory, within a block and between blocks.
+
+use super::super::FindingKind;
+use super::Kernel;
+
+/// `%rd5`: 4 bytes of the output that all threads of all blocks share; `%rd6`: the 4 bytes behind.
+const SHARED: &str = "mov.b64 %rd5, %rd2;\nadd.s64 %rd6, %rd2, 4;\nmov.u32 %r1, %ctaid.x;\nmov.u32 %r2, %tid.x;\n\
+                      setp.eq.u32 %p1, %r1, 0;\nsetp.eq.u32 %p2, %r2, 0;\nand.pred %p3, %p1, %p2;\nnot.pred %p4, %p1;\nand.pred %p4, %p4, %p2;\n";
+
+fn kinds(body: &str, block: u32, grid: u32) -> Vec<FindingKind> {
+    let body = format!("{SHARED}{body}\nbra DONE;\nDONE: ret;");
+    let kernel = Kernel { grid, ..Kernel::new(&body).block(block).sanitized() };
+    let mut kinds: Vec<_> = kernel.findings().into_iter().map(|f| f.0).collect();
+    kinds.dedup();
+    kinds
+}
+
+#[test]
+fn warps_of_a_block_need_a_barrier() {
+    let body = "@%p3 st.global.b32 [%rd5], %t;\nbar.sync 0;\nld.global.b32 %r3, [%rd5];";
+    assert_eq!(kinds(body, 64, 1), []);
+    assert_eq!(kinds(&body.replace("bar.sync 0;\n", ""), 64, 1), [FindingKind::Race]);
+}
+
+#[test]
+fn blocks_need_a_release_and_an_acquire() {
+    let body = "mov.b32 %r5, 1;\n@%p3 st.global.b32 [%rd5], 7;\n@%p3 membar.gl;\n@%p3 atom.global.exch.b32 %r4, [%rd6], 1;\n\
+                @!%p4 bra DONE;\nSPIN: atom.global.add.u32 %r4, [%rd6], 0;\nsetp.ne.u32 %p5, %r4, 1;\n@%p5 bra SPIN;\nld.global.b32 %r3, [%rd5];";
+    assert_eq!(kinds(body, 32, 2), []);
+    assert_eq!(kinds(&body.replace("@%p3 membar.gl;\n", ""), 32, 2), [FindingKind::Race]);
+    let released =
+        body.replace("@%p3 membar.gl;\n", "").replace("atom.global.exch", "atom.release.gpu.global.exch");
+    assert_eq!(kinds(&released, 32, 2), []);
+}
+
+#[test]
+fn sums_of_blocks_need_atomics() {
+    assert_eq!(kinds("red.global.add.u32 [%rd5], 1;", 32, 4), []);
+    let plain = "ld.global.b32 %r3, [%rd5];\nadd.u32 %r3, %r3, 1;\n@%p2 st.global.b32 [%rd5], %r3;";
+    assert_eq!(kinds(plain, 32, 4), [FindingKind::Race]);
+}
+
+#[test]
+fn everybody_may_store_the_same() {
+    assert_eq!(kinds("st.global.b32 [%rd5], 5;", 64, 3), []);
+    assert_eq!(kinds("st.global.b32 [%rd5], %t;", 64, 1), [FindingKind::Race]);
+}

@@ -1,0 +1,172 @@
+//! `mbarrier.*` and `cp.async.mbarrier.arrive`.
+
+use super::super::super::{Arg, FindingKind, Options};
+use super::{Hopper, POINTER, wait, words};
+
+const INIT: &str = "setp.eq.u32 %p1, %t, 0;\nsetp.eq.u32 %p2, %w, 0;\n@%p1 mbarrier.init.shared::cta.b64 [%smem], COUNT;\nbar.sync 0;\n";
+
+fn init(count: u32) -> String {
+    INIT.replace("COUNT", &count.to_string())
+}
+
+/// Each thread's `%r1` to `%g0`.
+const STORE: &str = "mad.wide.u32 %rd1, %t, 4, %g0;\nst.global.b32 [%rd1], %r1;\n";
+
+/// A mailbox at 64: warp 0 writes what warp 1 reads.
+fn handover() -> String {
+    format!(
+        "{}@!%p2 bra READ;\nmad.lo.u32 %r2, %t, 4, %smem;\nadd.u32 %r3, %t, 100;\nst.shared.b32 [%r2+64], %r3;\n\
+         mbarrier.arrive.shared::cta.b64 _, [%smem];\nmov.u32 %r1, 0;\nbra DONE;\nREAD:\n{}and.b32 %r4, %t, 31;\n\
+         mad.lo.u32 %r2, %r4, 4, %smem;\nld.shared.b32 %r1, [%r2+64];\nDONE:\n{STORE}",
+        init(32),
+        wait("%smem", "0", "W")
+    )
+}
+
+#[test]
+fn arrivals_hand_data_over() {
+    let kernel = Hopper::new(&[POINTER], handover()).block(64);
+    let out = kernel.run(&[Arg::buffer(0)], &[vec![0; 256]]);
+    let want: Vec<u32> = (0..64).map(|t| if t < 32 { 0 } else { t - 32 + 100 }).collect();
+    assert_eq!(words(&out[0]), want);
+}
+
+#[test]
+fn reading_without_the_wait_is_a_race() {
+    let body = handover().replace(&wait("%smem", "0", "W"), "");
+    let found = Hopper::new(&[POINTER], body).block(64).kinds_any(&[Arg::buffer(0)], &[vec![0; 256]]);
+    assert!(found.contains(&FindingKind::Race) || found.contains(&FindingKind::Uninitialized), "{found:?}");
+}
+
+#[test]
+fn a_wait_may_return_false() {
+    let body = handover().replace("@!%p19 bra W;\n", "");
+    assert_ne!(body, handover());
+    let found = Hopper::new(&[POINTER], body).block(64).kinds_any(&[Arg::buffer(0)], &[vec![0; 256]]);
+    assert!(found.contains(&FindingKind::Race) || found.contains(&FindingKind::Uninitialized), "{found:?}");
+}
+
+#[test]
+fn the_other_parity_of_a_fresh_mbarrier_has_passed() {
+    let body = format!(
+        "{}mbarrier.test_wait.parity.shared::cta.b64 %p3, [%smem], 1;\nselp.b32 %r1, 1, 0, %p3;\n{STORE}",
+        init(1)
+    );
+    let out = Hopper::new(&[POINTER], body).run(&[Arg::buffer(0)], &[vec![0; 128]]);
+    assert_eq!(words(&out[0]), [1; 32]);
+}
+
+#[test]
+fn phases_count_arrivals_and_tokens_tell_them_apart() {
+    // One thread arrives with counts; the token of the first arrival is waited for, and the pending count read from it.
+    let body = format!(
+        "{}mov.u32 %r1, 0;\n@!%p1 bra DONE;\nmbarrier.arrive.shared::cta.b64 %rd2, [%smem];\n\
+         mbarrier.pending_count.b64 %r2, %rd2;\nmbarrier.test_wait.shared::cta.b64 %p3, [%smem], %rd2;\n\
+         selp.b32 %r3, 10, 0, %p3;\nmbarrier.arrive.shared::cta.b64 %rd3, [%smem], 2;\n\
+         mbarrier.test_wait.shared::cta.b64 %p3, [%smem], %rd2;\nselp.b32 %r4, 100, 0, %p3;\nadd.u32 %r1, %r2, %r3;\n\
+         add.u32 %r1, %r1, %r4;\nDONE:\n{STORE}",
+        init(3)
+    );
+    let out = Hopper::new(&[POINTER], body).run(&[Arg::buffer(0)], &[vec![0; 128]]);
+    assert_eq!(words(&out[0])[0], 103, "3 pending before the first arrival, incomplete, complete");
+}
+
+#[test]
+fn a_dropped_arrival_is_not_expected_again() {
+    let body = format!(
+        "{}mov.u32 %r1, 0;\n@!%p1 bra DONE;\nmbarrier.arrive_drop.shared::cta.b64 _, [%smem];\n\
+         mbarrier.arrive.shared::cta.b64 _, [%smem];\n{}mbarrier.arrive.shared::cta.b64 _, [%smem];\n{}mov.u32 %r1, 7;\nDONE:\n{STORE}",
+        init(2),
+        wait("%smem", "0", "A"),
+        wait("%smem", "1", "B"),
+    );
+    let out = Hopper::new(&[POINTER], body).run(&[Arg::buffer(0)], &[vec![0; 128]]);
+    assert_eq!(words(&out[0])[0], 7);
+}
+
+#[test]
+fn transactions_hold_a_phase_back() {
+    let body = format!(
+        "{}mov.u32 %r1, 0;\n@!%p1 bra DONE;\nmbarrier.arrive.expect_tx.shared::cta.b64 _, [%smem], 48;\n\
+         mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%smem], 16;\nmbarrier.complete_tx.shared::cta.b64 [%smem], 60;\n\
+         mbarrier.complete_tx.shared::cta.b64 [%smem], 4;\n{}mov.u32 %r1, 1;\nDONE:\n{STORE}",
+        init(1),
+        wait("%smem", "0", "A")
+    );
+    let out = Hopper::new(&[POINTER], body.clone()).run(&[Arg::buffer(0)], &[vec![0; 128]]);
+    assert_eq!(words(&out[0])[0], 1);
+    let short = body.replace("[%smem], 4;", "[%smem], 3;");
+    assert_eq!(
+        Hopper::new(&[POINTER], short).kinds(&[Arg::buffer(0)], &[vec![0; 128]]),
+        [FindingKind::Deadlock]
+    );
+}
+
+#[test]
+fn misuse_is_reported() {
+    let misuse = |body: String| Hopper::new(&[POINTER], body).kinds(&[Arg::buffer(0)], &[vec![0; 128]]);
+    let twice = format!("{}@%p1 mbarrier.arrive.shared::cta.b64 _, [%smem], 2;", init(1));
+    assert_eq!(misuse(twice), [FindingKind::BarrierMisuse]);
+    let nothing = "mbarrier.arrive.shared::cta.b64 _, [%smem];";
+    assert_eq!(misuse(nothing.into()), [FindingKind::BarrierMisuse]);
+    assert_eq!(misuse(init(0)), [FindingKind::BarrierMisuse]);
+    let unaligned = "mbarrier.init.shared::cta.b64 [%smem+4], 1;";
+    assert_eq!(misuse(unaligned.into()), [FindingKind::Misaligned]);
+    let dead = format!(
+        "{}@%p1 mbarrier.inval.shared::cta.b64 [%smem];\n@%p1 mbarrier.arrive.shared::cta.b64 _, [%smem];",
+        init(1)
+    );
+    assert_eq!(misuse(dead), [FindingKind::BarrierMisuse]);
+}
+
+#[test]
+fn using_an_mbarrier_needs_a_barrier_after_its_init() {
+    let body = init(64).replace("bar.sync 0;\n", "") + "mbarrier.arrive.shared::cta.b64 _, [%smem];\n";
+    let mut buffers = [vec![0; 256]];
+    let options = Options { sanitize: true, ..Options::default() };
+    let outcome =
+        Hopper::new(&[POINTER], body).block(64).outcome(vec![Arg::buffer(0)], &mut buffers, options);
+    assert_eq!(outcome.findings.first().map(|f| f.kind), Some(FindingKind::Race));
+}
+
+#[test]
+fn copies_arrive_when_they_are_done() {
+    for (noinc, count) in [(".noinc", 32), ("", 1)] {
+        // Without .noinc the arrivals are extra: thread 0's own completes the phase once the copies are there.
+        let own = if noinc.is_empty() { "@%p1 mbarrier.arrive.shared::cta.b64 _, [%smem];\n" } else { "" };
+        let body = format!(
+            "{}@!%p2 bra READ;\nmad.wide.u32 %rd1, %t, 16, %g1;\nmad.lo.u32 %r2, %t, 16, %smem;\n\
+             cp.async.cg.shared.global [%r2+64], [%rd1], 16;\ncp.async.mbarrier.arrive{noinc}.shared.b64 [%smem];\n{own}mov.u32 %r1, 0;\n\
+             bra DONE;\nREAD:\n{}and.b32 %r4, %t, 31;\nmad.lo.u32 %r2, %r4, 16, %smem;\nld.shared.b32 %r1, [%r2+68];\nDONE:\n{STORE}",
+            init(count),
+            wait("%smem", "0", "W")
+        );
+        let source: Vec<u8> = (0..128u32).flat_map(u32::to_le_bytes).collect();
+        let kernel = Hopper::new(&[POINTER, POINTER], body.clone()).block(64);
+        let args = [Arg::buffer(0), Arg::buffer(1)];
+        let out = kernel.run(&args, &[vec![0; 256], source.clone()]);
+        let want: Vec<u32> = (0..64).map(|t| if t < 32 { 0 } else { 4 * (t - 32) + 1 }).collect();
+        assert_eq!(words(&out[0]), want);
+        let hasty = body.replace(&wait("%smem", "0", "W"), "");
+        let kinds =
+            Hopper::new(&[POINTER, POINTER], hasty).block(64).kinds_any(&args, &[vec![0; 256], source]);
+        assert!(
+            kinds.iter().any(|k| matches!(
+                k,
+                FindingKind::AsyncInFlight | FindingKind::Race | FindingKind::Uninitialized
+            )),
+            "{kinds:?}"
+        );
+    }
+}
+
+#[test]
+fn nobody_arrives() {
+    let body = format!("{}{}", init(2), wait("%smem", "0", "W"));
+    let kernel = Hopper::new(&[POINTER], body);
+    let mut buffers = [vec![0; 128]];
+    let outcome = kernel.outcome(vec![Arg::buffer(0)], &mut buffers, Options::default());
+    let [finding] = &outcome.findings[..] else { panic!("{:?}", outcome.findings) };
+    assert_eq!(finding.kind, FindingKind::Deadlock);
+    assert!(finding.message.contains("2 of 2 arrivals"), "{}", finding.message);
+}
