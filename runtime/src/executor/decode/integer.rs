@@ -522,4 +522,31 @@ impl Decoder<'_> {
         self.lane(LaneOp::Int32 { op: IntBin::Add, d, a: distance, b: c });
         Ok(())
     }
+
+    pub(super) fn dp4a(&mut self, op: &op::Dp4a) -> Result {
+        let (a_signed, b_signed) = (op.aty.is_signed(), op.bty.is_signed());
+        let f: Fn32 = match (op.half, a_signed, b_signed) {
+            (None, false, false) => integers::dp4a::<false, false>,
+            (None, false, true) => integers::dp4a::<false, true>,
+            (None, true, false) => integers::dp4a::<true, false>,
+            (None, true, true) => integers::dp4a::<true, true>,
+            (Some(half), a, b) => {
+                let high = half == MulMode::Hi;
+                match (high, a, b) {
+                    (false, false, false) => integers::dp2a::<false, false, false>,
+                    (false, false, true) => integers::dp2a::<false, false, true>,
+                    (false, true, false) => integers::dp2a::<false, true, false>,
+                    (false, true, true) => integers::dp2a::<false, true, true>,
+                    (true, false, false) => integers::dp2a::<true, false, false>,
+                    (true, false, true) => integers::dp2a::<true, false, true>,
+                    (true, true, false) => integers::dp2a::<true, true, false>,
+                    (true, true, true) => integers::dp2a::<true, true, true>,
+                }
+            }
+        };
+        let (d, a, b) = (self.d32(op.dst)?, self.v32(&op.a, Type::B32)?, self.v32(&op.b, Type::B32)?);
+        let c = self.v32(&op.c, Type::B32)?;
+        self.call32(f, d, &[a, b, c]);
+        Ok(())
+    }
 }

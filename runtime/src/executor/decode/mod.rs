@@ -171,6 +171,8 @@ fn dispatch(d: &mut Decoder<'_>, op: &Op) -> Result<(), ExecError> {
         Op::BarrierCluster(op) => d.barrier_cluster(*op),
         Op::Mapa(op) => d.mapa(op),
         Op::GetCtaRank(op) => d.getctarank(op),
+        Op::Dp4a(op) => d.dp4a(op),
+        Op::Movmatrix(op) => d.movmatrix(op),
         Op::IsSpace(op) => d.isspacep(op),
         Op::Ldmatrix(op) => d.ldmatrix(op),
         Op::Stmatrix(op) => d.stmatrix(op),

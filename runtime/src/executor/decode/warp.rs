@@ -155,6 +155,12 @@ impl Decoder<'_> {
         Ok(())
     }
 
+    pub(super) fn movmatrix(&mut self, op: &op::Movmatrix) -> Result {
+        let (d, a) = (self.d32(op.dst)?, self.d32(op.src)?);
+        self.step(StepKind::MovMatrix { d, a });
+        Ok(())
+    }
+
     pub(super) fn stmatrix(&mut self, op: &op::Stmatrix) -> Result {
         if op.shape != MatShape::M8n8 || op.ty != Type::B16 {
             return self.unsupported("matrices other than m8n8 of 16 bits");

@@ -100,6 +100,17 @@ pub fn redux(frame: &mut Frame, op: ReduxOp, d: R32, a: R32, mask: u32) {
     blend32(frame.r32_mut(d), &[result.unwrap_or(0); 32], mask);
 }
 
+/// `movmatrix.trans`: lane l has elements (l/4, 2·(l%4)) and the next of an 8x8 matrix; afterwards those of its transpose.
+pub fn movmatrix(frame: &mut Frame, d: R32, a: R32, mask: u32) {
+    let from = *frame.r32(a);
+    let element = |row: usize, col: usize| from[4 * row + col / 2] >> (16 * (col % 2)) & 0xffff;
+    let out = std::array::from_fn(|lane| {
+        let (row, col) = (lane / 4, 2 * (lane % 4));
+        element(col, row) | element(col + 1, row) << 16
+    });
+    blend32(frame.r32_mut(d), &out, mask);
+}
+
 /// Most registers that one fragment of an `mma` has.
 const MAX_FRAGMENT: usize = 8;
 

@@ -59,6 +59,7 @@ fn is_aligned(kind: &StepKind) -> bool {
         kind,
         StepKind::LdMatrix(_)
             | StepKind::StMatrix(_)
+            | StepKind::MovMatrix { .. }
             | StepKind::Mma(_)
             | StepKind::MmaF64(_)
             | StepKind::Wgmma(_)
@@ -300,6 +301,7 @@ fn execute(env: &mut Env<'_>, warp: &mut Warp, step: &Step, number: usize, mask:
         StepKind::CpAsyncWait(newest) => env.cp_async_wait(warp, *newest, mask)?,
         StepKind::LdMatrix(access) => env.ldmatrix(warp, step.line, number, access, mask)?,
         StepKind::StMatrix(access) => env.stmatrix(warp, step.line, number, access, mask)?,
+        StepKind::MovMatrix { d, a } => super::cross::movmatrix(&mut warp.frame, *d, *a, mask),
         StepKind::Atomic(atomic) => env.atomic(warp, step.line, number, atomic, mask)?,
         StepKind::Mma(mma) => {
             env.counters.mma += 1;

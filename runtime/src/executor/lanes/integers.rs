@@ -162,6 +162,35 @@ fn permute(a: u32, b: u32, selectors: [u32; 4]) -> u32 {
     u32::from_le_bytes(picked)
 }
 
+/// Element `i` of `bits` bits, extended.
+fn element<const SIGNED: bool>(word: u32, i: u32, bits: u32) -> i32 {
+    let up = word << (32 - bits * (i + 1));
+    if SIGNED { up as i32 >> (32 - bits) } else { (up >> (32 - bits)) as i32 }
+}
+
+/// `dp4a`: four products of bytes and an addend, wrapping.
+pub fn dp4a<const A: bool, const B: bool>(out: &mut Lanes32, a: &Lanes32, b: &Lanes32, c: &Lanes32) {
+    for lane in 0..32 {
+        let products = (0..4).map(|i| element::<A>(a[lane], i, 8).wrapping_mul(element::<B>(b[lane], i, 8)));
+        out[lane] = products.fold(c[lane], |sum, product| sum.wrapping_add(product as u32));
+    }
+}
+
+/// `dp2a`: two products of a half and a byte of the lower or upper half of `b`.
+pub fn dp2a<const HIGH: bool, const A: bool, const B: bool>(
+    out: &mut Lanes32,
+    a: &Lanes32,
+    b: &Lanes32,
+    c: &Lanes32,
+) {
+    let first = if HIGH { 2 } else { 0 };
+    for lane in 0..32 {
+        let products =
+            (0..2).map(|i| element::<A>(a[lane], i, 16).wrapping_mul(element::<B>(b[lane], first + i, 8)));
+        out[lane] = products.fold(c[lane], |sum, product| sum.wrapping_add(product as u32));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -300,6 +300,11 @@ pub enum StepKind {
     },
     LdMatrix(MatrixAccess),
     StMatrix(MatrixAccess),
+    /// An 8x8 transpose of 16-bit elements between lanes.
+    MovMatrix {
+        d: R32,
+        a: R32,
+    },
     Mma(Box<Mma>),
     /// A matrix multiplication in f64.
     MmaF64(Box<MmaF64>),

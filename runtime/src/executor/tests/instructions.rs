@@ -344,3 +344,37 @@ fn special_registers_and_cross_lane() {
     assert_eq!(run("redux.sync.add.s32 %d, %t, -1;"), lanes(|_| 496));
     assert_eq!(run("shr.u32 %r1, %t, 3; match.any.sync.b32 %d, %r1, -1;"), lanes(|l| 0xff << (l / 8 * 8)));
 }
+
+#[test]
+fn dot_products_of_bytes() {
+    let s8 = |w: u32, i: u32| i32::from((w >> (8 * i)) as i8);
+    let u8 = |w: u32, i: u32| i32::from((w >> (8 * i)) as u8);
+    let s16 = |w: u32, i: u32| i32::from((w >> (16 * i)) as i16);
+    same("dp4a.s32.s32 %d, %a, %b, %c;", |a, b, c| {
+        (0..4).fold(c, |sum, i| sum.wrapping_add((s8(a, i) * s8(b, i)) as u32))
+    });
+    same("dp4a.u32.s32 %d, %a, %b, %c;", |a, b, c| {
+        (0..4).fold(c, |sum, i| sum.wrapping_add((u8(a, i) * s8(b, i)) as u32))
+    });
+    same("dp2a.hi.s32.u32 %d, %a, %b, %c;", |a, b, c| {
+        (0..2).fold(c, |sum, i| sum.wrapping_add((s16(a, i) * u8(b, 2 + i)) as u32))
+    });
+}
+
+#[test]
+fn integers_become_halves_in_one_rounding() {
+    same("cvt.rn.f16.s32 %h1, %a;\ncvt.u32.u16 %d, %h1;", |a, _, _| {
+        let x = f64::from(a as i32);
+        // The nearest f16 by search over its neighbours.
+        let start = half::f16::from_f64(x).to_bits();
+        let best = (start.saturating_sub(1)..=start.saturating_add(1)).min_by(|p, q| {
+            let value = |bits: u16| match half::f16::from_bits(bits).to_f64() {
+                v if v.is_infinite() => 65536f64.copysign(v),
+                v => v,
+            };
+            let (dp, dq) = ((value(*p) - x).abs(), (value(*q) - x).abs());
+            dp.total_cmp(&dq).then((p & 1).cmp(&(q & 1)))
+        });
+        best.map_or(0, u32::from)
+    });
+}

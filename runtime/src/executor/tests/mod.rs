@@ -4,6 +4,7 @@
 //! arrays of words.
 
 mod control;
+mod documented;
 mod foreign;
 mod generated;
 mod global_races;
