@@ -376,7 +376,7 @@ impl General<'_> {
         span: Span,
     ) -> Result<Vec<Index>, Refusal> {
         let elem = self.kernel.tensor(tensor).elem;
-        if elem.bits() % 8 != 0 {
+        if !elem.bits().is_multiple_of(8) {
             return Err(Refusal::construct(span, format!("a tensor of {elem}, which is no whole byte,")));
         }
         let mut out = Vec::new();

@@ -69,9 +69,7 @@ pub fn place(kernel: &t1::Kernel, layouts: &Layouts, ix: &[Index], axes: &[t1::A
 pub fn spread_over_threads(layouts: &Layouts, axes: &[t1::AxisId]) -> bool {
     let Some(layout) = layouts.layout(axes) else { return false };
     let moves = |dim: Dim, bit: u32| layout.coords(&[(dim, 1 << bit)]).iter().any(|(_, c)| *c != 0);
-    [Dim::Lane, Dim::Warp]
-        .into_iter()
-        .all(|dim| (0..u32::from(layout.ins().bits(dim))).all(|bit| moves(dim, bit)))
+    [Dim::Lane, Dim::Warp].into_iter().all(|dim| (0..layout.ins().bits(dim)).all(|bit| moves(dim, bit)))
 }
 
 fn origin(kernel: &t1::Kernel, a: t1::AxisId) -> Origin {

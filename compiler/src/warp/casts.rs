@@ -29,7 +29,7 @@ impl Lower<'_> {
             return Ok(e);
         }
         match to {
-            ElemType::Bool => self.to_bool(e, span),
+            ElemType::Bool => self.as_bool(e, span),
             ElemType::Tf32 => {
                 let s = self.as_float(e, from, span)?;
                 let a = self.in_register(s, Class::F32);
@@ -51,11 +51,11 @@ impl Lower<'_> {
                     _ => Element::F32(s),
                 })
             }
-            _ => self.to_integer(e, from, to, span),
+            _ => self.as_integer(e, from, to, span),
         }
     }
 
-    fn to_bool(&mut self, e: Element, span: Span) -> Result<Element, Refusal> {
+    fn as_bool(&mut self, e: Element, span: Span) -> Result<Element, Refusal> {
         Ok(Element::Pred(match e {
             Element::Pred(p) => p,
             Element::Int(s) => {
@@ -96,7 +96,7 @@ impl Lower<'_> {
         }
     }
 
-    fn to_integer(
+    fn as_integer(
         &mut self,
         e: Element,
         from: ElemType,

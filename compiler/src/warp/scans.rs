@@ -50,7 +50,6 @@ impl Lower<'_> {
         let at = axes.iter().position(|a| *a == axis).unwrap_or(0);
         let along = &map.axes[at];
         let threads: u32 = along.thread.iter().fold(0, |m, c| m | c);
-        let neighbours = if threads == 0 { 0 } else { 1 << threads.trailing_zeros() };
         let below = 32 - threads.leading_zeros();
         let mut rows: Vec<(Vec<u32>, Vec<Run>)> = Vec::new();
         let mut registers = self.distinct(v);
@@ -61,7 +60,7 @@ impl Lower<'_> {
         for r in registers {
             let key: Vec<u32> =
                 (0..map.axes.len()).filter(|n| *n != at).map(|n| map.axes[n].register[r]).collect();
-            let group = if neighbours == 0 { 0 } else { along.register[r] >> below };
+            let group = if threads == 0 { 0 } else { along.register[r] >> below };
             let row = match rows.iter().position(|(k, _)| *k == key) {
                 Some(n) => n,
                 None => {
