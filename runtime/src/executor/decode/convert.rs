@@ -3,7 +3,7 @@
 use tilewright_compiler::ptx::{Operand, Rounding, Type, op};
 
 use super::super::lanes::numbers::{self, integral};
-use super::super::lanes::{floats, halves};
+use super::super::lanes::{bytes, floats, halves};
 use super::super::launch::ExecError;
 use super::super::program::{Fn32, IntBin, LaneCall, LaneOp, Val32, Val64};
 use super::emit::{Decoder, Home};
@@ -63,7 +63,7 @@ impl Decoder<'_> {
     pub(super) fn cvt(&mut self, op: &op::Cvt) -> Result {
         let (dty, sty) = (op.dty, op.sty);
         if dty.is_packed() || sty.is_packed() {
-            return self.unsupported("conversions of packed pairs");
+            return self.byte_pair(op);
         }
         match (is_int_like(dty), is_int_like(sty)) {
             (true, true) => self.int_to_int(op),
@@ -355,7 +355,37 @@ impl Decoder<'_> {
         }
     }
 
+    /// Between pairs of halves and pairs of 8-bit floats.
+    fn byte_pair(&mut self, op: &op::Cvt) -> Result {
+        let f: Fn32 = match (op.dty, op.sty, op.relu) {
+            (Type::E4m3x2, Type::F16x2, false) => bytes::from_f16x2::<3, false>,
+            (Type::E4m3x2, Type::F16x2, true) => bytes::from_f16x2::<3, true>,
+            (Type::E5m2x2, Type::F16x2, false) => bytes::from_f16x2::<2, false>,
+            (Type::E5m2x2, Type::F16x2, true) => bytes::from_f16x2::<2, true>,
+            (Type::F16x2, Type::E4m3x2, false) => bytes::to_f16x2::<3, false>,
+            (Type::F16x2, Type::E4m3x2, true) => bytes::to_f16x2::<3, true>,
+            (Type::F16x2, Type::E5m2x2, false) => bytes::to_f16x2::<2, false>,
+            (Type::F16x2, Type::E5m2x2, true) => bytes::to_f16x2::<2, true>,
+            _ => return self.unsupported("conversions of these packed pairs"),
+        };
+        let (d, a) = (self.d32(op.dst)?, self.v32(&op.src, op.sty)?);
+        self.call32(f, d, &[a]);
+        Ok(())
+    }
+
     pub(super) fn cvt_pack(&mut self, op: &op::CvtPack) -> Result {
+        let bytes: Option<Fn32> = match (op.dty, op.sty, op.relu) {
+            (Type::E4m3x2, Type::F32, false) => Some(bytes::from_f32::<3, false>),
+            (Type::E4m3x2, Type::F32, true) => Some(bytes::from_f32::<3, true>),
+            (Type::E5m2x2, Type::F32, false) => Some(bytes::from_f32::<2, false>),
+            (Type::E5m2x2, Type::F32, true) => Some(bytes::from_f32::<2, true>),
+            _ => None,
+        };
+        if let (Some(f), true) = (bytes, op.satfinite && op.rnd == Rounding::Rn) {
+            let (d, hi, lo) = (self.d32(op.dst)?, self.v32(&op.hi, Type::F32)?, self.v32(&op.lo, Type::F32)?);
+            self.call32(f, d, &[hi, lo]);
+            return Ok(());
+        }
         if op.sty != Type::F32 || op.satfinite {
             return self.unsupported("this pair");
         }
