@@ -9,7 +9,7 @@ use super::contraction::{Contraction, Major};
 use super::items::{self, Items, flag, integer, printed, unknown, wrong};
 use super::refuse::Refusal;
 use crate::artifact::{ChosenBy, ScheduleItem};
-use crate::scheduled::ir::{MmaAtom, Variant};
+use crate::scheduled::ir::{MmaAtom, Variant, Via};
 use crate::target::Target;
 use crate::tile::ir as t1;
 
@@ -44,6 +44,8 @@ pub struct Problem {
     pub order: (Major, Major),
     /// More follows the loop than a cast and the write.
     pub fused: bool,
+    /// A schedule sends an operand through registers.
+    pub direct: bool,
 }
 
 impl Problem {
@@ -59,10 +61,11 @@ impl Problem {
             _ if v.ty.is_scalar() => false,
             t1::Op::Read { tensor, .. } => !own.contains(tensor),
             t1::Op::Unary(..) | t1::Op::Select(..) | t1::Op::Compare(..) | t1::Op::Fma(..) => true,
+            t1::Op::GridReduce { .. } => true,
             _ => false,
         };
         let fused = kernel.values.iter().any(more);
-        Problem { bm, bn, bk, atom: c.atom, order: (c.a.major, c.b.major), fused }
+        Problem { bm, bn, bk, atom: c.atom, order: (c.a.major, c.b.major), fused, direct: false }
     }
 
     /// Bytes of one ring entry: a slot of each operand.
@@ -180,6 +183,8 @@ pub fn read(
             }
         }
     }
+    let direct = staged.iter().any(|t| items.via(*t) == Via::Direct);
+    let p = Problem { direct, ..p };
     let (warps, warps_by) = match warps {
         Some(w) => w,
         None => (default_warps(p, target).ok_or_else(|| no_warps(kernel, p))?, ChosenBy::Model),
@@ -386,7 +391,8 @@ pub fn register_estimate(p: Problem, warps: (u32, u32)) -> u32 {
     // A thread that copies more than four rows of an operand walks a pointer under a predicate per row.
     let units = p.bm.max(p.bn) * p.bk * p.elem_bytes() / 16 / (warps.0 * warps.1 * 32);
     let addresses = 4 + 8 + 6 + 10 + if units > 4 { 24 } else { 0 };
-    let rest = fragments + addresses;
+    // Four accesses of sixteen bytes on their way.
+    let rest = fragments + addresses + if p.direct { 16 } else { 0 };
     (accumulators(p, warps) + rest + rest / 10).next_multiple_of(8)
 }
 
@@ -451,7 +457,7 @@ mod tests {
 
     fn problem(bm: u32, bn: u32, bk: u32) -> Problem {
         let atom = MmaAtom { a: MmaType::F16, b: MmaType::F16 };
-        Problem { bm, bn, bk, atom, order: (Major::K, Major::K), fused: false }
+        Problem { bm, bn, bk, atom, order: (Major::K, Major::K), fused: false, direct: false }
     }
 
     #[test]
