@@ -129,7 +129,10 @@ pub fn compile_program(
     let mut planned = timer
         .time(Pass::Plan, || plan::plan(&lowered_kernel, options.target, options.registers))
         .map_err(refused)?;
-    planned.schedule.extend(split);
+    if let Some(item) = split {
+        planned.schedule.retain(|i| i.path != item.path);
+        planned.schedule.push(item);
+    }
     plant.scheduled(Pass::Plan, &mut planned.modules);
     check(options, "plan", &planned.modules)?;
     let mut expanded: Vec<Module> =

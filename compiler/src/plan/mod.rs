@@ -80,7 +80,8 @@ pub fn plan(kernel: &t1::Kernel, target: Target, registers: Registers) -> Result
         .into_iter()
         .map(|variant| build::build(kernel, &c, &knobs, problem, variant, target))
         .collect::<Result<Vec<_>, _>>()?;
-    Ok(Planned { modules, schedule: knobs.printed })
+    let schedule = knobs.printed.into_iter().chain(split::whole(kernel, c.loop_id)).collect();
+    Ok(Planned { modules, schedule })
 }
 
 /// The class of a kernel's contraction where only the calibration table can say whether its schedule fits the registers.

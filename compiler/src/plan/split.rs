@@ -10,7 +10,7 @@
 //! Only declared reductions (`+=`, `max=`, …) may be cut, from a start that changes nothing: each part starts there.
 
 use super::refuse::Refusal;
-use crate::artifact::ScheduleItem;
+use crate::artifact::{ChosenBy, ScheduleItem};
 use crate::elaborate::renamed;
 use crate::tile::ir as t1;
 use t1::{BinaryOp, Combine, Const, ElemType, Op, ReduceOp, TileType, Value, ValueId};
@@ -51,11 +51,60 @@ pub fn apply(kernel: &t1::Kernel) -> Result<Option<(t1::Kernel, ScheduleItem)>, 
     let mut cut = kernel.clone();
     cut.schedule.retain(|i| i.path != item.path);
     if parts > 1 {
-        let mut cutter = Cutter { kernel: &mut cut, at, id };
-        cutter.check(item)?;
-        cutter.cut(parts);
+        check(kernel, id).map_err(|(why, help)| Refusal::schedule(item.span, why, help))?;
+        Cutter { kernel: &mut cut, at, id }.cut(parts);
     }
     Ok(Some((cut, chosen)))
+}
+
+/// What the schedule says of a loop that could be cut and is not.
+pub fn whole(kernel: &t1::Kernel, id: t1::LoopId) -> Option<ScheduleItem> {
+    let path = format!("{}.split", kernel.loop_(id).name);
+    let cut = kernel.values.iter().any(|v| matches!(v.op, Op::GridReduce { .. }));
+    (!cut && kernel.grid_when.is_none() && check(kernel, id).is_ok()).then(|| ScheduleItem {
+        path,
+        value: "1".into(),
+        chosen_by: ChosenBy::Default,
+    })
+}
+
+/// Why a loop cannot be cut, and what to do.
+fn check(kernel: &t1::Kernel, id: t1::LoopId) -> Result<(), (String, &'static str)> {
+    let l = kernel.loop_(id);
+    if l.rev || l.when.is_some() {
+        let why = format!("a loop with `when` or `rev` like `{}` cannot be split", l.name);
+        return Err((why, "leave the loop whole"));
+    }
+    for c in &l.carried {
+        let t1::CarryKind::Assoc(how) = c.kind else {
+            return Err((
+                format!("`{}` cannot be split: the order of `{}` is as written", l.name, c.name),
+                "a variable that is only updated by `+=`, `max=` or `min=` may be reassociated",
+            ));
+        };
+        if reduction(how).is_none() || !changes_nothing(kernel, how, c.init) {
+            return Err((
+                format!("`{}` cannot be split: `{}` does not start from a neutral element", l.name, c.name),
+                "start from 0 for `+=`, and add the rest after the loop",
+            ));
+        }
+    }
+    let effect = |s: &t1::Stmt| !matches!(s, t1::Stmt::Let(_) | t1::Stmt::For(_) | t1::Stmt::If(_));
+    if l.body.stmts.iter().any(effect) {
+        return Err((format!("`{}` cannot be split: its body writes", l.name), "leave the loop whole"));
+    }
+    Ok(())
+}
+
+fn changes_nothing(kernel: &t1::Kernel, how: Combine, v: ValueId) -> bool {
+    match (&kernel.value(v).op, how) {
+        (Op::Broadcast(x) | Op::Cast(x) | Op::Reorder(x), _) => changes_nothing(kernel, how, *x),
+        (Op::Const(Const::Int(c)), Combine::Add) => *c == 0,
+        (Op::Const(Const::Float(c)), Combine::Add) => *c == 0.0,
+        (Op::Const(Const::Float(c)), Combine::Max) => *c == f64::NEG_INFINITY,
+        (Op::Const(Const::Float(c)), Combine::Min) => *c == f64::INFINITY,
+        _ => false,
+    }
 }
 
 struct Cutter<'a> {
@@ -66,52 +115,6 @@ struct Cutter<'a> {
 }
 
 impl Cutter<'_> {
-    fn check(&self, item: &t1::ScheduleItem) -> Result<(), Refusal> {
-        let l = self.kernel.loop_(self.id);
-        let refuse = |why: String, help: &str| Err(Refusal::schedule(item.span, why, help));
-        if l.rev || l.when.is_some() {
-            return refuse(
-                format!("a loop with `when` or `rev` like `{}` cannot be split", l.name),
-                "leave the loop whole",
-            );
-        }
-        for c in &l.carried {
-            let t1::CarryKind::Assoc(how) = c.kind else {
-                return refuse(
-                    format!("`{}` cannot be split: the order of `{}` is as written", l.name, c.name),
-                    "a variable that is only updated by `+=`, `max=`, `min=`, `&=` or `|=` may be reassociated",
-                );
-            };
-            if reduction(how).is_none() || !self.changes_nothing(how, c.init) {
-                return refuse(
-                    format!(
-                        "`{}` cannot be split: `{}` does not start from a neutral element",
-                        l.name, c.name
-                    ),
-                    "start from 0 for `+=`, and add the rest after the loop",
-                );
-            }
-        }
-        let effect = |s: &t1::Stmt| !matches!(s, t1::Stmt::Let(_) | t1::Stmt::For(_) | t1::Stmt::If(_));
-        if l.body.stmts.iter().any(effect) {
-            return refuse(format!("`{}` cannot be split: its body writes", l.name), "leave the loop whole");
-        }
-        Ok(())
-    }
-
-    fn changes_nothing(&self, how: Combine, v: ValueId) -> bool {
-        match (&self.kernel.value(v).op, how) {
-            (Op::Broadcast(x) | Op::Cast(x) | Op::Reorder(x), _) => self.changes_nothing(how, *x),
-            (Op::Const(Const::Int(c)), Combine::Add | Combine::Or | Combine::Xor) => *c == 0,
-            (Op::Const(Const::Float(c)), Combine::Add) => *c == 0.0,
-            (Op::Const(Const::Float(c)), Combine::Max) => *c == f64::NEG_INFINITY,
-            (Op::Const(Const::Float(c)), Combine::Min) => *c == f64::INFINITY,
-            (Op::Const(Const::Bool(c)), Combine::Or) => !*c,
-            (Op::Const(Const::Bool(c)), Combine::And) => *c,
-            _ => false,
-        }
-    }
-
     fn value(&mut self, ty: TileType, op: Op, name: Option<String>, out: &mut Vec<t1::Stmt>) -> ValueId {
         let span = self.kernel.loop_(self.id).span;
         self.kernel.values.push(Value { ty, op, span, name });
