@@ -130,7 +130,7 @@ fn what_is_printed_can_be_pasted_back() {
                 ("k.unroll", "4"),
                 ("k.overlap", "false"),
                 ("acc.atom", "m16n8k16.f16"),
-                ("a.via", "direct"),
+                ("a.via", "cpasync"),
                 ("b.evict", "last"),
                 ("c.evict", "first"),
             ],
