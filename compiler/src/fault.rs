@@ -220,16 +220,12 @@ impl Plant {
                 OpKind::PutPartials { warps, .. } | OpKind::GetPartials { warps, .. },
             ) if self.here() => *warps &= *warps - 1,
             (FaultKind::LostCondition, OpKind::WriteReg { when, .. } | OpKind::Atomic { when, .. })
-                if when.is_some() =>
+                if when.is_some() && self.here() =>
             {
-                if self.here() {
-                    *when = None
-                }
+                *when = None
             }
-            (FaultKind::WrittenByAll, OpKind::WriteReg { once, .. }) if !once.is_empty() => {
-                if self.here() {
-                    once.clear()
-                }
+            (FaultKind::WrittenByAll, OpKind::WriteReg { once, .. }) if !once.is_empty() && self.here() => {
+                once.clear()
             }
             (FaultKind::WrongStage, OpKind::CopyIn { .. }) if in_loop => {
                 if let t2::Iter::Step(n) = &mut op.iter
