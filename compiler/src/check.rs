@@ -14,7 +14,7 @@ pub fn check(sources: &mut SourceMap, provider: &dyn SourceProvider, root: &str)
     let taken: Vec<Span> =
         diagnostics.iter().flat_map(|d| d.labels.iter().filter(|l| l.primary).map(|l| l.span)).collect();
     let overlaps = |a: Span, b: Span| a.file == b.file && a.start <= b.end && b.start <= a.end;
-    for d in elaborate::check(&program).iter() {
+    for d in elaborate::check(&program, diagnostics.has_errors()).iter() {
         let known = d.primary_span().is_some_and(|at| taken.iter().any(|t| overlaps(at, *t)));
         if !known {
             diagnostics.push(d.clone());
@@ -44,6 +44,22 @@ mod tests {
             .iter()
             .map(|d| (d.code.to_string(), d.primary_span().map_or(0, |s| sources.location(s).line)))
             .collect()
+    }
+
+    #[test]
+    fn what_an_unknown_name_leaves_behind_is_no_kernel() {
+        let found = codes(
+            "kernel c(x: f32[R, C], kind: i32[R] in 0..3, out y: f32[R, C], twice: i32) {
+                 grid r over R;
+                 for c over C by 8 {
+                     let mut v = x[r, c];
+                     if t { } else if kind[r] == 1 { let m = max(v over c); v = v - m; }
+                     if twice == 1 { v = v + 1.0; }
+                     y[r, c] = v;
+                 }
+             }",
+        );
+        assert_eq!(found, [("E0101".to_string(), 5)]);
     }
 
     #[test]

@@ -94,25 +94,30 @@ pub fn elaborate(program: &Program, name: &str, settings: &Settings) -> (Option<
 }
 
 /// Every kernel and instance of the root file and what it imports, with default settings and with each alternative of each type
-/// parameter in turn; and every constant, whether or not a kernel uses it. An error is reported once.
-pub fn check(program: &Program) -> Diagnostics {
+/// parameter in turn; and every constant, whether or not a kernel uses it. An error is reported once. `broken`: the front end has reported errors
+/// already, so what they left behind is looked at, but makes no kernel.
+pub fn check(program: &Program, broken: bool) -> Diagnostics {
     let mut all = Diagnostics::default();
     let mut seen = FxHashSet::default();
     let defaults = Settings::default();
     for name in kernel_names(program) {
         let Some(target) = Target::named(program, &name) else { continue };
         let mut e = Elab::new(program, &defaults);
+        e.broken = broken;
         e.run(&target);
         let alternatives = e.type_alternatives(&target);
-        let (kernel, diagnostics) = e.finish();
+        let (_, diagnostics) = e.finish();
+        let wrong = diagnostics.has_errors();
         take_new(&mut all, &mut seen, diagnostics);
-        if kernel.is_none() {
+        if wrong {
             continue;
         }
         for (generic, value) in alternatives {
             let settings = Settings { sets: vec![(generic, value)], ..Settings::default() };
-            let (_, diagnostics) = elaborate(program, &name, &settings);
-            take_new(&mut all, &mut seen, diagnostics);
+            let mut e = Elab::new(program, &settings);
+            e.broken = broken;
+            e.run(&target);
+            take_new(&mut all, &mut seen, e.finish().1);
         }
     }
     let mut e = Elab::new(program, &defaults);
@@ -247,6 +252,8 @@ pub(crate) struct Elab<'p> {
     schedule_tune: Vec<(String, ScheduleValue, Span)>,
     /// The same of schedules that do not apply: they must be right, too.
     idle_tune: Vec<(String, ScheduleValue, Span)>,
+    /// The front end has reported errors; the kernel would have holes.
+    broken: bool,
 }
 
 impl<'p> Elab<'p> {
@@ -302,6 +309,7 @@ impl<'p> Elab<'p> {
             schedule_items: Vec::new(),
             schedule_tune: Vec::new(),
             idle_tune: Vec::new(),
+            broken: false,
         }
     }
 
@@ -332,6 +340,9 @@ impl<'p> Elab<'p> {
         self.check_writes();
         if self.diags.has_errors() {
             self.diags.sort();
+            return (None, self.diags);
+        }
+        if self.broken {
             return (None, self.diags);
         }
         let beside = std::mem::take(&mut self.beside);

@@ -127,6 +127,19 @@ impl General<'_> {
             return Err(Refusal::construct(span, "a reduction over a grid with `when`"));
         }
 
+        use super::instances::Extent;
+        if !matches!(super::instances::extents(kernel)?[var.0 as usize], Extent::Exact(_) | Extent::AtMost(_))
+        {
+            return Err(Refusal::construct(span, "a reduction over a range of a ragged grid"));
+        }
+
+        if kernel.grid.iter().any(|g| survey.varies(g.lo) || survey.varies(g.hi)) {
+            return Err(Refusal::construct(
+                span,
+                "a reduction over a grid variable that other ranges depend on",
+            ));
+        }
+
         let mut put = Vec::new();
         for stmt in stmts {
             match stmt {

@@ -192,7 +192,13 @@ impl Scalars<'_> {
         Ok(Found { value, tile })
     }
 
-    /// Tiles along a range that the launch knows.
+    /// How many instances differ in a variable only.
+    pub fn instances(&mut self, b: &mut Builder, var: t1::GridId) -> Result<Src, Refusal> {
+        let g = self.kernel.grid_var(var);
+        self.tiles(b, g, instances::step(self.kernel, g))
+    }
+
+    /// Tiles along a range.
     fn tiles(&mut self, b: &mut Builder, g: &t1::GridVar, by: u32) -> Result<Src, Refusal> {
         Ok(match (self.coordinate(b, g.hi)?, self.coordinate(b, g.lo)?) {
             (Src::Int(hi), Src::Int(lo)) => Src::Int(((hi - lo).max(0) + i64::from(by) - 1) / i64::from(by)),

@@ -136,7 +136,8 @@ impl Lower<'_> {
         let before = self.b.mov(Class::B32, -1);
         self.b.guarded(one, Op::FenceGpu);
         self.b.guarded(one, Op::CountGlobal { d: before, at });
-        let (_, count) = self.scalars.grid.tiles[var.0 as usize];
+        // Where the host could only bound the range, blocks past its end are gone.
+        let count = self.scalars.instances(&mut self.b, var)?;
         let last = match count {
             Src::Int(n) => Src::Int(n - 1),
             Src::Reg(n) => Src::Reg(self.b.add(n, -1)),

@@ -333,3 +333,16 @@ fn ranges_that_data_bounds() {
         holds(&program, "end to end", &[("B", b), ("R", r), ("C", 70)], true);
     }
 }
+
+#[test]
+fn reductions_over_ranges_that_data_bounds() {
+    // Only the instances that exist are counted: other blocks leave before.
+    let text = "kernel p(x: f32[B, L], len: i32[B] in 0..=L, out y: f32[B]) {
+             grid b over B, i over len[b] by 8;
+             y[b] = max(max(x[b, i] over i) over grid i);
+        }";
+    let program = Program::compile(text, "p", "");
+    for (b, l) in [(5, 60), (1, 1), (3, 8)] {
+        holds(&program, "lengths", &[("B", b), ("L", l)], true);
+    }
+}

@@ -28,7 +28,7 @@ fn every_program_of_the_corpus_checks_and_verifies() {
         if expected {
             continue;
         }
-        diagnostics.append(check(&program));
+        diagnostics.append(check(&program, false));
         assert!(diagnostics.is_empty(), "{}:\n{}", file.display(), diagnostics.render(&sources, false));
         for name in kernel_names(&program) {
             kernel(&text, &name, &Settings::default());

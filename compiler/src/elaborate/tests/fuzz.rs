@@ -45,7 +45,7 @@ proptest! {
         }
         let text: String = t.concat();
         let (_, program, diagnostics) = program(&text);
-        check(&program);
+        check(&program, diagnostics.has_errors());
         for name in kernel_names(&program) {
             let (kernel, _) = elaborate(&program, &name, &Settings::default());
             if let Some(k) = kernel.filter(|_| !diagnostics.has_errors()) {

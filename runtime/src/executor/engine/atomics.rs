@@ -111,6 +111,9 @@ impl Env<'_> {
                         bytes as usize,
                         update,
                     );
+                    if self.shadow.is_some() {
+                        self.acquire_global(warp.index, (window, at[lane].wrapping_sub(base)));
+                    }
                 }
                 Target::Shared(base) => {
                     let offset = at[lane].wrapping_sub(base);

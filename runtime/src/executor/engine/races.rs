@@ -56,6 +56,13 @@ impl Env<'_> {
         });
     }
 
+    /// Takes over what was released at a place, once more after an update: whoever updated it in between had released before.
+    pub(super) fn acquire_global(&mut self, warp: usize, at: Place) {
+        if let (Some(shadow), Some(global)) = (&mut self.shadow, &self.launch.global_shadow) {
+            shadow.acquire_global(global, self.number, warp, at);
+        }
+    }
+
     fn release_global(&mut self, warp: usize, order: Order, at: Place) {
         if let (Some(shadow), Some(global)) = (&mut self.shadow, &self.launch.global_shadow) {
             shadow.release_global(global, self.number, warp, at, order == Order::Release);
