@@ -14,7 +14,7 @@ fn check(name: &str, text: &str) {
     let mut sources = SourceMap::default();
     let (program, mut diagnostics) = load(&mut sources, &files, "example.tw");
     if !diagnostics.has_errors() {
-        diagnostics = elaborate::check(&program);
+        diagnostics = elaborate::check(&program, false);
     }
     assert!(!diagnostics.has_errors(), "{name}:\n{}", diagnostics.render(&sources, false));
     assert!(!elaborate::kernel_names(&program).is_empty(), "{name} has no kernel");
