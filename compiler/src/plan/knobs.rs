@@ -96,7 +96,7 @@ impl Knobs {
                 return Err(Refusal::schedule(
                     kernel.span,
                     format!(
-                        "occupancy = {occupancy} leaves a thread {cap} registers, and this schedule wants about {estimate}"
+                        "occupancy = {occupancy} leaves a thread {cap} registers, and this schedule wants about {estimate}: too many, or too close to tell"
                     ),
                     "more warps, a smaller tile, or fewer blocks on an SM",
                 )
@@ -183,7 +183,10 @@ pub fn read(
             }
         }
     }
-    let direct = staged.iter().any(|t| items.via(*t) == Via::Direct);
+    // Rows that were looked up and the addresses of parts live through the loop, which no measured class has both of.
+    let gathered = [&c.a, &c.b].iter().any(|o| o.gather.is_some());
+    let parts = kernel.values.iter().any(|v| matches!(v.op, t1::Op::GridReduce { .. }));
+    let direct = staged.iter().any(|t| items.via(*t) == Via::Direct) || gathered && parts;
     let p = Problem { direct, ..p };
     let (warps, warps_by) = match warps {
         Some(w) => w,
