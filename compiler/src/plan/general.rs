@@ -16,122 +16,18 @@ use super::cover;
 use super::distribution::Distribution;
 use super::elementwise;
 use super::fragments::Tiling;
-use super::items::{self, Items, Pin, printed};
+use super::items;
 use super::knobs;
 use super::layouts::Layouts;
 use super::order::{self, Access};
 use super::refuse::Refusal;
-use crate::artifact::{ChosenBy, ScheduleItem};
+use super::row_knobs::Knobs;
 use crate::diagnostics::Span;
 use crate::layout::{Axis, Dim, Layout, SharedLayout};
 use crate::scheduled::ir::*;
 use crate::target::Target;
 use crate::tile::ir as t1;
 use rustc_hash::FxHashMap;
-
-/// What a schedule decides for such a kernel.
-#[derive(Clone, Debug)]
-pub struct Knobs {
-    pub warps: Option<Pin<u32>>,
-    /// Copies of the bodies of loops, by name.
-    pub unroll: Vec<(String, Pin<u32>)>,
-    pub items: Items,
-}
-
-/// Most copies of a loop's body.
-const UNROLL: u32 = 8;
-
-/// Reads the schedule.
-pub fn read_schedule(kernel: &t1::Kernel, target: Target) -> Result<Knobs, Refusal> {
-    let mut knobs = Knobs { warps: None, unroll: Vec::new(), items: Items::default() };
-    for item in &kernel.schedule {
-        if knobs.items.take(kernel, item, &[], target)? {
-            continue;
-        }
-        let by = knobs::chosen_by(item.from);
-        let path: Vec<&str> = item.path.iter().map(String::as_str).collect();
-        match path[..] {
-            ["warps"] => knobs.warps = Some((read_warps(item)?, by)),
-            [l, "unroll"] if kernel.loops.iter().any(|x| x.name == l) => {
-                let n = items::integer(item, 1..=UNROLL)?;
-                knobs.unroll.retain(|(name, _)| name != l);
-                knobs.unroll.push((l.to_string(), (n, by)));
-            }
-            _ => {
-                let can =
-                    "`warps = 4`, `occupancy = 2`, `unroll` of a loop, and `via` and `evict` of a parameter";
-                return Err(items::unknown(kernel, item, target, can));
-            }
-        }
-    }
-    Ok(knobs)
-}
-
-/// A number of warps, or a grid of them.
-fn read_warps(item: &t1::ScheduleItem) -> Result<u32, Refusal> {
-    let warps = match &item.value {
-        Some(t1::ScheduleValue::Int(n)) => u32::try_from(*n).ok(),
-        Some(t1::ScheduleValue::Tuple(v)) => match v[..] {
-            [t1::ScheduleValue::Int(a), t1::ScheduleValue::Int(b)] => u32::try_from(a.saturating_mul(b)).ok(),
-            _ => None,
-        },
-        _ => None,
-    };
-    let warps = warps.filter(|n| n.is_power_of_two() && *n <= 32);
-    warps.ok_or_else(|| items::wrong(item, "a power of two, at most 32", "4"))
-}
-
-/// The schedule as `--emit schedule` prints it; `occupancy` is what the modules have.
-pub fn schedule_items(
-    kernel: &t1::Kernel,
-    warps: u32,
-    occupancy: Option<u32>,
-    knobs: &Knobs,
-) -> Vec<ScheduleItem> {
-    let by = |pin: Option<Pin<u32>>, otherwise| pin.map_or(otherwise, |(_, by)| by);
-    let mut out = vec![printed("warps", warps, by(knobs.warps, ChosenBy::Model))];
-    out.extend(occupancy.map(|n| printed("occupancy", n, by(knobs.items.occupancy, ChosenBy::Default))));
-    let mut names: Vec<&String> = kernel.loops.iter().map(|l| &l.name).collect();
-    names.sort_unstable();
-    names.dedup();
-    for name in names {
-        let (n, by) = knobs.unroll_of(name).unwrap_or((1, ChosenBy::Default));
-        out.push(printed(format!("{name}.unroll"), n, by));
-    }
-    out.extend(knobs.items.tensors(kernel, &[]));
-    out
-}
-
-impl Knobs {
-    fn unroll_of(&self, name: &str) -> Option<Pin<u32>> {
-        self.unroll.iter().find(|(l, _)| l == name).map(|(_, pin)| *pin)
-    }
-}
-
-/// Refuses tiles that the registers cannot hold: two of the largest, and what addresses and predicates take.
-pub fn check_registers(
-    kernel: &t1::Kernel,
-    distribution: &Distribution,
-    occupancy: u32,
-    target: Target,
-) -> Result<(), Refusal> {
-    const REST: u32 = 40;
-    let largest = distribution.largest_tile();
-    let threads = distribution.warps * 32;
-    let cap = items::register_cap(distribution.warps, occupancy, target);
-    if 2 * largest + REST <= cap {
-        return Ok(());
-    }
-    Err(Refusal::schedule(
-        kernel.span,
-        format!(
-            "this schedule wants about {} registers per thread; {threads} threads of {target} have {cap}",
-            2 * largest + REST
-        ),
-        "a smaller tile, or another number of warps",
-    )
-    .note(format!("{largest} of them hold the largest tile, and two tiles live at a time")))
-}
 
 /// The fused module of one variant.
 pub fn build(

@@ -15,6 +15,7 @@
 //! | [`fragments`] | register layouts: anchors of the matrix instructions |
 //! | [`shared`] | copies and the shared-memory layout that suits every accessor |
 //! | [`build`] | the pipeline |
+//! | [`row_knobs`] | warps and the rest, for kernels without matrix instructions |
 //! | [`general`], [`elementwise`] | statements without matrix instructions, one by one |
 //! | [`across_grid`] | reductions over grid instances |
 //! | [`layouts`], [`distribution`] | which registers their tiles live in |
@@ -38,6 +39,7 @@ pub mod layouts;
 pub mod model;
 pub mod order;
 pub mod refuse;
+pub mod row_knobs;
 pub mod shared;
 pub mod sorting;
 pub mod split;
@@ -95,15 +97,15 @@ pub fn uncertain(kernel: &t1::Kernel, target: Target) -> Option<String> {
 
 /// A kernel without matrix instructions.
 fn plan_general(kernel: &t1::Kernel, target: Target) -> Result<Planned, Refusal> {
-    let knobs = general::read_schedule(kernel, target)?;
+    let knobs = row_knobs::read_schedule(kernel, target)?;
     let distribution = distribution::Distribution::of(kernel, knobs.warps.map(|(n, _)| n));
     let blocks = knobs.items.occupancy.map_or(1, |(n, _)| n);
-    general::check_registers(kernel, &distribution, blocks, target)?;
+    row_knobs::check_registers(kernel, &distribution, blocks, target)?;
     let modules = Variant::ALL
         .into_iter()
         .map(|variant| general::build(kernel, &distribution, &knobs, variant, target))
         .collect::<Result<Vec<_>, _>>()?;
     let occupancy = modules.first().and_then(|m| m.occupancy);
-    let schedule = general::schedule_items(kernel, distribution.warps, occupancy, &knobs);
+    let schedule = row_knobs::schedule_items(kernel, distribution.warps, occupancy, &knobs);
     Ok(Planned { modules, schedule })
 }
