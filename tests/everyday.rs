@@ -197,6 +197,38 @@ fn a_kernel_that_cannot_be_compiled_is_reported_and_the_others_go_on() {
     assert!(said.contains("bad.tw:9:12") && said.contains("1 accepted"), "{said}");
 }
 
+/// The golden files of a kernel without code say so, whatever lines it stands on; the day there is code, they differ.
+#[test]
+fn a_kernel_that_has_no_code_yet_is_kept_as_refused() {
+    let refused = "kernel later(x: f64[N], out y: f64[N]) { grid i over N by 64; y[i] = exp(x[i]); }\n";
+    let dir = folder(&[("later.tw", refused)]);
+    let at = dir.path();
+    ends(0, at, &["snapshot", "later.tw", "--accept"]);
+    assert!(text(at.join("snapshots/later.later.sm_80.tile.snap")).contains("exp"));
+    let kept = text(at.join("snapshots/later.later.sm_80.ptx.snap"));
+    assert!(kept.contains("\nrefused: E0901: "), "{kept}");
+    fs::write(at.join("later.tw"), format!("// A line above.\n{refused}")).expect("written");
+    ends(0, at, &["snapshot", "later.tw"]);
+    fs::write(at.join("later.tw"), refused.replace("f64", "f32")).expect("written");
+    let shown = ends(1, at, &["snapshot", "later.tw", "--level", "ptx"]);
+    assert!(shown.contains("-refused: E0901") && shown.contains("+.version"), "{shown}");
+}
+
+/// A reader that takes ten lines and goes away changes nothing about the verdict.
+#[test]
+fn a_closed_pipe_does_not_hide_that_snapshots_differ() {
+    let dir = folder(&[("small.tw", SMALL)]);
+    ends(0, dir.path(), &["snapshot", "small.tw", "--accept"]);
+    fs::write(dir.path().join("small.tw"), SMALL.replace("acc as", "(acc + 1) as")).expect("written");
+    let mut child = command(dir.path(), &["snapshot", "small.tw"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary starts");
+    drop(child.stdout.take());
+    assert_eq!(child.wait().expect("it ends").code(), Some(1));
+}
+
 #[test]
 fn completions_and_pages_know_the_commands() {
     let dir = folder(&[]);

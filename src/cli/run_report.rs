@@ -11,7 +11,7 @@ use tilewright_runtime::executor::Finding;
 use tilewright_runtime::launch::bind::show;
 use tilewright_runtime::launch::on_cpu::CpuRun;
 use tilewright_runtime::launch::on_cuda::CudaRun;
-use tilewright_runtime::launch::{DeviceLaunch, Prepared, Verdict};
+use tilewright_runtime::launch::{Compared, DeviceLaunch, Prepared, Verdict};
 use tilewright_runtime::tensor::convert::position;
 use tilewright_runtime::tensor::{FilePlace, store_all};
 
@@ -276,10 +276,16 @@ impl Report<'_> {
 /// `c: fine, max error 0.0012 of 0.0049 allowed, mean 0.0003`
 fn judgement(verdict: &Verdict) -> String {
     let c = &verdict.comparison;
+    if verdict.compared == Compared::NotCompared {
+        return format!("{}: {}", verdict.name, verdict.compared.remark().unwrap_or_default());
+    }
     let errors =
         format!("max error {:.3e} of {:.3e} allowed, mean {:.3e}", c.max_error, c.bound, c.mean_error);
     match &c.worst {
-        None => format!("{}: right ({errors})", verdict.name),
+        None => match verdict.compared.remark() {
+            None => format!("{}: right ({errors})", verdict.name),
+            Some(remark) => format!("{}: right ({errors}); {remark}", verdict.name),
+        },
         Some(worst) => format!(
             "{}: WRONG in {} of {} elements ({errors}); at {:?} it is {} and should be {}",
             verdict.name,

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use serde_json::json;
 use tilewright_compiler::compile::Options;
+use tilewright_compiler::diagnostics::{Diagnostics, codes};
 use tilewright_compiler::elaborate::{self, Settings};
 use tilewright_compiler::passes;
 use tilewright_compiler::snapshot::levels;
@@ -37,7 +38,7 @@ Examples:
   tilewright snapshot gemm.tw --level ptx --target sm_80,sm_90a
   tilewright snapshot gemm.tw --kernel gemm --set T=bf16,BM=64 --dim K=512
 
-A snapshot whose kernel or file is gone is reported, and removed by --accept. In Rust tests, `tilewright_compiler::snapshot` gives the same \
+Where the compiler has no code for a kernel yet, that is what is kept of its lower levels: the refusal. A snapshot whose kernel or file is gone is reported, and removed by --accept. In Rust tests, `tilewright_compiler::snapshot` gives the same \
 texts to `insta`.
 
 Exit status: 0 all are the same (or accepted), 1 something differs, is missing, or does not compile, 2 misuse."
@@ -203,7 +204,8 @@ impl Job<'_> {
         if worst > 0 { Err(Failure::Reported(worst)) } else { Ok(()) }
     }
 
-    /// Every level of one kernel for one target. Where it cannot be lowered, the levels above are kept all the same.
+    /// Every level of one kernel for one target. Where the back end has no code for it yet, the levels above are kept all the same, and that
+    /// it is refused, and why, is what is kept of the others: the day it changes, it shows.
     fn kernel(&mut self, loaded: &Loaded, path: &str, kernel: &str, target: Target) -> Result<(), Failure> {
         let settings = self.settings.clone();
         let options = Options { kernel: Some(kernel.into()), settings, ..Options::new(target) };
@@ -214,6 +216,16 @@ impl Job<'_> {
         let tile = [Level::Tile];
         let (made, texts, failed) = match make(&self.levels) {
             Ok(texts) => (self.levels.clone(), texts, None),
+            Err(why) if why.iter().all(|d| d.code == codes::NOT_LOWERED) => {
+                let refusal = refusal(&why);
+                let mut texts: Vec<String> = self.levels.iter().map(|_| refusal.clone()).collect();
+                if self.levels.first() == Some(&Level::Tile)
+                    && let Some(text) = make(&tile).ok().and_then(|texts| texts.into_iter().next())
+                {
+                    texts[0] = text;
+                }
+                (self.levels.clone(), texts, None)
+            }
             Err(why) if self.levels.len() > 1 && self.levels.contains(&Level::Tile) => {
                 (tile.to_vec(), make(&tile).unwrap_or_default(), Some(why))
             }
@@ -333,6 +345,12 @@ impl Job<'_> {
         }
         Ok(())
     }
+}
+
+/// What is kept of a level that there is no code for: no places, which would move with every line above.
+fn refusal(why: &Diagnostics) -> String {
+    let each = why.iter().map(|d| format!("refused: {}: {}", d.code, d.message));
+    each.collect::<Vec<_>>().join("\n")
 }
 
 /// The folder of a source's snapshots, and its name without and with its ending.

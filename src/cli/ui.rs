@@ -1,6 +1,7 @@
 //! Where words go: results to stdout, everything else to stderr; with `--json`, objects to stdout, one a line.
 
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::ValueEnum;
 use tilewright_compiler::diagnostics::{Code, Diagnostic, Diagnostics, SourceMap, codes};
@@ -63,6 +64,9 @@ impl Failure {
     }
 }
 
+/// Whether the reader of stdout has gone away.
+static READER_GONE: AtomicBool = AtomicBool::new(false);
+
 /// Output, as the user wants it.
 #[derive(Clone, Copy, Debug)]
 pub struct Ui {
@@ -87,15 +91,19 @@ impl Ui {
         Ui { colour: on(err), colour_out: on(out), quiet, json }
     }
 
-    /// A result, to stdout. A reader that has gone away ends the process quietly; a result that cannot be written is a failure.
+    /// A result, to stdout. Once its reader has gone away nothing more is written, but the command goes on to its end, for the exit status is
+    /// its too (`tilewright snapshot FILE | head`); a result that cannot be written otherwise is a failure.
     pub fn print(&self, text: &str) {
+        if READER_GONE.load(Ordering::Relaxed) {
+            return;
+        }
         let mut out = std::io::stdout().lock();
         let newline: &[u8] = if text.ends_with('\n') || text.is_empty() { b"" } else { b"\n" };
         let written =
             out.write_all(text.as_bytes()).and_then(|()| out.write_all(newline)).and_then(|()| out.flush());
         match written {
             Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => READER_GONE.store(true, Ordering::Relaxed),
             Err(error) => {
                 self.err(&format!("error: cannot write the result: {error}"));
                 std::process::exit(1);

@@ -205,6 +205,9 @@ fn summary(subject: Subject<'_>, report: &Report) -> String {
             text += &format!("\n      not run in the others: {why}");
         }
     }
+    for remark in &report.remarks {
+        text += &format!("\n  {remark}");
+    }
     let variants = variants(report);
     if !variants.is_empty() {
         let parts: Vec<String> = variants.iter().map(|(v, n)| format!("{v} {n}")).collect();
@@ -237,6 +240,7 @@ fn object(subject: Subject<'_>, report: &Report, reproducer: Option<(&PathBuf, &
         "compared": report.levels.iter().any(|l| l.cases > 0) || report.found.is_some(),
         "seconds": report.seconds,
         "levels": report.levels,
+        "remarks": report.remarks,
         "variants": variants,
         "seeds": report.seeds,
         "found": report.found,

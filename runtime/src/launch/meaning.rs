@@ -1,7 +1,10 @@
 //! What a launch should give: the tile evaluator on its inputs, and the verdict on what a device gave.
 
 use serde::Serialize;
-use tilewright_compiler::tile::eval::{EvalError, Inputs, Mode, Outputs, Values, evaluate};
+use tilewright_compiler::tile::eval::freedom::{self, Freedom, Order};
+use tilewright_compiler::tile::eval::{
+    EvalError, Inputs, Mode, Output, Outputs, Values, evaluate, evaluate_freely,
+};
 use tilewright_compiler::tile::{Kernel, TensorKind};
 
 use super::compare::{Comparison, compare_floats, compare_integers};
@@ -50,13 +53,49 @@ pub enum MeaningError {
     Tensor(#[from] TensorError),
 }
 
-/// The evaluator's two answers for a launch, computed before a device overwrites `inout` tensors.
+/// The evaluator's answers for a launch, computed before a device overwrites `inout` tensors.
+///
+/// Most programs have two. One that rounds floats to integers has more, for a number within its error of a boundary may fall on
+/// either side of it: a right result lies between them. And what hangs on the order in which atomics combine is not one
+/// value per element; if the values are the same ones in every order, as those of tickets are, they are compared in ascending order,
+/// else not at all, which the verdict says. See [`freedom`].
 #[derive(Debug)]
 pub struct Meaning {
     /// In real arithmetic, outputs not rounded to their types: what errors are measured from.
     reference: Outputs,
     /// In the kernel's own types, as a plain framework would: the baseline.
     typed: Outputs,
+    /// Other results between which a right one may lie.
+    moved: Vec<Outputs>,
+    /// By tensor.
+    compared: Vec<Compared>,
+}
+
+/// How an output is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compared {
+    /// Element by element.
+    Elements,
+    /// In ascending order: which element has which value depends on the order in which atomics combine.
+    Sorted,
+    /// Not at all: so do the values.
+    NotCompared,
+}
+
+impl Compared {
+    /// What a reader should know about the comparison, if it is not the usual one.
+    pub fn remark(self) -> Option<&'static str> {
+        match self {
+            Compared::Elements => None,
+            Compared::Sorted => {
+                Some("compared in ascending order, for its order is that in which atomics combined")
+            }
+            Compared::NotCompared => {
+                Some("not compared, for its values depend on the order in which atomics combined")
+            }
+        }
+    }
 }
 
 /// The verdict on one output.
@@ -64,17 +103,27 @@ pub struct Meaning {
 pub struct Verdict {
     pub name: String,
     pub shape: Vec<usize>,
+    pub compared: Compared,
     #[serde(flatten)]
     pub comparison: Comparison,
 }
 
 impl Meaning {
-    /// Evaluates a launch in real arithmetic and in its own types.
+    /// Evaluates a launch in real arithmetic, in its own types, and in the other ways that are right.
     pub fn of(kernel: &Kernel, prepared: &Prepared) -> Result<Meaning, EvalError> {
         let inputs = inputs(kernel, prepared);
         let reference = evaluate(kernel, &inputs, Mode::Unrounded)?;
         let typed = evaluate(kernel, &inputs, Mode::Typed)?;
-        Ok(Meaning { reference, typed })
+        let slacks = freedom::slacks(kernel, &inputs)?;
+        let moved = freedom::moved_results(kernel, &inputs, &slacks);
+        let compared = compared(kernel, &inputs, &reference)?;
+        Ok(Meaning { reference, typed, moved, compared })
+    }
+
+    /// Outputs that are not compared as others are: the name, and how.
+    pub fn remarks(&self, kernel: &Kernel) -> Vec<(String, &'static str)> {
+        let each = kernel.tensors.iter().zip(&self.compared);
+        each.filter_map(|(t, how)| how.remark().map(|remark| (t.name.clone(), remark))).collect()
     }
 
     /// Compares what a device left in the launch's tensors. Elements that the kernel does not write are unspecified and not looked at.
@@ -87,17 +136,48 @@ impl Meaning {
             if !super::bind::is_parameter(tensor) {
                 continue;
             }
+            let how = self.compared[at];
             // What an `out` tensor holds where nothing is written is nobody's business; an `inout` one keeps what it had.
             let counts = |i: &usize| tensor.kind == TensorKind::InOut || exact.written[*i];
-            let kept: Vec<usize> = (0..exact.written.len()).filter(counts).collect();
+            let kept: Vec<usize> = match how {
+                Compared::NotCompared => Vec::new(),
+                Compared::Elements | Compared::Sorted => (0..exact.written.len()).filter(counts).collect(),
+            };
+            let moved: Vec<&Output> = self.moved.iter().filter_map(|m| m.tensors[at].as_ref()).collect();
             let mut comparison = match (&exact.values, &typed.values, values_of(&tensors[at])) {
                 (Values::Float(e), Values::Float(b), Values::Float(out)) => {
                     let pick = |x: &[f64]| -> Vec<f64> { kept.iter().map(|&i| x[i]).collect() };
-                    compare_floats(&pick(&out), &pick(e), &pick(b))
+                    let (mut out, mut e, mut b) = (pick(&out), pick(e), pick(b));
+                    if how == Compared::Sorted {
+                        [&mut out, &mut e, &mut b].into_iter().for_each(|x| x.sort_by(f64::total_cmp));
+                    } else {
+                        for (n, &i) in kept.iter().enumerate().filter(|_| !moved.is_empty()) {
+                            if e[n].is_nan() {
+                                continue;
+                            }
+                            let others = moved.iter().map(|m| float_at(m, i));
+                            let (lo, hi) = others.fold((e[n], e[n]), |(lo, hi), x| (lo.min(x), hi.max(x)));
+                            // What lies between is right. Beyond, both errors are measured from the nearer end.
+                            let error = b[n] - nearest(b[n], lo, hi);
+                            e[n] = nearest(out[n], lo, hi);
+                            b[n] = e[n] + error;
+                        }
+                    }
+                    compare_floats(&out, &e, &b)
                 }
                 (Values::Int(e), _, Values::Int(out)) => {
                     let pick = |x: &[i64]| -> Vec<i64> { kept.iter().map(|&i| x[i]).collect() };
-                    compare_integers(&pick(&out), &pick(e))
+                    let (mut out, mut e) = (pick(&out), pick(e));
+                    if how == Compared::Sorted {
+                        [&mut out, &mut e].into_iter().for_each(|x| x.sort_unstable());
+                    } else {
+                        for (n, &i) in kept.iter().enumerate() {
+                            let others = moved.iter().map(|m| int_at(m, i, e[n]));
+                            let (lo, hi) = others.fold((e[n], e[n]), |(lo, hi), x| (lo.min(x), hi.max(x)));
+                            e[n] = out[n].clamp(lo, hi);
+                        }
+                    }
+                    compare_integers(&out, &e)
                 }
                 // The evaluator's values have the kind of the tensor's element type, as the host's do.
                 _ => continue,
@@ -105,8 +185,71 @@ impl Meaning {
             if let Some(worst) = &mut comparison.worst {
                 worst.at = kept[worst.at];
             }
-            verdicts.push(Verdict { name: tensor.name.clone(), shape: exact.shape.clone(), comparison });
+            let (name, shape) = (tensor.name.clone(), exact.shape.clone());
+            verdicts.push(Verdict { name, shape, compared: how, comparison });
         }
         verdicts
+    }
+}
+
+/// The point of `lo..=hi` nearest to `x`; `lo` where `x` is no number.
+fn nearest(x: f64, lo: f64, hi: f64) -> f64 {
+    if x.is_nan() { lo } else { x.clamp(lo, hi) }
+}
+
+fn float_at(output: &Output, at: usize) -> f64 {
+    match &output.values {
+        // A NaN is no bound: `min` and `max` ignore it.
+        Values::Float(x) => x[at],
+        Values::Int(_) => f64::NAN,
+    }
+}
+
+fn int_at(output: &Output, at: usize, otherwise: i64) -> i64 {
+    match &output.values {
+        Values::Int(x) => x[at],
+        Values::Float(_) => otherwise,
+    }
+}
+
+/// How each tensor is compared: an output that order can reach is evaluated in other orders, too.
+fn compared(kernel: &Kernel, inputs: &Inputs, ascending: &Outputs) -> Result<Vec<Compared>, EvalError> {
+    let mut how = vec![Compared::Elements; kernel.tensors.len()];
+    let reached = freedom::order_dependent(kernel);
+    if reached.is_empty() {
+        return Ok(how);
+    }
+    for order in [Order::Descending, Order::Mixed] {
+        let other = evaluate_freely(kernel, inputs, Mode::Unrounded, &Freedom::in_order(order))?;
+        for t in &reached {
+            let at = t.0 as usize;
+            let (Some(x), Some(y)) = (&ascending.tensors[at], &other.tensors[at]) else { continue };
+            how[at] = match how[at] {
+                Compared::Elements if x == y => Compared::Elements,
+                Compared::Elements | Compared::Sorted if x.written == y.written && same_values(x, y) => {
+                    Compared::Sorted
+                }
+                _ => Compared::NotCompared,
+            };
+        }
+    }
+    Ok(how)
+}
+
+/// Whether what two evaluations wrote is the same but for its order.
+fn same_values(x: &Output, y: &Output) -> bool {
+    fn sorted<T: Copy>(x: &[T], written: &[bool], compare: impl Fn(&T, &T) -> std::cmp::Ordering) -> Vec<T> {
+        let mut kept: Vec<T> = x.iter().zip(written).filter(|(_, w)| **w).map(|(v, _)| *v).collect();
+        kept.sort_by(compare);
+        kept
+    }
+    match (&x.values, &y.values) {
+        (Values::Float(a), Values::Float(b)) => {
+            sorted(a, &x.written, f64::total_cmp) == sorted(b, &y.written, f64::total_cmp)
+        }
+        (Values::Int(a), Values::Int(b)) => {
+            sorted(a, &x.written, i64::cmp) == sorted(b, &y.written, i64::cmp)
+        }
+        _ => false,
     }
 }

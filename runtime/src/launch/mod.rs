@@ -44,7 +44,7 @@ pub use device_launch::{DeviceLaunch, ParamValue, Scalar};
 pub use dims::{DEFAULT_DIM, DimOrigin, DimValues, Dims};
 pub use error::LaunchError;
 pub use file::LaunchFile;
-pub use meaning::{Meaning, Verdict};
+pub use meaning::{Compared, Meaning, Verdict};
 pub use prepare::{Filling, Given, Prepared, prepare};
 pub use signature::{Memory, Signature, TensorFacts};
 

@@ -62,6 +62,8 @@ pub struct Ran {
     pub variant: Option<String>,
     /// Levels that were compared: `None` for agreement, else why one did not run.
     pub levels: Vec<(Level, Option<String>)>,
+    /// Outputs that are compared otherwise than element by element, or not at all.
+    pub remarks: Vec<String>,
     pub failure: Option<Failure>,
     /// What was compiled and launched, for a reproducer.
     pub compiled: Option<Box<Compiled>>,
@@ -71,7 +73,14 @@ pub struct Ran {
 
 impl Ran {
     fn empty() -> Ran {
-        Ran { variant: None, levels: Vec::new(), failure: None, compiled: None, prepared: None }
+        Ran {
+            variant: None,
+            levels: Vec::new(),
+            remarks: Vec::new(),
+            failure: None,
+            compiled: None,
+            prepared: None,
+        }
     }
 }
 
@@ -105,6 +114,8 @@ pub fn run(subject: Subject<'_>, settings: &Settings, case: &Case) -> Result<Ran
     ran.levels.push((Level::Compiler, None));
     let prepared = launch(&compiled.kernel, case)?;
     let meaning = meaning(&compiled.kernel, &prepared)?;
+    let remarks = meaning.remarks(&compiled.kernel).into_iter();
+    ran.remarks = remarks.map(|(name, remark)| format!("{name}: {remark}")).collect();
     ran.prepared = Some(Box::new(prepared.clone()));
     let compiled = one_variant(compiled, &prepared, case)?;
     let plan = compiled.meta.launches.first();

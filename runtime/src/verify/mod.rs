@@ -138,6 +138,8 @@ pub struct Found {
 pub struct Report {
     pub seeds: Vec<Seed>,
     pub levels: Vec<LevelSummary>,
+    /// Outputs that some seed compared otherwise than element by element, or not at all, each remark once.
+    pub remarks: Vec<String>,
     pub found: Option<Found>,
     pub seconds: f64,
 }
@@ -155,6 +157,7 @@ pub fn verify(
     let mut report = Report {
         seeds: Vec::new(),
         levels: Level::ALL.map(LevelSummary::new).into(),
+        remarks: Vec::new(),
         found: None,
         seconds: 0.0,
     };
@@ -188,6 +191,11 @@ impl LevelSummary {
 
 impl Report {
     fn count(&mut self, ran: &Ran) {
+        for remark in &ran.remarks {
+            if !self.remarks.contains(remark) {
+                self.remarks.push(remark.clone());
+            }
+        }
         for (level, why) in &ran.levels {
             let Some(summary) = self.levels.iter_mut().find(|s| s.level == *level) else { continue };
             match why {

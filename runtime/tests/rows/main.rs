@@ -10,6 +10,7 @@ mod lookups;
 mod scans;
 mod structure;
 mod types;
+mod verdicts;
 
 use program::Program;
 use tilewright_runtime::executor::Options;

@@ -140,7 +140,8 @@ impl<'a> Block<'a, '_> {
         let me = self.frame.me;
         let combine = combination(op, self.machine.kernel.tensor(tensor).elem, self.machine.mode);
         let memory = &self.machine.memory[tensor.0 as usize];
-        if let Err(c) = memory.combine(&place, &values, enabled.as_deref(), me, &combine) {
+        let order = self.machine.freedom.order;
+        if let Err(c) = memory.combine(&place, &values, enabled.as_deref(), me, order, &combine) {
             self.find(self.machine.conflict(c, tensor, me, span).message, span);
             return Err(Halt::Broken);
         }

@@ -30,15 +30,16 @@ pub(super) fn run(machine: &Machine, entry: &Frame, threads: usize) -> Result<()
         if tracked || order_matters(machine.kernel, &body[phase.clone()]) { 1 } else { threads }
     };
     let count = machine.instances.len();
+    let order = &machine.freedom.order.of(count);
     if let [phase] = &phases[..] {
-        return each_on_threads(count, threads_of(phase), |n| match start(machine, entry, n)? {
+        return each_on_threads(order, threads_of(phase), |n| match start(machine, entry, n)? {
             Some(mut frame) => machine.statements(&mut frame, &body[phase.clone()]),
             None => Ok(()),
         });
     }
     let frames: Vec<Mutex<Option<Frame>>> = (0..count).map(|_| Mutex::new(None)).collect();
     for (at, phase) in phases.iter().enumerate() {
-        each_on_threads(count, threads_of(phase), |n| {
+        each_on_threads(order, threads_of(phase), |n| {
             // A poisoned lock means that a thread panicked, which the scope reports anyway.
             let mut slot = frames[n].lock().unwrap_or_else(|p| p.into_inner());
             if at == 0 {
@@ -137,26 +138,23 @@ pub(crate) fn start(machine: &Machine, entry: &Frame, n: usize) -> Result<Option
     Ok(Some(frame))
 }
 
-/// Calls `f` for 0, 1, … `count - 1`, in order on one thread or in any on several; stops at an error.
+/// Calls `f` for each number, in order on one thread or in any on several; stops at an error.
 fn each_on_threads(
-    count: usize,
+    order: &[usize],
     threads: usize,
     f: impl Fn(usize) -> Result<(), EvalError> + Sync,
 ) -> Result<(), EvalError> {
-    if threads.min(count) <= 1 {
-        return (0..count).try_for_each(f);
+    if threads.min(order.len()) <= 1 {
+        return order.iter().try_for_each(|&n| f(n));
     }
     let next = AtomicUsize::new(0);
     let stop = AtomicBool::new(false);
     let failed = Mutex::new(None);
     std::thread::scope(|scope| {
-        for _ in 0..threads.min(count) {
+        for _ in 0..threads.min(order.len()) {
             scope.spawn(|| {
                 while !stop.load(Relaxed) {
-                    let n = next.fetch_add(1, Relaxed);
-                    if n >= count {
-                        break;
-                    }
+                    let Some(&n) = order.get(next.fetch_add(1, Relaxed)) else { break };
                     if let Err(e) = f(n) {
                         stop.store(true, Relaxed);
                         failed.lock().unwrap_or_else(|p| p.into_inner()).get_or_insert(e);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::Mode;
 use super::elementwise::{self, Lanes};
 use super::error::EvalError;
+use super::freedom::Freedom;
 use super::memory::{Conflict, ConflictKind, InstanceId, Memory};
 use super::mma::{Accumulate, mma};
 use super::place::{Extent, Place};
@@ -22,6 +23,7 @@ use crate::tile::ir::*;
 pub(crate) struct Machine<'a> {
     pub kernel: &'a Kernel,
     pub mode: Mode,
+    pub freedom: &'a Freedom,
     pub dims: &'a [i64],
     pub scalars: &'a [TileRef],
     /// By tensor.
@@ -199,15 +201,16 @@ impl Machine<'_> {
         }
         let shape = self.shape(frame, &ty.axes)?;
         let lanes = Lanes { axes: &ty.axes, shape: &shape };
+        let before = |x: &TileRef| self.freedom.before(self.kernel, v, x);
         let mut data = match op {
             Op::Iota(axis) => Values::Int(self.coordinates(frame, *axis)?),
             Op::Broadcast(x) | Op::Reorder(x) => {
                 let data = frame.get(*x)?.spread(&ty.axes, &shape);
                 return Ok(Arc::new(Tile { axes: ty.axes.clone(), shape, data }));
             }
-            Op::Cast(x) => elementwise::cast(frame.get(*x)?, elem_of(x), ty.elem, lanes),
+            Op::Cast(x) => elementwise::cast(&before(frame.get(*x)?), elem_of(x), ty.elem, lanes),
             Op::Bits(x) => elementwise::bits(frame.get(*x)?, elem_of(x), ty.elem, lanes),
-            Op::Unary(o, x) => elementwise::unary(*o, ty.elem, frame.get(*x)?, lanes),
+            Op::Unary(o, x) => elementwise::unary(*o, ty.elem, &before(frame.get(*x)?), lanes),
             Op::Binary(o, x, y) => elementwise::binary(*o, ty.elem, frame.get(*x)?, frame.get(*y)?, lanes),
             Op::Compare(o, x, y) => {
                 elementwise::compare(*o, elem_of(x), frame.get(*x)?, frame.get(*y)?, lanes)
@@ -223,6 +226,7 @@ impl Machine<'_> {
         if self.mode == Mode::Typed && matches!(op, Op::Unary(..) | Op::Binary(..) | Op::Fma(..)) {
             elementwise::round(&mut data, ty.elem);
         }
+        let data = self.freedom.after(self.kernel, v, frame.me, |x| frame.get(x).ok().cloned(), data);
         Ok(Arc::new(Tile { axes: ty.axes.clone(), shape, data }))
     }
 
@@ -331,7 +335,7 @@ impl Machine<'_> {
         let elem = self.kernel.tensor(a.tensor).elem;
         let combine = combination(a.op, elem, self.mode);
         let mut old = self.memory[a.tensor.0 as usize]
-            .combine(&place, &values, enabled.as_deref(), frame.me, &combine)
+            .combine(&place, &values, enabled.as_deref(), frame.me, self.freedom.order, &combine)
             .map_err(|c| self.conflict(c, a.tensor, frame.me, a.span))?;
         if let Some(v) = a.old {
             elementwise::round(&mut old, elem);

@@ -11,6 +11,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
+use super::freedom::Order;
 use super::place::{Extent, OUTSIDE, Place};
 use super::values::Values;
 
@@ -185,7 +186,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Combines into every lane's element in the order of the lanes; gives each lane's old word (0 where nothing was combined).
+    /// Combines into every lane's element, the lanes in `order`; gives each lane's old word (0 where nothing was combined).
     /// Only one thread may do this at a time, or the order would not be defined.
     pub fn combine(
         &self,
@@ -193,11 +194,14 @@ impl Memory {
         values: &Values,
         enabled: Option<&[i64]>,
         me: InstanceId,
+        order: Order,
         op: &dyn Fn(u64, u64) -> u64,
     ) -> Result<Values, Conflict> {
         let mut old = vec![0; place.lanes()];
         if let Cells::Shared { words, writers, readers, combiners } = &self.cells {
-            for (lane, at) in enabled_offsets(place, enabled).into_iter().enumerate() {
+            let offsets = enabled_offsets(place, enabled);
+            for lane in order.of(offsets.len()) {
+                let at = offsets[lane];
                 if at == OUTSIDE {
                     continue;
                 }

@@ -13,6 +13,8 @@
 //! multiply such a lane. Subscripts become offsets in [`place`]; tensors, and the rules about who may touch which element, are in
 //! [`memory`]; one instance's statements in [`machine`]; the grid, threads and reductions across instances in [`grid`].
 //!
+//! Where several results are right (which side of `floor` a number falls on, in which order atomics combine), [`freedom`] gives others.
+//!
 //! A program can break a rule that only data decides (two lanes or instances write one element without `atomic`; an instance reads what
 //! another writes): that is an [`EvalErrorKind::Fault`] with the statement's span, the same one on every run.
 //!
@@ -29,6 +31,7 @@
 
 mod elementwise;
 mod error;
+pub mod freedom;
 mod grid;
 mod inputs;
 mod machine;
@@ -59,6 +62,7 @@ pub(crate) mod parts {
 use std::sync::Arc;
 
 use super::ir::*;
+use freedom::Freedom;
 use machine::{Frame, Machine};
 use values::Tile;
 
@@ -81,16 +85,28 @@ pub enum Mode {
 /// [`EvalErrorKind::Input`] where the arguments do not fit the kernel, [`EvalErrorKind::Fault`] where the program breaks a rule on this
 /// data, [`EvalErrorKind::Internal`] where the kernel is malformed.
 pub fn evaluate(kernel: &Kernel, inputs: &Inputs, mode: Mode) -> Result<Outputs, EvalError> {
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-    match evaluate_on(kernel, inputs, mode, threads) {
-        // Which of two instances comes second depends on the threads; the fault that is reported must not.
-        Err(e) if e.kind == EvalErrorKind::Fault && threads > 1 => evaluate_on(kernel, inputs, mode, 1),
-        result => result,
-    }
+    evaluate_freely(kernel, inputs, mode, &Freedom::default())
 }
 
-fn evaluate_on(kernel: &Kernel, inputs: &Inputs, mode: Mode, threads: usize) -> Result<Outputs, EvalError> {
-    with_machine(kernel, inputs, mode, |machine, entry| grid::run(machine, entry, threads))
+/// Runs a kernel in another of the ways that are right, too.
+///
+/// # Errors
+/// Those of [`evaluate`].
+pub fn evaluate_freely(
+    kernel: &Kernel,
+    inputs: &Inputs,
+    mode: Mode,
+    freedom: &Freedom,
+) -> Result<Outputs, EvalError> {
+    let on = |threads: usize| {
+        with_freedom(kernel, inputs, mode, freedom, |machine, entry| grid::run(machine, entry, threads))
+    };
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+    match on(threads) {
+        // Which of two instances comes second depends on the threads; the fault that is reported must not.
+        Err(e) if e.kind == EvalErrorKind::Fault && threads > 1 => on(1),
+        result => result,
+    }
 }
 
 /// Sets a launch up, lets `run` run its instances, and gives what they wrote.
@@ -98,6 +114,16 @@ pub(crate) fn with_machine(
     kernel: &Kernel,
     inputs: &Inputs,
     mode: Mode,
+    run: impl FnOnce(&Machine, &Frame) -> Result<(), EvalError>,
+) -> Result<Outputs, EvalError> {
+    with_freedom(kernel, inputs, mode, &Freedom::default(), run)
+}
+
+fn with_freedom(
+    kernel: &Kernel,
+    inputs: &Inputs,
+    mode: Mode,
+    freedom: &Freedom,
     run: impl FnOnce(&Machine, &Frame) -> Result<(), EvalError>,
 ) -> Result<Outputs, EvalError> {
     let memory = inputs::memory(kernel, inputs)?;
@@ -114,8 +140,15 @@ pub(crate) fn with_machine(
             Arc::new(tile)
         })
         .collect();
-    let machine =
-        Machine { kernel, mode, dims: &inputs.dims, scalars: &scalars, memory: &memory, instances: &[] };
+    let machine = Machine {
+        kernel,
+        mode,
+        freedom,
+        dims: &inputs.dims,
+        scalars: &scalars,
+        memory: &memory,
+        instances: &[],
+    };
     let mut entry = Frame::new(kernel);
     machine.block(&mut entry, &kernel.entry)?;
     let instances = grid::instances(&machine, &entry)?;
