@@ -7,6 +7,7 @@ use tilewright_compiler::ptx::{self, Module};
 
 const RARE: &str = include_str!("ptx/rare.ptx");
 const TYPES: &str = include_str!("ptx/types.ptx");
+const CALLS: &str = include_str!("ptx/calls.ptx");
 
 fn shared() -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
@@ -19,8 +20,8 @@ fn shared() -> Option<PathBuf> {
 
 /// Every PTX file that is at hand: (name, text).
 fn corpus() -> Vec<(String, String)> {
-    let mut files =
-        vec![("rare.ptx".to_string(), RARE.to_string()), ("types.ptx".to_string(), TYPES.to_string())];
+    let own = [("rare.ptx", RARE), ("types.ptx", TYPES), ("calls.ptx", CALLS)];
+    let mut files: Vec<_> = own.map(|(name, text)| (name.to_string(), text.to_string())).into();
     let Some(shared) = shared() else { return files };
     let mut folders =
         vec![shared.join("foreign_ptx"), shared.join("foreign_ptx_races"), shared.join("probes")];

@@ -100,12 +100,18 @@ fn report(ui: &Ui, args: &Args, file: &LaunchFile, outcome: &Outcome, written: &
             "time_ms": outcome.run_time.as_secs_f64() * 1e3,
             "warp_instructions": outcome.stats.warp_instructions,
         });
+        if !outcome.printed.is_empty() {
+            object["printed"] = json!(outcome.printed);
+        }
         if args.stats {
             object["stats"] = json!(outcome.stats);
             object["bank_conflicts"] = json!(outcome.stats.bank_conflicts());
         }
         ui.object(&object);
         return;
+    }
+    if !outcome.printed.is_empty() {
+        ui.print(outcome.printed.trim_end_matches('\n'));
     }
     for finding in &outcome.findings {
         ui.print(&format!("{finding}, block {:?}", finding.block));

@@ -37,8 +37,8 @@ mod types;
 
 pub use builder::Builder;
 pub use module::{
-    Entry, FileEntry, Guard, Init, Inst, Label, LabelId, Launch, Linkage, Loc, Module, Param, ParamId,
-    Pointee, Reg, Stem, StemId, Stmt, VarId, Variable,
+    Entry, FileEntry, Formal, FuncId, Function, Guard, Init, Inst, Label, LabelId, Launch, Linkage, Loc,
+    Module, Param, ParamId, Pointee, Reg, Stem, StemId, Stmt, VarId, Variable,
 };
 pub use op::Op;
 pub use operand::{Address, Base, Dst, Imm, Operand, OperandVisitor, PredUse, RegId, SpecialReg, Symbol};

@@ -18,8 +18,39 @@ pub struct Module {
     pub files: Vec<FileEntry>,
     /// Variables of the module, `.extern .shared` among them.
     pub globals: Vec<Variable>,
+    /// Device functions, by [`FuncId`]: definitions, and declarations of what others define.
+    pub functions: Vec<Function>,
     /// Kernels.
     pub entries: Vec<Entry>,
+}
+
+/// A place in [`Module::functions`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FuncId(pub u32);
+
+/// `.func (.param .b32 r) name (.param .b64 a) { … }`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Function {
+    /// Name, linkage, registers and body as of a kernel. [`Entry::params`] holds the formal parameters in `.param` space, those
+    /// for results first.
+    pub code: Entry,
+    /// Whether there is a body; otherwise it is declared only.
+    pub defined: bool,
+    /// What it returns.
+    pub returns: Vec<Formal>,
+    /// What it takes.
+    pub inputs: Vec<Formal>,
+    /// `.alias`: another name of that function.
+    pub alias: Option<FuncId>,
+}
+
+/// Where a function finds a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Formal {
+    /// In `.param` space: one of the function's [`Entry::params`].
+    Param(ParamId),
+    /// In a register of its own.
+    Reg(RegId),
 }
 
 /// `.file 1 "gemm.tw"`.
@@ -297,6 +328,7 @@ impl Module {
             address_size: 64,
             files: Vec::new(),
             globals: Vec::new(),
+            functions: Vec::new(),
             entries: Vec::new(),
         }
     }
@@ -306,10 +338,24 @@ impl Module {
         self.entries.iter().find(|entry| &*entry.name == name)
     }
 
+    /// Function `id`, behind its aliases.
+    pub fn function(&self, id: FuncId) -> Option<&Function> {
+        let function = self.functions.get(id.0 as usize)?;
+        match function.alias {
+            Some(id) => self.functions.get(id.0 as usize),
+            None => Some(function),
+        }
+    }
+
+    /// The bodies of kernels and functions.
+    fn bodies(&self) -> impl Iterator<Item = &Entry> {
+        self.functions.iter().map(|function| &function.code).chain(&self.entries)
+    }
+
     /// What the instructions of all entries need together, the target's own floor included.
     pub fn requires(&self) -> Requires {
         let floor = Requires { isa: self.target.floor(), ..Requires::BASE };
-        let insts = self.entries.iter().flat_map(Entry::insts).map(|inst| inst.op.requires());
+        let insts = self.bodies().flat_map(Entry::insts).map(|inst| inst.op.requires());
         let directives = self.entries.iter().map(|entry| entry.launch.requires());
         insts.chain(directives).fold(floor, Requires::and)
     }
@@ -321,7 +367,7 @@ impl Module {
 
     /// Forgets PTX line numbers and comments: what is left is equal for equal programs.
     pub fn without_trivia(mut self) -> Module {
-        for entry in &mut self.entries {
+        for entry in self.functions.iter_mut().map(|function| &mut function.code).chain(&mut self.entries) {
             entry.body.retain(|stmt| !matches!(stmt, Stmt::Comment(_)));
             for stmt in &mut entry.body {
                 if let Stmt::Inst(inst) = stmt {

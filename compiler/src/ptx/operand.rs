@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::module::{LabelId, ParamId, VarId};
+use super::module::{FuncId, LabelId, ParamId, VarId};
 use super::types::{Type, spelled};
 
 /// A register of one entry: an index into [`Entry::regs`](super::Entry::regs).
@@ -205,6 +205,8 @@ pub trait OperandVisitor {
     fn not(&mut self) {}
     /// A branch target.
     fn label(&mut self, _label: LabelId) {}
+    /// A function that is called.
+    fn function(&mut self, _function: FuncId) {}
     /// The map inside a tensor operand's brackets begins; like an address, without brackets of its own.
     fn tensor_begin(&mut self) {}
     /// The map ends.

@@ -12,7 +12,9 @@
 
 use std::fmt::Write;
 
-use super::module::{Entry, Init, Inst, LabelId, Linkage, Loc, Module, Param, Stmt, Variable};
+use super::module::{
+    Entry, Formal, FuncId, Function, Init, Inst, LabelId, Linkage, Loc, Module, Param, Stmt, Variable,
+};
 use super::op::Op;
 use super::operand::{Address, Base, Imm, Operand, OperandVisitor, RegId, Symbol};
 use super::types::{Space, Spelled, Type, TypeKind};
@@ -26,6 +28,31 @@ pub fn print(module: &Module) -> String {
     let statements: usize = module.entries.iter().map(|entry| entry.body.len()).sum();
     let mut out = String::with_capacity(1024 + 96 * statements);
     header(module, &mut out);
+    // All are declared before the first is defined, so that each may call every other.
+    for function in &module.functions {
+        out.push('\n');
+        let mut printer = Printer::new(module, &function.code, &mut out);
+        printer.function_head(function);
+        printer.out.push_str(";\n");
+    }
+    for function in &module.functions {
+        if let Some(FuncId(target)) = function.alias {
+            let target = module.functions.get(target as usize).map_or("_", |f| &*f.code.name);
+            let _ = writeln!(out, "\n.alias {}, {target};", function.code.name);
+        }
+    }
+    for function in module.functions.iter().filter(|function| function.defined) {
+        out.push('\n');
+        let mut printer = Printer::new(module, &function.code, &mut out);
+        printer.function_head(function);
+        printer.out.push('\n');
+        let formals = function.inputs.iter().chain(&function.returns);
+        let own = formals.filter_map(|formal| match formal {
+            Formal::Reg(reg) => Some(*reg),
+            Formal::Param(_) => None,
+        });
+        printer.body(&own.collect::<Vec<_>>());
+    }
     for entry in &module.entries {
         out.push('\n');
         Printer::new(module, entry, &mut out).entry();
@@ -135,12 +162,52 @@ impl<'a> Printer<'a> {
         let _ = write!(self.out, "{}.entry {}(", linkage(entry.linkage), entry.name);
         for (index, param) in entry.params.iter().enumerate() {
             self.out.push_str(if index == 0 { "\n" } else { ",\n" });
+            self.out.push_str("    ");
             self.param(param);
         }
         self.out.push_str(if entry.params.is_empty() { ")\n" } else { "\n)\n" });
         self.launch();
+        self.body(&[]);
+    }
+
+    /// `.visible .func (.param .b32 r) name (.reg .b32 a)`
+    fn function_head(&mut self, function: &Function) {
+        let code = self.entry;
+        let _ = write!(self.out, "{}.func ", linkage(code.linkage));
+        if !function.returns.is_empty() {
+            self.formals(&function.returns);
+            self.out.push(' ');
+        }
+        self.out.push_str(&code.name);
+        self.out.push(' ');
+        self.formals(&function.inputs);
+        if code.launch.noreturn {
+            self.out.push_str(" .noreturn");
+        }
+    }
+
+    fn formals(&mut self, formals: &[Formal]) {
+        self.out.push('(');
+        for (index, formal) in formals.iter().enumerate() {
+            if index > 0 {
+                self.out.push_str(", ");
+            }
+            match *formal {
+                Formal::Param(param) => self.param(&self.entry.params[param.0 as usize]),
+                Formal::Reg(reg) => {
+                    let _ = write!(self.out, ".reg .{} ", self.entry.reg_type(reg));
+                    self.reg_name(reg);
+                }
+            }
+        }
+        self.out.push(')');
+    }
+
+    /// Everything between braces; `declared` are registers that the head has declared.
+    fn body(&mut self, declared: &[RegId]) {
+        let entry = self.entry;
         self.out.push_str("{\n");
-        self.registers();
+        self.registers(declared);
         for variable in &entry.vars {
             self.out.push_str("    ");
             declare(variable, self.module, self.out);
@@ -153,7 +220,7 @@ impl<'a> Printer<'a> {
     }
 
     fn param(&mut self, param: &Param) {
-        self.out.push_str("    .param ");
+        self.out.push_str(".param ");
         if param.align != param.ty.bytes() {
             let _ = write!(self.out, ".align {} ", param.align);
         }
@@ -206,9 +273,12 @@ impl<'a> Printer<'a> {
     }
 
     /// One `.reg` line a numbered stem, one a lone register, in order of first use.
-    fn registers(&mut self) {
+    fn registers(&mut self, declared: &[RegId]) {
         let mut stems: Vec<Option<(Type, Option<u32>)>> = vec![None; self.entry.stems.len()];
-        for reg in &self.entry.regs {
+        for (index, reg) in self.entry.regs.iter().enumerate() {
+            if declared.contains(&RegId(index as u32)) {
+                continue;
+            }
             let seen = &mut stems[reg.stem.0 as usize];
             let highest = seen.and_then(|(_, highest)| highest).max(reg.number);
             *seen = Some((reg.ty, highest));
@@ -423,6 +493,11 @@ impl OperandVisitor for Printer<'_> {
             self.separator();
             self.out.push_str(&self.entry.labels[label.0 as usize].name);
         }
+    }
+
+    fn function(&mut self, function: FuncId) {
+        self.separator();
+        self.out.push_str(self.module.functions.get(function.0 as usize).map_or("_", |f| &*f.code.name));
     }
 
     fn address_begin(&mut self) {

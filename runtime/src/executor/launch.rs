@@ -94,6 +94,8 @@ pub struct Outcome {
     pub compile_time: Duration,
     /// Execution.
     pub run_time: Duration,
+    /// What the kernel printed (`vprintf`), block by block; within a block in the order in which it happened.
+    pub printed: String,
 }
 
 /// Why a launch could not even start. Each variant says whose fault it is.

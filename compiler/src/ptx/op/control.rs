@@ -1,8 +1,8 @@
 //! Control flow and what changes how a warp is scheduled.
 
 use super::{Instruction, Mnemonic, OpKind};
-use crate::ptx::module::LabelId;
-use crate::ptx::operand::{Operand, OperandVisitor, RegId};
+use crate::ptx::module::{FuncId, LabelId, VarId};
+use crate::ptx::operand::{Imm, Operand, OperandVisitor, RegId, Symbol};
 use crate::ptx::target::Requires;
 
 /// `bra{.uni} target;`
@@ -23,6 +23,32 @@ pub struct BrxIdx {
     pub index: RegId,
     /// The table.
     pub targets: Box<[LabelId]>,
+}
+
+/// `call{.uni} (results), function, (arguments);`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// All active lanes are promised to call together.
+    pub uniform: bool,
+    /// What is called.
+    pub function: FuncId,
+    /// Where the results go.
+    pub returns: Box<[Actual]>,
+    /// The arguments.
+    pub args: Box<[Actual]>,
+}
+
+/// What a call passes, or where a result of it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Actual {
+    /// A register.
+    Reg(RegId),
+    /// A variable in `.param` space of the caller.
+    Param(VarId),
+    /// A literal; an argument only.
+    Imm(Imm),
+    /// `_`: a result that nobody wants.
+    Sink,
 }
 
 /// `ret{.uni};`: in an entry the same as `exit`.
@@ -88,6 +114,41 @@ impl Instruction for BrxIdx {
         v.open('<');
         self.targets.iter().for_each(|target| v.label(*target));
         v.close('>');
+    }
+    fn kind(&self) -> OpKind {
+        OpKind::Control
+    }
+}
+
+impl Instruction for Call {
+    fn mnemonic(&self, m: &mut Mnemonic<'_>) {
+        m.op("call").flag(self.uniform, ".uni");
+    }
+    fn operands(&self, v: &mut dyn OperandVisitor) {
+        if !self.returns.is_empty() {
+            v.open('(');
+            for actual in &self.returns {
+                match *actual {
+                    Actual::Reg(reg) => v.def(reg),
+                    Actual::Param(var) => v.constant(&Operand::Sym(Symbol::Local(var), 0)),
+                    Actual::Imm(_) | Actual::Sink => v.sink(),
+                }
+            }
+            v.close(')');
+        }
+        v.function(self.function);
+        if !self.args.is_empty() {
+            v.open('(');
+            for actual in &self.args {
+                match *actual {
+                    Actual::Reg(reg) => v.reg(reg),
+                    Actual::Param(var) => v.constant(&Operand::Sym(Symbol::Local(var), 0)),
+                    Actual::Imm(imm) => v.constant(&Operand::Imm(imm)),
+                    Actual::Sink => v.sink(),
+                }
+            }
+            v.close(')');
+        }
     }
     fn kind(&self) -> OpKind {
         OpKind::Control

@@ -154,7 +154,7 @@ ops! {
     // matrix
     Ldmatrix, Stmatrix, Movmatrix, Mma, Wgmma, WgmmaSync,
     // control
-    Bra, BrxIdx, Ret, Exit, Trap, Nanosleep, Setmaxnreg, GridDepControl,
+    Bra, BrxIdx, Call, Ret, Exit, Trap, Nanosleep, Setmaxnreg, GridDepControl,
 }
 
 impl Op {

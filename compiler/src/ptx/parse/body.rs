@@ -25,7 +25,7 @@ pub(super) struct Body<'a> {
     stems: Vec<Stem>,
     /// Every name that is taken in the flattened entry: stems, registers, variables, labels.
     taken: FxHashSet<Box<str>>,
-    vars: Vec<crate::ptx::module::Variable>,
+    pub(super) vars: Vec<crate::ptx::module::Variable>,
     /// Labels seen so far, before those that are the same are merged.
     labels: Vec<Provisional<'a>>,
     tables: FxHashMap<&'a str, Box<[LabelId]>>,
@@ -66,7 +66,7 @@ struct Provisional<'a> {
 }
 
 impl<'a> Body<'a> {
-    fn new(params: FxHashMap<&'a str, u32>) -> Body<'a> {
+    pub(super) fn new(params: FxHashMap<&'a str, u32>) -> Body<'a> {
         Body {
             scopes: vec![Scope::default()],
             params,
@@ -79,6 +79,23 @@ impl<'a> Body<'a> {
             stmts: Vec::new(),
             loc: None,
         }
+    }
+
+    /// Declares the registers of a function's head.
+    pub(super) fn formals(&mut self, formals: &[(&'a str, Type)]) -> Parsed<()> {
+        for &(name, ty) in formals {
+            if self.scope().names.insert(name, Named::Unused(ty)).is_some() {
+                return Err(Box::new(ParseErrorKind::Redeclared { name: name.into() }));
+            }
+            self.register(name);
+        }
+        Ok(())
+    }
+
+    /// Hands the registers over.
+    pub(super) fn into_registers(self, entry: &mut Entry) {
+        entry.regs = self.regs;
+        entry.stems = self.stems;
     }
 
     fn scope(&mut self) -> &mut Scope<'a> {
@@ -206,18 +223,20 @@ impl<'a> Body<'a> {
 }
 
 impl<'a> Parser<'a> {
-    /// `{ … }` of an entry.
+    /// `{ … }` of an entry or a function. `formals` are the registers that a function's head declares; they get the first numbers.
     pub(super) fn body(
         &mut self,
         module: &mut Module,
         entry: &mut Entry,
         params: FxHashMap<&'a str, u32>,
+        formals: &[(&'a str, Type)],
     ) -> Parsed<()> {
         self.cursor.expect(b'{', "`{`")?;
         let mut body = Body::new(params);
         // Names of the module and of parameters are not for locals to take.
         body.taken.extend(self.globals.keys().map(|name| Box::from(*name)));
         body.taken.extend(entry.params.iter().map(|param| param.name.clone()));
+        body.formals(formals)?;
         loop {
             let place = self.cursor.place();
             if self.cursor.at_end() {
@@ -265,7 +284,11 @@ impl<'a> Parser<'a> {
             let before = self.cursor.clone();
             match self.cursor.dotted() {
                 Some(".branchtargets") => return self.branch_targets(body, name),
-                Some(".callprototype" | ".calltargets") => return Err(unsupported("an indirect call")),
+                // Only a call through a register needs them, and that is refused where it stands.
+                Some(".callprototype" | ".calltargets") => {
+                    self.cursor.skip_statement();
+                    return Ok(());
+                }
                 _ => self.cursor.rewind(before),
             }
         }
@@ -309,9 +332,6 @@ impl<'a> Parser<'a> {
             }
             ".shared" | ".local" | ".const" | ".global" | ".param" => {
                 let space = Space::from_text(&word[1..]).ok_or_else(|| syntax("a state space", word))?;
-                if space == Space::Param {
-                    return Err(unsupported("a `.param` variable in a body (calls)"));
-                }
                 let mut declared = Vec::new();
                 self.variables(space, Linkage::Private, |variable| declared.push(variable))?;
                 for (name, mut variable) in declared {
@@ -334,9 +354,7 @@ impl<'a> Parser<'a> {
         if matches!(word, ".v2" | ".v4") {
             return Err(unsupported("a vector register"));
         }
-        let ty = Type::from_text(&word[1..])
-            .filter(|ty| !ty.is_packed() || matches!(ty, Type::F16x2 | Type::Bf16x2))
-            .ok_or_else(|| syntax("a register type", word))?;
+        let ty = Type::from_word(word).ok_or_else(|| syntax("a register type", word))?;
         loop {
             let name = self.cursor.need_name()?;
             if self.cursor.eat(b'<') {
@@ -477,5 +495,13 @@ fn each_target(op: &Op, mut each: impl FnMut(LabelId)) {
         Op::Bra(bra) => each(bra.target),
         Op::BrxIdx(brx) => brx.targets.iter().for_each(|target| each(*target)),
         _ => {}
+    }
+}
+
+impl Type {
+    /// The type of a register: `.b32`.
+    pub(super) fn from_word(word: &str) -> Option<Type> {
+        let ty = Type::from_text(word.strip_prefix('.')?)?;
+        Some(ty).filter(|ty| !ty.is_packed() || matches!(ty, Type::F16x2 | Type::Bf16x2))
     }
 }

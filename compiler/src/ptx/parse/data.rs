@@ -319,7 +319,7 @@ impl<'a> Parser<'a> {
                 m.end()?;
                 GridDepControl { wait }.into()
             }
-            "call" => return Err(unsupported("`call`")),
+            "call" => self.call(body, m)?.into(),
             _ => return Ok(None),
         };
         Ok(Some(op))

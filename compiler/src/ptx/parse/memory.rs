@@ -99,7 +99,7 @@ impl<'a> Parser<'a> {
         )?;
         let scope = self.scope_for(&mut m, sem)?;
         let space = m.take().unwrap_or(Space::Generic);
-        m.require(!matches!(space, Space::Const | Space::Param), "this space cannot be written")?;
+        m.require(space != Space::Const, "this space cannot be written")?;
         let cache = m.take().unwrap_or(CacheOp::Default);
         let l1 = m.take().unwrap_or(L1Evict::Default);
         let l2 = m.take().unwrap_or(L2Evict::Default);

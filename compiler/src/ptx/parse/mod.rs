@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | `cursor` | blanks, comments, names, numbers |
 //! | `module` | what stands outside entries |
+//! | `function` | device functions and calls of them |
 //! | `body` | scopes, statements, labels |
 //! | `mods` | the modifiers of a mnemonic |
 //! | `operands` | registers, literals, symbols, addresses, with their width checked against the instruction |
@@ -19,6 +20,7 @@ mod asynchronous;
 mod body;
 mod cursor;
 mod data;
+mod function;
 mod matrix;
 mod memory;
 mod mods;

@@ -3,8 +3,11 @@
 use rustc_hash::FxHashMap;
 
 use super::cursor::Cursor;
+use super::function::Signature;
 use super::{Failure, MAX_ERRORS, ParseError, ParseErrorKind, Parsed};
-use crate::ptx::module::{Entry, FileEntry, Init, Launch, Linkage, Module, Param, Pointee, VarId, Variable};
+use crate::ptx::module::{
+    Entry, FileEntry, FuncId, Init, Launch, Linkage, Module, Param, Pointee, VarId, Variable,
+};
 use crate::ptx::operand::{Imm, Symbol};
 use crate::ptx::target::{Isa, Target};
 use crate::ptx::types::{Space, Spelled, Type};
@@ -19,6 +22,10 @@ pub(super) struct Parser<'a> {
     pub(super) errors: Vec<ParseError>,
     /// Variables of the module by name.
     pub(super) globals: FxHashMap<&'a str, VarId>,
+    /// Device functions by name.
+    pub(super) functions: FxHashMap<&'a str, FuncId>,
+    /// What the functions take and return: of `module.functions`, which bodies do not see while they are read.
+    pub(super) signatures: Vec<Signature>,
     /// The mnemonic being parsed, for messages.
     pub(super) instruction: &'a str,
 }
@@ -37,6 +44,8 @@ impl<'a> Parser<'a> {
             cursor: Cursor::new(text),
             errors: Vec::new(),
             globals: FxHashMap::default(),
+            functions: FxHashMap::default(),
+            signatures: Vec::new(),
             instruction: "",
         }
     }
@@ -125,7 +134,7 @@ impl<'a> Parser<'a> {
                     module.entries.extend(entry);
                     return Ok(());
                 }
-                ".func" => return self.function(linkage),
+                ".func" => return self.function(module, linkage),
                 ".file" => return self.file(module),
                 ".section" => {
                     // `.section .debug_str { … }`
@@ -142,7 +151,7 @@ impl<'a> Parser<'a> {
                     self.location()?;
                     return Ok(());
                 }
-                ".alias" => return Err(unsupported("`.alias`")),
+                ".alias" => return self.alias(module),
                 _ => {
                     let space = Space::from_text(&word[1..]).ok_or_else(|| syntax("a directive", word))?;
                     let mut declared = Vec::new();
@@ -168,35 +177,6 @@ impl<'a> Parser<'a> {
                 }
             }
         }
-    }
-
-    /// Device functions: declarations of others' are harmless until called; bodies are not supported.
-    fn function(&mut self, linkage: Linkage) -> Parsed<()> {
-        let before = self.cursor.clone();
-        loop {
-            match self.cursor.peek() {
-                b'{' => {
-                    self.cursor.skip_block()?;
-                    return Err(unsupported("a device function (`.func` with a body)"));
-                }
-                b';' => break,
-                0 if self.cursor.at_end() => break,
-                _ if self.cursor.dotted().is_some() || self.cursor.name().is_some() => {}
-                b'(' | b')' | b',' | b'[' | b']' | b'_' => {
-                    let byte = self.cursor.peek();
-                    self.cursor.eat(byte);
-                }
-                _ if self.cursor.digit_next() => {
-                    self.cursor.literal()?;
-                }
-                _ => {
-                    self.cursor.rewind(before);
-                    return Err(unsupported("this `.func`"));
-                }
-            }
-        }
-        self.cursor.eat(b';');
-        if linkage == Linkage::Extern { Ok(()) } else { Err(unsupported("a forward-declared `.func`")) }
     }
 
     /// `.file 1 "kernel.py"{, timestamp, size}`
@@ -330,6 +310,9 @@ impl<'a> Parser<'a> {
         } else {
             name
         };
+        if self.functions.contains_key(name) {
+            return Err(unsupported("the address of a function"));
+        }
         let var = self
             .globals
             .get(name)
@@ -367,11 +350,12 @@ impl<'a> Parser<'a> {
         if self.cursor.eat(b';') {
             return Ok(None);
         }
-        self.body(module, &mut entry, params)?;
+        self.body(module, &mut entry, params, &[])?;
         Ok(Some(entry))
     }
 
-    fn param(&mut self) -> Parsed<(&'a str, Param)> {
+    /// One parameter of a list.
+    pub(super) fn param(&mut self) -> Parsed<(&'a str, Param)> {
         if !self.cursor.eat_dotted(".param") {
             return Err(self.cursor.syntax("`.param`"));
         }
@@ -396,7 +380,8 @@ impl<'a> Parser<'a> {
         };
         let name = self.cursor.need_name()?;
         let array = if self.cursor.eat(b'[') {
-            let elements = self.cursor.unsigned("an array size")?;
+            let elements =
+                if self.cursor.peek() == b']' { 0 } else { self.cursor.unsigned("an array size")? };
             if elements > MAX_PARAM_ELEMENTS {
                 return Err(syntax("at most 32764 bytes of parameters", name));
             }
@@ -408,7 +393,7 @@ impl<'a> Parser<'a> {
         Ok((name, Param { name: name.into(), ty, align: align.unwrap_or(ty.bytes()), array, pointee }))
     }
 
-    fn launch(&mut self, launch: &mut Launch) -> Parsed<()> {
+    pub(super) fn launch(&mut self, launch: &mut Launch) -> Parsed<()> {
         while let Some(word) = self.cursor.dotted() {
             match word {
                 ".maxntid" => launch.maxntid = Some(self.triple()?),

@@ -1,7 +1,7 @@
 //! Operands, with their width checked against what the instruction takes.
 
 use super::body::Body;
-use super::module::Parser;
+use super::module::{Parser, unsupported};
 use super::{ParseErrorKind, Parsed};
 use crate::ptx::operand::{Address, Base, Dst, Imm, Operand, PredUse, RegId, SpecialReg};
 use crate::ptx::types::{RegClass, Spelled, Type};
@@ -132,6 +132,9 @@ impl<'a> Parser<'a> {
         }
         if name == "WARP_SZ" {
             return Ok(Operand::from(32));
+        }
+        if self.functions.contains_key(name) {
+            return Err(unsupported("the address of a function"));
         }
         let symbol = body
             .symbol(name, &self.globals)

@@ -9,12 +9,11 @@
 //! **Segments** are maximal runs of lane operations within a block. When one instruction mixes lane operations and steps, the
 //! temporaries it defines are stored too, since they cross the step.
 
-use tilewright_compiler::ptx::{Entry, Op, RegId, Stmt};
-
 use super::super::frame::{PredId, R32, R64};
 use super::super::launch::ExecError;
 use super::super::program::{LaneOp, LiveOut, Program, Segment, Step, StepKind, ValP, WgmmaA};
 use super::emit::{Decoder, Home};
+use super::flatten::{Flat, Piece, Reg};
 use super::{Decoded, Item};
 
 /// What a lane operation writes.
@@ -72,11 +71,11 @@ impl RegSet {
     fn new(registers: usize) -> RegSet {
         RegSet(vec![0; registers.div_ceil(64)])
     }
-    fn insert(&mut self, reg: RegId) {
-        self.0[reg.index() / 64] |= 1 << (reg.index() % 64);
+    fn insert(&mut self, Reg(reg): Reg) {
+        self.0[reg / 64] |= 1 << (reg % 64);
     }
-    fn remove(&mut self, reg: RegId) {
-        self.0[reg.index() / 64] &= !(1 << (reg.index() % 64));
+    fn remove(&mut self, Reg(reg): Reg) {
+        self.0[reg / 64] &= !(1 << (reg % 64));
     }
     fn contains(&self, index: usize) -> bool {
         self.0[index / 64] >> (index % 64) & 1 != 0
@@ -91,23 +90,19 @@ impl RegSet {
     }
 }
 
-fn ends_block(op: &Op) -> bool {
-    matches!(op, Op::Bra(_) | Op::BrxIdx(_) | Op::Ret(_) | Op::Exit(_))
-}
-
 /// Lays out the program.
 pub(super) fn assemble(
-    entry: &Entry,
+    flat: &Flat<'_>,
     decoder: &mut Decoder<'_>,
     decoded: &[Decoded],
 ) -> Result<Program, ExecError> {
     decoder.index_homes();
-    let (mut blocks, label_blocks) = split(entry, decoded)?;
+    let (mut blocks, label_blocks) = split(flat)?;
     if blocks.is_empty() {
         blocks.push(Block::default());
     }
     let order = reverse_post_order(&blocks);
-    let live_in = liveness(entry, decoded, &blocks, &order);
+    let live_in = liveness(flat, decoded, &blocks, &order);
     let mut program = Program::default();
     let mut starts = vec![u32::MAX; blocks.len()];
     let mut fixups = Vec::new();
@@ -115,12 +110,12 @@ pub(super) fn assemble(
     for (position, &number) in order.iter().enumerate() {
         let block = &blocks[number];
         starts[number] = program.steps.len() as u32;
-        let mut live_out = RegSet::new(entry.regs.len());
+        let mut live_out = RegSet::new(flat.registers);
         for &successor in &block.successors {
             live_out.join(&live_in[successor]);
         }
         let body = &decoded[block.first..block.end];
-        emit_block(entry, decoder, body, live_out, &mut program, &mut fixups, &mut sources);
+        emit_block(flat, decoder, body, live_out, &mut program, &mut fixups, &mut sources);
         let line = decoded[block.first..block.end].last().map_or(0, |d| d.line);
         match block.falls_to {
             Some(next) if order.get(position + 1) != Some(&next) => {
@@ -134,7 +129,7 @@ pub(super) fn assemble(
                 });
             }
             None if block.successors.is_empty()
-                && !ends_with_exit(entry, &decoded[block.first..block.end]) =>
+                && !ends_with_exit(flat, &decoded[block.first..block.end]) =>
             {
                 // Running off the end of the body is a return.
                 program.steps.push(Step {
@@ -168,7 +163,7 @@ pub(super) fn assemble(
             _ => {}
         }
     }
-    program.wgmma_touches = wgmma_touches(entry, decoder, &program.steps, &sources);
+    program.wgmma_touches = wgmma_touches(flat, decoder, &program.steps, &sources);
     program.cells = decoder.next_cell;
     program.predicates = decoder.next_pred;
     program.inits = decoder.inits();
@@ -180,65 +175,49 @@ enum Target {
     Label,
 }
 
-fn ends_with_exit(entry: &Entry, body: &[Decoded]) -> bool {
-    body.last().is_some_and(|last| match &entry.body[last.stmt] {
-        Stmt::Inst(inst) => inst.guard.is_none() && matches!(inst.op, Op::Ret(_) | Op::Exit(_)),
-        _ => false,
-    })
+fn ends_with_exit(flat: &Flat<'_>, body: &[Decoded]) -> bool {
+    body.last().is_some_and(|last| flat.exits(&flat.pieces[last.piece]))
 }
 
 /// Cuts the body into blocks and finds their successors; also says which block each label starts.
-fn split(entry: &Entry, decoded: &[Decoded]) -> Result<(Vec<Block>, Vec<usize>), ExecError> {
-    let mut label_blocks = vec![usize::MAX; entry.labels.len()];
+fn split(flat: &Flat<'_>) -> Result<(Vec<Block>, Vec<usize>), ExecError> {
+    let mut label_blocks = vec![usize::MAX; flat.labels as usize];
     let mut blocks: Vec<Block> = Vec::new();
+    // The last piece of each block, where it has one.
+    let mut last: Vec<Option<&Piece<'_>>> = Vec::new();
     let (mut next, mut open) = (0, false);
-    for statement in &entry.body {
-        match statement {
-            Stmt::Label(label) => {
-                if !open || blocks.last().is_some_and(|b| b.first != next) {
-                    blocks.push(Block { first: next, end: next, ..Block::default() });
-                }
-                open = true;
-                label_blocks[label.0 as usize] = blocks.len() - 1;
-            }
-            Stmt::Inst(inst) => {
-                if !open {
-                    blocks.push(Block { first: next, end: next, ..Block::default() });
-                }
-                next += 1;
-                if let Some(block) = blocks.last_mut() {
-                    block.end = next;
-                }
-                open = !ends_block(&inst.op);
-            }
-            _ => {}
+    for piece in &flat.pieces {
+        if !open || matches!(piece, Piece::Label(_)) && blocks.last().is_some_and(|b| b.first != next) {
+            blocks.push(Block { first: next, end: next, ..Block::default() });
+            last.push(None);
         }
-    }
-    if let Some(label) = label_blocks.iter().position(|&b| b == usize::MAX) {
-        let used = entry.insts().any(|inst| match &inst.op {
-            Op::Bra(bra) => bra.target.0 as usize == label,
-            Op::BrxIdx(brx) => brx.targets.iter().any(|t| t.0 as usize == label),
-            _ => false,
-        });
-        if used {
-            return Err(ExecError::Invalid {
-                line: 0,
-                message: format!("label `{}` is not defined", entry.labels[label].name),
-            });
+        if let Piece::Label(label) = piece {
+            label_blocks[*label as usize] = blocks.len() - 1;
+            open = true;
+            continue;
         }
+        next += 1;
+        if let (Some(block), Some(last)) = (blocks.last_mut(), last.last_mut()) {
+            block.end = next;
+            *last = Some(piece);
+        }
+        open = !flat.ends_block(piece);
     }
     let count = blocks.len();
-    for (number, block) in blocks.iter_mut().enumerate() {
-        let following = (number + 1 < count).then_some(number + 1);
-        let last = decoded[block.first..block.end].last().map(|d| &entry.body[d.stmt]);
-        let (mut successors, mut falls) = (Vec::new(), following);
-        if let Some(Stmt::Inst(inst)) = last {
-            match &inst.op {
-                Op::Bra(bra) => successors.push(label_blocks[bra.target.0 as usize]),
-                Op::BrxIdx(brx) => successors.extend(brx.targets.iter().map(|t| label_blocks[t.0 as usize])),
-                _ => {}
+    for (number, (block, last)) in blocks.iter_mut().zip(last).enumerate() {
+        let mut falls = (number + 1 < count).then_some(number + 1);
+        let mut successors = Vec::new();
+        if let Some(piece) = last {
+            for label in flat.targets(piece) {
+                match label_blocks[label as usize] {
+                    usize::MAX => {
+                        let message = "a branch to a label that is not defined".into();
+                        return Err(ExecError::Invalid { line: 0, message });
+                    }
+                    target => successors.push(target),
+                }
             }
-            if ends_block(&inst.op) && inst.guard.is_none() {
+            if flat.ends_block(piece) && flat.guard(piece).is_none() {
                 falls = None;
             }
         }
@@ -280,30 +259,31 @@ fn reverse_post_order(blocks: &[Block]) -> Vec<usize> {
 }
 
 /// Moves `live` from behind an instruction to before it.
-fn step_back(entry: &Entry, decoded: &Decoded, live: &mut RegSet) {
-    let Stmt::Inst(inst) = &entry.body[decoded.stmt] else { return };
-    if inst.guard.is_none() {
-        inst.op.defs(|reg| live.remove(reg));
+fn step_back(flat: &Flat<'_>, decoded: &Decoded, live: &mut RegSet) {
+    let piece = &flat.pieces[decoded.piece];
+    let guard = flat.guard(piece);
+    if guard.is_none() {
+        flat.defs(piece, |reg| live.remove(reg));
     }
-    inst.op.uses(|reg| live.insert(reg));
-    if let Some(guard) = inst.guard {
-        live.insert(guard.reg);
+    flat.uses(piece, |reg| live.insert(reg));
+    if let Some(guard) = guard {
+        live.insert(guard);
     }
 }
 
 /// Registers live at the start of each block.
-fn liveness(entry: &Entry, decoded: &[Decoded], blocks: &[Block], order: &[usize]) -> Vec<RegSet> {
-    let mut live_in = vec![RegSet::new(entry.regs.len()); blocks.len()];
+fn liveness(flat: &Flat<'_>, decoded: &[Decoded], blocks: &[Block], order: &[usize]) -> Vec<RegSet> {
+    let mut live_in = vec![RegSet::new(flat.registers); blocks.len()];
     loop {
         let mut changed = false;
         for &number in order.iter().rev() {
             let block = &blocks[number];
-            let mut live = RegSet::new(entry.regs.len());
+            let mut live = RegSet::new(flat.registers);
             for &successor in &block.successors {
                 live.join(&live_in[successor]);
             }
             for instruction in decoded[block.first..block.end].iter().rev() {
-                step_back(entry, instruction, &mut live);
+                step_back(flat, instruction, &mut live);
             }
             changed |= live_in[number].join(&live);
         }
@@ -315,7 +295,7 @@ fn liveness(entry: &Entry, decoded: &[Decoded], blocks: &[Block], order: &[usize
 
 /// Emits a block's steps; `live` is what is live behind it.
 fn emit_block(
-    entry: &Entry,
+    flat: &Flat<'_>,
     decoder: &Decoder<'_>,
     body: &[Decoded],
     live: RegSet,
@@ -336,15 +316,13 @@ fn emit_block(
             if mixed {
                 // A segment that ends inside this instruction must keep what the rest of it reads or leaves alone.
                 let mut before = live.clone();
-                step_back(entry, instruction, &mut before);
+                step_back(flat, instruction, &mut before);
                 set.join(&before);
-                if let Stmt::Inst(inst) = &entry.body[instruction.stmt] {
-                    inst.op.defs(|reg| set.insert(reg));
-                }
+                flat.defs(&flat.pieces[instruction.piece], |reg| set.insert(reg));
             }
             behind[i] = Some(set);
         }
-        step_back(entry, instruction, &mut live);
+        step_back(flat, instruction, &mut live);
     }
     let mut open: Option<Open> = None;
     for (i, instruction) in body.iter().enumerate() {
@@ -364,8 +342,8 @@ fn emit_block(
                         }
                     }
                     // The segment becomes the next step.
-                    if sources.last() != Some(&(program.steps.len(), instruction.stmt)) {
-                        sources.push((program.steps.len(), instruction.stmt));
+                    if sources.last() != Some(&(program.steps.len(), instruction.piece)) {
+                        sources.push((program.steps.len(), instruction.piece));
                     }
                     segment.define(decoder, lane_def(&inst.op), mixed);
                     segment.segment.code.push(*inst);
@@ -378,7 +356,7 @@ fn emit_block(
                     }
                     let last = instruction.items.iter().rposition(|item| matches!(item, Item::Step { .. }));
                     let this = instruction.items.iter().position(|other| std::ptr::eq(other, item));
-                    sources.push((program.steps.len(), instruction.stmt));
+                    sources.push((program.steps.len(), instruction.piece));
                     program.steps.push(Step {
                         guard: *guard,
                         line: instruction.line,
@@ -397,7 +375,7 @@ fn emit_block(
 /// What touches a register that some `wgmma` uses as D or A, that is no `wgmma`: (step, cell, written). `sources` says which
 /// statements each step comes from.
 fn wgmma_touches(
-    entry: &Entry,
+    flat: &Flat<'_>,
     decoder: &Decoder<'_>,
     steps: &[Step],
     sources: &[(usize, usize)],
@@ -415,20 +393,20 @@ fn wgmma_touches(
     if used.is_empty() {
         return touches;
     }
-    for &(step, stmt) in sources {
-        let (Stmt::Inst(inst), Some(at)) = (&entry.body[stmt], steps.get(step)) else { continue };
+    for &(step, piece) in sources {
+        let Some(at) = steps.get(step) else { continue };
         if matches!(at.kind, StepKind::Wgmma(_)) {
             continue;
         }
-        let mut touch = |reg: RegId, writes| {
-            if let Home::R32(R32(cell)) = decoder.home(reg)
+        let mut touch = |reg: Reg, writes| {
+            if let Home::R32(R32(cell)) = decoder.homes[reg.0]
                 && used.contains(&cell)
             {
                 touches.push((step as u32, cell, writes));
             }
         };
-        inst.op.uses(|reg| touch(reg, false));
-        inst.op.defs(|reg| touch(reg, true));
+        flat.uses(&flat.pieces[piece], |reg| touch(reg, false));
+        flat.defs(&flat.pieces[piece], |reg| touch(reg, true));
     }
     touches.sort_unstable();
     touches.dedup();

@@ -11,6 +11,7 @@ use super::super::program::{
     Addr, AddrBase, CellInit, Fn32, Fn64, LaneCall, LaneInst, LaneOp, StepKind, Val32, Val64, ValP,
 };
 use super::Item;
+use super::flatten::{Flat, Reg};
 use super::variables::Variables;
 
 /// Where a PTX register lives.
@@ -26,9 +27,15 @@ pub(super) enum Home {
 
 /// State of decoding one entry.
 pub(super) struct Decoder<'m> {
+    pub(super) flat: &'m Flat<'m>,
+    /// The activation that the current instruction belongs to, and whose body it stands in.
+    pub(super) scope: usize,
     pub(super) entry: &'m Entry,
     pub(super) variables: &'m Variables,
+    /// By [`Reg`].
     pub(super) homes: Vec<Home>,
+    /// Carry or borrow of the last `.cc` instruction, once there is one.
+    carry: PredId,
     /// First cell and first predicate that are no PTX register.
     extra_cells: u32,
     extra_preds: u32,
@@ -51,7 +58,7 @@ pub(super) struct Decoder<'m> {
 }
 
 impl<'m> Decoder<'m> {
-    pub(super) fn new(entry: &'m Entry, variables: &'m Variables) -> Result<Decoder<'m>, ExecError> {
+    pub(super) fn new(flat: &'m Flat<'m>, variables: &'m Variables) -> Result<Decoder<'m>, ExecError> {
         let (mut cell, mut pred) = (0u32, 0u32);
         let mut place = |ty: Type| {
             let at = cell;
@@ -75,18 +82,20 @@ impl<'m> Decoder<'m> {
             }
         };
         // Accumulators of `wgmma` first, so that each is one run of cells.
-        let mut homes: Vec<Option<Home>> = vec![None; entry.regs.len()];
-        for inst in entry.insts() {
-            let Op::Wgmma(op) = &inst.op else { continue };
-            for reg in &op.d {
-                homes[reg.index()].get_or_insert_with(|| place(entry.regs[reg.index()].ty));
+        let mut homes: Vec<Option<Home>> = vec![None; flat.registers];
+        for unit in &flat.units.list {
+            for inst in unit.entry.insts() {
+                let Op::Wgmma(op) = &inst.op else { continue };
+                for reg in &op.d {
+                    let home = &mut homes[unit.regs + reg.index()];
+                    home.get_or_insert_with(|| place(unit.entry.regs[reg.index()].ty));
+                }
             }
         }
-        let homes = homes
-            .into_iter()
-            .zip(&entry.regs)
-            .map(|(home, reg)| home.unwrap_or_else(|| place(reg.ty)))
-            .collect();
+        let types = flat.units.registers();
+        let homes: Vec<Home> =
+            homes.into_iter().zip(types).map(|(home, ty)| home.unwrap_or_else(|| place(ty))).collect();
+        let entry = flat.entry(0);
         if cell > 1 << 18 {
             return Err(ExecError::Invalid {
                 line: 0,
@@ -94,13 +103,16 @@ impl<'m> Decoder<'m> {
             });
         }
         Ok(Decoder {
+            flat,
+            scope: 0,
             entry,
             variables,
             homes,
+            carry: PredId(pred),
             extra_cells: cell,
-            extra_preds: pred,
+            extra_preds: pred + 1,
             next_cell: cell,
-            next_pred: pred,
+            next_pred: pred + 1,
             cells: FxHashMap::default(),
             temps32: Vec::new(),
             temps64: Vec::new(),
@@ -115,15 +127,17 @@ impl<'m> Decoder<'m> {
         })
     }
 
-    /// Starts an instruction.
-    pub(super) fn begin(&mut self, inst: &Inst) {
+    /// Starts an instruction of an activation.
+    pub(super) fn begin(&mut self, scope: usize, inst: &Inst) {
+        self.scope = scope;
+        self.entry = self.flat.entry(scope);
         self.used = (0, 0, 0);
         self.line = inst.ptx_line;
         self.name.clear();
         inst.op.mnemonic(&mut self.name);
         self.guard = ValP::ALWAYS;
         let Some(guard) = inst.guard else { return };
-        let Home::Pred(p) = self.homes[guard.reg.index()] else { return };
+        let Home::Pred(p) = self.home(guard.reg) else { return };
         let value = if guard.negated { ValP::Not(p) } else { ValP::Reg(p) };
         let mut overwritten = false;
         inst.op.defs(|reg| overwritten |= reg == guard.reg);
@@ -135,6 +149,23 @@ impl<'m> Decoder<'m> {
         } else {
             self.guard = value;
         }
+    }
+
+    /// A step that the expansion of calls put in.
+    pub(super) fn begin_call(&mut self, line: u32, guard: Option<(Reg, bool)>) {
+        self.used = (0, 0, 0);
+        self.line = line;
+        self.name = "call".into();
+        self.guard = match guard.map(|(reg, negated)| (self.homes[reg.0], negated)) {
+            Some((Home::Pred(p), true)) => ValP::Not(p),
+            Some((Home::Pred(p), false)) => ValP::Reg(p),
+            _ => ValP::ALWAYS,
+        };
+    }
+
+    /// The predicate that holds the carry.
+    pub(super) fn carry(&self) -> PredId {
+        self.carry
     }
 
     /// Ends an instruction.
@@ -279,7 +310,7 @@ impl<'m> Decoder<'m> {
     }
 
     pub(super) fn home(&self, reg: RegId) -> Home {
-        self.homes[reg.index()]
+        self.homes[self.flat.reg(self.scope, reg).0]
     }
 
     /// A destination of up to 32 bits.
@@ -361,12 +392,18 @@ impl<'m> Decoder<'m> {
     /// The address of a symbol in its own space.
     fn symbol(&self, symbol: Symbol) -> Result<u64, ExecError> {
         match symbol {
-            Symbol::Param(id) => Ok(self.entry.param_offsets().0[id.0 as usize].into()),
+            Symbol::Param(id) => match self.flat.scopes[self.scope].params.get(id.0 as usize) {
+                Some(&address) => Ok(address),
+                None => Ok(self.entry.param_offsets().0[id.0 as usize].into()),
+            },
             Symbol::Global(id) => {
                 self.variables.of_module(id).map_or_else(|| self.invalid("a variable without an address"), Ok)
             }
             Symbol::Local(id) => {
-                self.variables.of_entry(id).map_or_else(|| self.invalid("a variable without an address"), Ok)
+                let unit = self.flat.scopes[self.scope].unit;
+                self.variables
+                    .of_unit(unit, id)
+                    .map_or_else(|| self.invalid("a variable without an address"), Ok)
             }
         }
     }
@@ -476,6 +513,6 @@ impl<'m> Decoder<'m> {
 
     /// Number of a label, as the target of a jump until blocks are placed.
     pub(super) fn label(&self, label: LabelId) -> u32 {
-        label.0
+        self.flat.label(self.scope, label)
     }
 }

@@ -1,6 +1,6 @@
 //! Loads, stores, atomics and `cp.async`.
 
-use tilewright_compiler::ptx::{AtomOp, Operand, RegClass, Semantics, Space, Type, op};
+use tilewright_compiler::ptx::{Address, AtomOp, Base, Operand, RegClass, Semantics, Space, Type, op};
 
 use super::super::launch::ExecError;
 use super::super::program::{
@@ -29,6 +29,14 @@ impl Decoder<'_> {
             Space::Param => MemSpace::Param,
             // Addresses of the block's own window are the same in the cluster's.
             Space::Shared | Space::SharedCluster => MemSpace::Shared,
+        }
+    }
+
+    /// As [`Decoder::space`], of an address: a `.param` variable of a body and a function's parameters lie in local memory.
+    fn space_of(&self, space: Space, addr: &Address) -> MemSpace {
+        match (space, addr.base) {
+            (Space::Param, Base::Sym(symbol)) if self.is_parameter_of_call(symbol) => MemSpace::Local,
+            _ => self.space(space),
         }
     }
 
@@ -62,7 +70,7 @@ impl Decoder<'_> {
             (true, false) => Extend::Sign16,
         };
         let access = MemAccess {
-            space: self.space(op.space),
+            space: self.space_of(op.space, &op.addr),
             addr: self.addr(&op.addr)?,
             bytes,
             extend,
@@ -104,8 +112,12 @@ impl Decoder<'_> {
                 regs.push(self.stored(src, op.ty)?);
             }
         }
+        let space = self.space_of(op.space, &op.addr);
+        if space == MemSpace::Param {
+            return self.invalid("a kernel's parameters cannot be written");
+        }
         let access = MemAccess {
-            space: self.space(op.space),
+            space,
             addr: self.addr(&op.addr)?,
             bytes,
             extend: Extend::Zero,

@@ -13,18 +13,24 @@
 //! | --- | --- |
 //! | `emit.rs` | operands, temporaries, constants: what the others emit with |
 //! | `moves.rs` | `mov`, packing, selections, comparisons, address conversions |
+//! | `calls.rs` | parameters of calls, functions of the host |
+//! | `carry.rs` | additions with carry |
 //! | `integer.rs` | integer arithmetic, logic, shifts, bit fields |
 //! | `float.rs` | floating-point arithmetic |
 //! | `convert.rs` | `cvt` |
 //! | `memory.rs` | loads, stores, atomics, `cp.async` |
 //! | `warp.rs` | cross-lane, matrix, barriers, control |
 //! | `hopper.rs` | mbarriers, bulk copies, `wgmma`, clusters |
+//! | `flatten.rs` | calls, expanded |
 //! | `blocks.rs` | control-flow graph, reverse post-order, liveness, segments |
 //! | `variables.rs` | where shared, local, constant and global variables lie |
 
 mod blocks;
+mod calls;
+mod carry;
 mod convert;
 mod emit;
+mod flatten;
 mod float;
 mod hopper;
 mod integer;
@@ -33,12 +39,13 @@ mod moves;
 mod variables;
 mod warp;
 
-use tilewright_compiler::ptx::{self, Op, Stmt};
+use tilewright_compiler::ptx::{self, Op};
 
 use super::finding::SourceLoc;
 use super::launch::ExecError;
 use super::program::{LaneInst, Program, StepKind, ValP};
 use emit::Decoder;
+use flatten::{Piece, Units, flatten};
 
 /// One thing to do for an instruction.
 #[derive(Clone, Debug)]
@@ -52,8 +59,8 @@ enum Item {
 struct Decoded {
     line: u32,
     items: Vec<Item>,
-    /// Index of the statement in the body.
-    stmt: usize,
+    /// Index of its piece in the flat body.
+    piece: usize,
 }
 
 /// Decodes entry `name` of `module` for a launch with `buffers` buffers.
@@ -73,16 +80,34 @@ pub fn decode(module: &ptx::Module, name: &str, buffers: usize) -> Result<Progra
             why: "addresses have 64 bits here".into(),
         });
     }
-    let variables = variables::place(module, entry, buffers)?;
-    let mut decoder = Decoder::new(entry, &variables)?;
-    let mut decoded = Vec::with_capacity(entry.body.len());
-    for (stmt, statement) in entry.body.iter().enumerate() {
-        let Stmt::Inst(inst) = statement else { continue };
-        decoder.begin(inst);
-        dispatch(&mut decoder, &inst.op)?;
-        decoded.push(Decoded { line: inst.ptx_line, items: decoder.finish(), stmt });
+    let units = Units::reached(module, entry);
+    let variables = variables::place(module, &units, buffers)?;
+    let of_unit = |unit, var| variables.of_unit(unit, ptx::VarId(var as u32)).unwrap_or_default();
+    let flat = flatten(module, units, |unit| variables.params(unit), of_unit)?;
+    let mut decoder = Decoder::new(&flat, &variables)?;
+    let mut decoded = Vec::with_capacity(flat.pieces.len());
+    for (number, piece) in flat.pieces.iter().enumerate() {
+        let line = match *piece {
+            Piece::Label(_) => continue,
+            Piece::Inst { scope, inst } => {
+                decoder.begin(scope, inst);
+                dispatch(&mut decoder, &inst.op)?;
+                inst.ptx_line
+            }
+            Piece::Jump { line, guard, label } => {
+                decoder.begin_call(line, guard);
+                decoder.step(StepKind::Jump(label));
+                line
+            }
+            Piece::Move { line, ty, to, from } => {
+                decoder.begin_call(line, None);
+                decoder.parameter(ty, to, from)?;
+                line
+            }
+        };
+        decoded.push(Decoded { line, items: decoder.finish(), piece: number });
     }
-    let mut program = blocks::assemble(entry, &mut decoder, &decoded)?;
+    let mut program = blocks::assemble(&flat, &mut decoder, &decoded)?;
     let (offsets, param_bytes) = entry.param_offsets();
     program.name = name.to_string();
     program.params =
@@ -97,7 +122,7 @@ pub fn decode(module: &ptx::Module, name: &str, buffers: usize) -> Result<Progra
     program.reqntid = entry.launch.reqntid;
     program.cluster = entry.launch.reqnctapercluster;
     program.maxntid = entry.launch.max_threads();
-    for inst in entry.insts() {
+    for inst in flat.units.list.iter().flat_map(|unit| unit.entry.insts()) {
         program.mnemonics.push((inst.ptx_line, inst.op.name()));
         if let Some(loc) = inst.loc {
             let file = module
@@ -179,6 +204,8 @@ fn dispatch(d: &mut Decoder<'_>, op: &Op) -> Result<(), ExecError> {
         Op::Mma(op) => d.mma(op),
         Op::Bra(op) => d.bra(op),
         Op::BrxIdx(op) => d.brx(op),
+        Op::Call(op) => d.call_host(op),
+        Op::CarryChain(op) => d.carry_chain(op),
         Op::Ret(_) | Op::Exit(_) => d.exit(),
         Op::Trap(op) => d.trap(op),
         // Hints and orderings that hold anyway: a block's memory operations happen in program order here.
@@ -189,6 +216,5 @@ fn dispatch(d: &mut Decoder<'_>, op: &Op) -> Result<(), ExecError> {
         | Op::Setmaxnreg(_)
         | Op::GridDepControl(_) => d.nothing(),
         Op::CreatePolicy(op) => d.create_policy(op.dst),
-        other => d.unsupported(&format!("`{}` is not implemented yet", other.name())),
     }
 }

@@ -1,11 +1,12 @@
 //! Where variables lie: shared and local ones in their windows, constants in one bank, module globals in windows of their own behind
 //! the launch's buffers.
 
-use tilewright_compiler::ptx::{Entry, Init, Linkage, Module, Space, Symbol, VarId, Variable};
+use tilewright_compiler::ptx::{Init, Linkage, Module, Space, Symbol, VarId, Variable};
 
 use super::super::launch::ExecError;
 use super::super::memory::{CONST_BASE, LOCAL_BASE, SHARED_BASE, buffer_address};
 use super::super::program::ModuleData;
+use super::flatten::Units;
 
 /// Most local memory of a thread that any GPU has.
 const MAX_LOCAL: u32 = 512 * 1024;
@@ -17,7 +18,10 @@ const DYNAMIC_ALIGN: u32 = 1024;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Variables {
     module: Vec<Option<u64>>,
-    entry: Vec<Option<u64>>,
+    /// Of the kernel and of each function that it reaches.
+    units: Vec<Vec<Option<u64>>>,
+    /// `.param` parameters of functions, where a call does not put a variable in their place.
+    params: Vec<Vec<u64>>,
     pub(super) shared_static: u32,
     pub(super) shared_dynamic_at: u32,
     pub(super) local_bytes: u32,
@@ -30,8 +34,13 @@ impl Variables {
         self.module.get(id.0 as usize).copied().flatten()
     }
 
-    pub(super) fn of_entry(&self, id: VarId) -> Option<u64> {
-        self.entry.get(id.0 as usize).copied().flatten()
+    pub(super) fn of_unit(&self, unit: usize, id: VarId) -> Option<u64> {
+        self.units.get(unit)?.get(id.0 as usize).copied().flatten()
+    }
+
+    /// Addresses of a function's `.param` parameters in local memory.
+    pub(super) fn params(&self, unit: usize) -> Vec<u64> {
+        self.params.get(unit).cloned().unwrap_or_default()
     }
 }
 
@@ -39,13 +48,22 @@ fn too_big(variable: &Variable) -> ExecError {
     ExecError::Invalid { line: 0, message: format!("variable `{}` is too big", variable.name) }
 }
 
-/// Lays out the variables that `entry` can see.
-pub(super) fn place(module: &Module, entry: &Entry, buffers: usize) -> Result<Variables, ExecError> {
+/// Takes `bytes` of local memory.
+fn local(end: &mut u32, align: u32, bytes: u32) -> Option<u64> {
+    let at = end.checked_next_multiple_of(align.max(1))?;
+    *end = at.checked_add(bytes).filter(|&n| n <= MAX_LOCAL)?;
+    Some(at.into())
+}
+
+/// Lays out the variables that a kernel and its functions can see. `units` are their bodies.
+pub(super) fn place(module: &Module, units: &Units<'_>, buffers: usize) -> Result<Variables, ExecError> {
     let mut v = Variables::default();
     let mut dynamic_align = 1u32;
-    let mut dynamic: Vec<(bool, usize)> = Vec::new();
-    let mut inits: Vec<(bool, usize, &Variable)> = Vec::new();
-    for (of_entry, list) in [(false, &module.globals), (true, &entry.vars)] {
+    let mut dynamic: Vec<(Option<usize>, usize)> = Vec::new();
+    let mut inits: Vec<(Option<usize>, usize, &Variable)> = Vec::new();
+    let lists = units.list.iter().enumerate().map(|(unit, body)| (Some(unit), &body.entry.vars));
+    for (unit, list) in std::iter::once((None, &module.globals)).chain(lists) {
+        let mut addresses = Vec::with_capacity(list.len());
         for (index, variable) in list.iter().enumerate() {
             let align = variable.align.max(1);
             let bytes = u32::try_from(variable.bytes())
@@ -55,7 +73,7 @@ pub(super) fn place(module: &Module, entry: &Entry, buffers: usize) -> Result<Va
             let address = match variable.space {
                 Space::Shared if variable.elements.is_none() || variable.linkage == Linkage::Extern => {
                     dynamic_align = dynamic_align.max(align);
-                    dynamic.push((of_entry, index));
+                    dynamic.push((unit, index));
                     None
                 }
                 Space::Shared => {
@@ -63,45 +81,60 @@ pub(super) fn place(module: &Module, entry: &Entry, buffers: usize) -> Result<Va
                     v.shared_static = at.checked_add(bytes).ok_or_else(|| too_big(variable))?;
                     Some(at.into())
                 }
-                Space::Local => {
-                    let at = v.local_bytes.next_multiple_of(align);
-                    v.local_bytes =
-                        at.checked_add(bytes).filter(|&n| n <= MAX_LOCAL).ok_or_else(|| too_big(variable))?;
-                    Some(at.into())
+                // What a body declares in `.param` space is there for calls.
+                Space::Local | Space::Param => {
+                    Some(local(&mut v.local_bytes, align, bytes).ok_or_else(|| too_big(variable))?)
                 }
                 Space::Const => {
                     let at = v.constants.len().next_multiple_of(align as usize);
                     v.constants.resize(at + bytes as usize, 0);
-                    inits.push((of_entry, index, variable));
+                    inits.push((unit, index, variable));
                     Some(at as u64)
                 }
                 Space::Global if variable.linkage == Linkage::Extern => None,
                 Space::Global => {
                     v.globals
                         .push(ModuleData { name: variable.name.to_string(), bytes: vec![0; bytes as usize] });
-                    inits.push((of_entry, index, variable));
+                    inits.push((unit, index, variable));
                     Some(buffer_address(buffers + v.globals.len() - 1, 0))
                 }
                 _ => None,
             };
-            if of_entry { v.entry.push(address) } else { v.module.push(address) }
+            addresses.push(address);
         }
+        match unit {
+            None => v.module = addresses,
+            Some(_) => v.units.push(addresses),
+        }
+    }
+    v.params.push(Vec::new());
+    for unit in &units.list[1..] {
+        let mut addresses = Vec::new();
+        for param in &unit.entry.params {
+            let at = local(&mut v.local_bytes, param.align.max(8), param.bytes());
+            addresses
+                .push(at.ok_or_else(|| ExecError::BadLaunch("the parameters of calls are too big".into()))?);
+        }
+        v.params.push(addresses);
     }
     v.local_bytes = v.local_bytes.next_multiple_of(16);
     let align = if dynamic.is_empty() && v.shared_static == 0 { 1 } else { dynamic_align.max(DYNAMIC_ALIGN) };
     v.shared_dynamic_at =
         if dynamic.is_empty() { v.shared_static } else { v.shared_static.next_multiple_of(align) };
-    for (of_entry, index) in dynamic {
+    for (unit, index) in dynamic {
         let address = Some(v.shared_dynamic_at.into());
-        if of_entry { v.entry[index] = address } else { v.module[index] = address }
+        match unit {
+            Some(unit) => v.units[unit][index] = address,
+            None => v.module[index] = address,
+        }
     }
-    for (of_entry, index, variable) in inits {
-        initialise(&mut v, module, of_entry, index, variable);
+    for (unit, index, variable) in inits {
+        initialise(&mut v, module, unit, index, variable);
     }
     Ok(v)
 }
 
-fn initialise(v: &mut Variables, module: &Module, of_entry: bool, index: usize, variable: &Variable) {
+fn initialise(v: &mut Variables, module: &Module, unit: Option<usize>, index: usize, variable: &Variable) {
     let width = variable.ty.bytes() as usize;
     let mut bytes = Vec::with_capacity(variable.init.len() * width);
     for init in &variable.init {
@@ -112,7 +145,7 @@ fn initialise(v: &mut Variables, module: &Module, of_entry: bool, index: usize, 
                     Symbol::Global(id) => {
                         (v.of_module(id), module.globals.get(id.0 as usize).map(|g| g.space))
                     }
-                    Symbol::Local(id) => (v.of_entry(id), None),
+                    Symbol::Local(id) => (unit.and_then(|unit| v.of_unit(unit, id)), None),
                     Symbol::Param(_) => (None, None),
                 };
                 let base = match (generic, space) {
@@ -126,7 +159,7 @@ fn initialise(v: &mut Variables, module: &Module, of_entry: bool, index: usize, 
         };
         bytes.extend_from_slice(&value.to_le_bytes()[..width.min(8)]);
     }
-    let address = if of_entry { v.entry[index] } else { v.module[index] };
+    let address = unit.map_or(&v.module, |unit| &v.units[unit])[index];
     let Some(address) = address else { return };
     if variable.space == Space::Const {
         let at = address as usize;

@@ -182,7 +182,7 @@ impl Env<'_> {
     }
 
     #[inline]
-    fn read_lane(
+    pub(super) fn read_lane(
         &self,
         target: Target,
         warp: usize,
@@ -248,7 +248,7 @@ impl Env<'_> {
         }
     }
 
-    fn local_offset(&self, warp: usize, lane: usize) -> usize {
+    pub(super) fn local_offset(&self, warp: usize, lane: usize) -> usize {
         self.launch.kernel.program.local_bytes as usize * (warp * 32 + lane)
     }
 

@@ -96,6 +96,8 @@ pub struct Env<'l> {
     pub panels: Panels,
     /// Counts everything that another warp might wait for.
     pub effects: u64,
+    /// What the kernel printed.
+    pub printed: String,
 }
 
 /// The block cannot go on: a fatal finding was reported.
@@ -233,6 +235,7 @@ impl<'l> Block<'l> {
                 pending: VecDeque::new(),
                 panels: Panels::default(),
                 effects: 0,
+                printed: String::new(),
             },
             order: (0..all.len()).collect(),
             warps: all,

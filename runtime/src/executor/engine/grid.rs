@@ -247,6 +247,8 @@ struct Queue<'l> {
     running: usize,
     findings: Findings,
     counters: Counters,
+    /// What was printed, by the number of the block (of the first of its cluster).
+    printed: Vec<(u32, String)>,
 }
 
 /// Runs `kernel`. `compile_time` of the outcome is left zero.
@@ -296,6 +298,7 @@ pub fn launch(
         running: 0,
         findings: Findings::default(),
         counters: Counters::new(program.steps.len(), options.stats),
+        printed: Vec::new(),
     });
     let threads =
         options.threads.unwrap_or_else(rayon::current_num_threads).clamp(1, blocks.clamp(1, 1024) as usize);
@@ -304,14 +307,16 @@ pub fn launch(
     } else {
         rayon::scope(|scope| (0..threads).for_each(|_| scope.spawn(|_| work(&state, &queue, blocks))));
     }
-    let Queue { findings, counters, .. } =
+    let Queue { findings, counters, mut printed, .. } =
         queue.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     memory.finish();
+    printed.sort_by_key(|(number, _)| *number);
     Ok(Outcome {
         findings: findings.into_vec(),
         stats: counters.report(program),
         compile_time: std::time::Duration::ZERO,
         run_time: started.elapsed(),
+        printed: printed.into_iter().map(|(_, text)| text).collect(),
     })
 }
 
@@ -350,6 +355,9 @@ fn work<'l>(state: &'l LaunchState<'l>, queue: &Mutex<Queue<'l>>, blocks: u64) {
             Ok(Progress::Done) | Err(_) => {
                 queue.counters.merge(&block.env.counters);
                 queue.findings.merge(std::mem::take(&mut block.env.findings));
+                if !block.env.printed.is_empty() {
+                    queue.printed.push((block.env.number, std::mem::take(&mut block.env.printed)));
+                }
                 if result.is_err() {
                     state.stop.store(true, Ordering::Relaxed);
                 }

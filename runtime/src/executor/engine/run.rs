@@ -359,6 +359,7 @@ fn execute(env: &mut Env<'_>, warp: &mut Warp, step: &Step, number: usize, mask:
         StepKind::Wgmma(op) => env.wgmma(warp, step.line, number, op, mask)?,
         StepKind::WgmmaFence => warp.wgmma.fence(),
         StepKind::WgmmaCommit => warp.wgmma.commit(),
+        StepKind::Host(call) => env.host_call(warp, step.line, call, mask)?,
         StepKind::WgmmaWait(newest) => env.wgmma_wait(warp, *newest)?,
         StepKind::MbarWait(_)
         | StepKind::ClusterArrive { .. }

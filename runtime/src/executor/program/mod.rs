@@ -229,6 +229,36 @@ pub struct Atomic {
     pub c: MemReg,
 }
 
+/// A function of the run-time system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostFunction {
+    /// `int vprintf(const char *format, void *arguments)`
+    Printf,
+    /// `void __assertfail(message, file, line, function, size_t char_bytes)`
+    AssertFail,
+}
+
+/// What such a function is given, or where its result goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostValue {
+    Imm(u64),
+    R32(R32),
+    R64(R64),
+    /// In the thread's local memory.
+    Local {
+        address: u64,
+        bytes: u8,
+    },
+}
+
+/// A call of the run-time system.
+#[derive(Clone, Debug)]
+pub struct HostCall {
+    pub function: HostFunction,
+    pub args: Box<[HostValue]>,
+    pub result: Option<HostValue>,
+}
+
 /// `bar` and `barrier`.
 #[derive(Clone, Copy, Debug)]
 pub struct Barrier {
@@ -358,6 +388,7 @@ pub enum StepKind {
         index: R32,
         targets: Box<[u32]>,
     },
+    Host(Box<HostCall>),
     Exit,
     Trap,
     /// A memory fence, a hint, a prefetch: no effect on this machine.

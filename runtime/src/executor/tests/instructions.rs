@@ -378,3 +378,79 @@ fn integers_become_halves_in_one_rounding() {
         best.map_or(0, u32::from)
     });
 }
+
+#[test]
+fn carries() {
+    let fold = |v: u64| v as u32 ^ (v >> 32) as u32;
+    let join = |a: u32, b: u32| u64::from(b) << 32 | u64::from(a);
+    let xor = "xor.b32 %d, %r1, %r2;";
+    same(&format!("add.cc.u32 %r1, %a, %b; addc.u32 %r2, %b, %c; {xor}"), |a, b, c| {
+        fold(join(a, b).wrapping_add(join(b, c)))
+    });
+    same(&format!("sub.cc.u32 %r1, %a, %b; subc.u32 %r2, %b, %c; {xor}"), |a, b, c| {
+        fold(join(a, b).wrapping_sub(join(b, c)))
+    });
+    // Three words: the middle one takes and gives a carry.
+    let three = |sub: bool| {
+        move |a: u32, b: u32, c: u32| {
+            let (x, y) =
+                (u128::from(join(a, b)) | u128::from(c) << 64, u128::from(join(b, c)) | u128::from(a) << 64);
+            let sum = if sub { x.wrapping_sub(y) } else { x.wrapping_add(y) };
+            sum as u32 ^ (sum >> 32) as u32 ^ (sum >> 64) as u32
+        }
+    };
+    let more = "xor.b32 %d, %d, %r3;";
+    same(
+        &format!("add.cc.s32 %r1, %a, %b; addc.cc.s32 %r2, %b, %c; addc.s32 %r3, %c, %a; {xor} {more}"),
+        three(false),
+    );
+    same(
+        &format!("sub.cc.s32 %r1, %a, %b; subc.cc.s32 %r2, %b, %c; subc.s32 %r3, %c, %a; {xor} {more}"),
+        three(true),
+    );
+    // 32 x 32 + 64 bits.
+    same(&format!("mad.lo.cc.u32 %r1, %a, %b, %c; madc.hi.u32 %r2, %a, %b, %a; {xor}"), |a, b, c| {
+        fold((u64::from(a) * u64::from(b)).wrapping_add(join(c, a)))
+    });
+    same(&format!("mad.lo.cc.s32 %r1, %a, %b, %c; madc.hi.s32 %r2, %a, %b, %a; {xor}"), |a, b, c| {
+        fold((i64::from(a as i32) * i64::from(b as i32)).wrapping_add(join(c, a) as i64) as u64)
+    });
+    same(
+        &format!(
+            "mad.hi.cc.u32 %r1, %a, %b, %c; madc.lo.cc.u32 %r2, %a, %b, %a; addc.u32 %r3, 0, 0; {xor} {more}"
+        ),
+        |a, b, c| {
+            let product = u64::from(a) * u64::from(b);
+            let first = (product >> 32) + u64::from(c);
+            let second = (product & 0xffff_ffff) + u64::from(a) + (first >> 32);
+            first as u32 ^ second as u32 ^ (second >> 32) as u32
+        },
+    );
+    // 64-bit words, and a carry that a guard keeps from being written.
+    let pack = "mov.b64 %rd3, {%a, %b}; mov.b64 %rd4, {%b, %c};";
+    same(
+        &format!(
+            "{pack} add.cc.u64 %rd5, %rd3, %rd4; addc.u64 %rd6, %rd4, %rd3; cvt.u32.u64 %r1, %rd5; cvt.u32.u64 %r2, %rd6; {xor}"
+        ),
+        |a, b, c| {
+            let (low, carry) = join(a, b).overflowing_add(join(b, c));
+            low as u32 ^ low.wrapping_add(carry.into()) as u32
+        },
+    );
+    same(
+        &format!(
+            "{pack} mad.lo.cc.u64 %rd5, %rd3, %rd4, %rd3; madc.hi.u64 %rd6, %rd3, %rd4, %rd4; cvt.u32.u64 %r1, %rd5; cvt.u32.u64 %r2, %rd6; {xor}"
+        ),
+        |a, b, c| {
+            let (x, y) = (u128::from(join(a, b)), u128::from(join(b, c)));
+            let all = (x * y).wrapping_add(x | y << 64);
+            all as u32 ^ (all >> 64) as u32
+        },
+    );
+    same(
+        "setp.ne.u32 %p1, %c, 0; sub.cc.u32 %r1, 0, 1; @%p1 add.cc.u32 %r1, %a, %b; addc.u32 %d, 0, 0;",
+        |a, b, c| {
+            if c != 0 { u32::from(a.checked_add(b).is_none()) } else { 1 }
+        },
+    );
+}

@@ -3,9 +3,11 @@
 //! Small kernels are written with [`Kernel`]: a body over three input registers and a result, run by one or more warps on
 //! arrays of words.
 
+mod calls;
 mod control;
 mod documented;
 mod foreign;
+mod forms;
 mod generated;
 mod global_races;
 mod hopper;
