@@ -63,7 +63,10 @@ fn main() -> anyhow::Result<()> {
         .collect();
     let bound = bind(&Signature::from(&compiled.kernel), &arguments, &DimValues::default())?;
     for plan in &compiled.meta.launches {
-        let Chosen::Launch { variant, launch } = choose(&compiled.kernel, plan, &bound)? else { continue };
+        let Chosen::Launch { variant, launch } = choose(&compiled.kernel, plan, &bound, device.sms()?)?
+        else {
+            continue;
+        };
         let function = module.function(&launch.entry, launch.shared_bytes)?;
         // A kernel that reduces over its grid (`launch.workspace`) would also want the addresses of its parts and counters.
         let address = |p: &ParamValue| match p {

@@ -104,11 +104,11 @@ pub struct LaunchPlan {
 
 /// Global memory that the instances of a launch share, given by whoever launches.
 ///
-/// Parts need no initial value. Counters (32 bits each, as many as there are blocks) must be zero before the first launch; every launch leaves
-/// them zero, so the same memory serves the next one on the same stream.
+/// Parts need no initial value. Counters (32 bits each, as many as there are blocks, or tiles where [`Workers`] share their steps) must be
+/// zero before the first launch; every launch leaves them zero, so the same memory serves the next one on the same stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Workspace {
-    /// Bytes of one block's part, the same for every variant.
+    /// Bytes of one part, the same for every variant: a block has one, or two where [`Workers`] share steps.
     pub part_bytes: u32,
 }
 
@@ -138,10 +138,21 @@ pub struct Guard {
     pub bytes: u32,
 }
 
-/// Blocks along x: the product of `ceil(extent / by)`; an empty range launches nothing. y and z are 1.
+/// Blocks along x: the product of `ceil(extent / by)`, or what [`Workers`] say; an empty range launches nothing. y and z are 1.
 #[derive(Clone, Debug)]
 pub struct GridRule {
     pub ranges: Vec<GridRange>,
+    /// Blocks go from one tile to the next, so that only as many are launched as the GPU holds at once.
+    pub workers: Option<Workers>,
+}
+
+/// Blocks of a persistent kernel: SMs · `per_sm`, and not more than there are tiles.
+#[derive(Clone, Debug)]
+pub struct Workers {
+    pub per_sm: u32,
+    /// Stream-K: every tile has `max(1, ceil(extent / by))` steps that blocks share, so there are not more blocks than steps of
+    /// all tiles. The workspace has two parts for each block, and a counter for each tile.
+    pub steps: Option<GridRange>,
 }
 
 #[derive(Clone, Debug)]
@@ -199,11 +210,14 @@ impl Meta {
             "schedule": schedule,
             "chosen_by": chosen,
             "launches": self.launches.iter().map(|l| json!({
-                "workspace": l.workspace.map(|w| json!({
-                    "part_bytes_per_block": w.part_bytes,
-                    "counter_bytes_per_block": 4,
-                    "counters": "zero before the first launch; each launch leaves them zero",
-                })),
+                "workspace": l.workspace.map(|w| {
+                    let streamed = l.variants.iter().any(VariantMeta::streamed);
+                    json!({
+                        "part_bytes_per_block": if streamed { 2 * w.part_bytes } else { w.part_bytes },
+                        "counters": if streamed { "one u32 per tile of the grid" } else { "one u32 per block" },
+                        "initially": "counters are zero before the first launch; each launch leaves them zero",
+                    })
+                }),
                 "variants": l.variants.iter().map(|v| v.to_json(kernel)).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
         })
@@ -211,6 +225,11 @@ impl Meta {
 }
 
 impl VariantMeta {
+    /// Blocks share the steps of tiles.
+    pub fn streamed(&self) -> bool {
+        self.grid.workers.as_ref().is_some_and(|w| w.steps.is_some())
+    }
+
     fn to_json(&self, kernel: &t1::Kernel) -> Value {
         let tensor = |t: &t1::TensorId| kernel.tensor(*t).name.clone();
         json!({
@@ -218,6 +237,10 @@ impl VariantMeta {
             "guard": self.guards.iter().map(|g| json!({"tensor": tensor(&g.tensor), "base_and_row_stride_multiple_of": g.bytes})).collect::<Vec<_>>(),
             "entry": self.entry,
             "grid": self.grid.ranges.iter().map(|r| format!("cdiv({}, {})", r.text, r.by)).collect::<Vec<_>>().join(" * "),
+            "workers": self.grid.workers.as_ref().map(|w| json!({
+                "per_sm": w.per_sm,
+                "steps": w.steps.as_ref().map(|s| format!("cdiv({}, {})", s.text, s.by)),
+            })),
             "block": self.block,
             "cluster": self.cluster,
             "shared_bytes": self.shared_bytes,

@@ -125,9 +125,12 @@ pub fn compile_program(
 
     let mut plant = Plant::new(options.fault);
     let cut = timer.time(Pass::Plan, || plan::split::apply(&kernel)).map_err(refused)?;
-    let (lowered_kernel, split) = cut.map_or_else(|| (kernel.clone(), None), |(k, item)| (k, Some(item)));
+    let (lowered_kernel, split, stream) = match cut {
+        Some(cut) => (cut.kernel, Some(cut.item), cut.stream),
+        None => (kernel.clone(), None, None),
+    };
     let mut planned = timer
-        .time(Pass::Plan, || plan::plan(&lowered_kernel, options.target, options.registers))
+        .time(Pass::Plan, || plan::plan(&lowered_kernel, stream, options.target, options.registers))
         .map_err(refused)?;
     if let Some(item) = split {
         planned.schedule.retain(|i| i.path != item.path);

@@ -55,6 +55,16 @@ impl Target {
         }
     }
 
+    /// SMs of the GPU that the target is usually met on (A100, A40, L40S, H100 SXM; NVIDIA data sheets).
+    pub fn sms(self) -> u32 {
+        match self {
+            Target::Sm80 => 108,
+            Target::Sm86 => 84,
+            Target::Sm89 => 142,
+            Target::Sm90a => 132,
+        }
+    }
+
     /// 32-bit registers that one thread may have.
     pub fn register_limit(self) -> u32 {
         255

@@ -71,6 +71,10 @@ pub struct Args {
     /// On the CPU (which `auto` then means): also look for races, reads of unwritten shared memory and copies in flight
     #[arg(long)]
     sanitize: bool,
+    /// On the CPU: SMs of the GPU that it stands for, which decide how many blocks a persistent or stream-K kernel has [default: those
+    /// of the target's usual GPU, 108 for sm_80]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    sms: Option<u32>,
     /// Write PTX, inputs and LAUNCH.json into a folder
     #[arg(long, value_name = "DIR")]
     save_launch: Option<PathBuf>,
@@ -134,6 +138,7 @@ pub fn run(ui: &Ui, args: Args) -> Result<(), Failure> {
 
     let filling = Filling { seed: 0, poison: args.check && !matches!(place, Place::Eval) };
     let mut prepared = prepare(&kernel, given, &outside, filling).map_err(Failure::input)?;
+    prepared.sms = args.sms;
     let meaning = match args.check && !matches!(place, Place::Eval) {
         true => Some(Meaning::of(&kernel, &prepared).map_err(|e| fault(&loaded, e))?),
         false => None,
@@ -299,7 +304,9 @@ fn save(
     use tilewright_runtime::launch::{Chosen, choose};
     let mut saved = Vec::new();
     for (number, plan) in compiled.meta.launches.iter().enumerate() {
-        match choose(&compiled.kernel, plan, &prepared.bound).map_err(Failure::input)? {
+        match choose(&compiled.kernel, plan, &prepared.bound, prepared.sms(compiled.target))
+            .map_err(Failure::input)?
+        {
             Chosen::Nothing => {}
             Chosen::Launch { launch, .. } => {
                 saved.push(

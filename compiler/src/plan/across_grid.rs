@@ -27,14 +27,18 @@ use rustc_hash::FxHashMap;
 use t1::{Op as T1, ValueId};
 
 /// What a kernel's values have to do with the reduced grid variable.
-struct Survey<'a> {
+pub(super) struct Survey<'a> {
     kernel: &'a t1::Kernel,
     var: t1::GridId,
     varies: FxHashMap<ValueId, bool>,
     late: FxHashMap<ValueId, bool>,
 }
 
-impl Survey<'_> {
+impl<'a> Survey<'a> {
+    pub(super) fn new(kernel: &'a t1::Kernel, var: t1::GridId) -> Survey<'a> {
+        Survey { kernel, var, varies: FxHashMap::default(), late: FxHashMap::default() }
+    }
+
     /// Whether any value that `v` is computed from satisfies the question; loops and conditionals count as a whole.
     fn any(&mut self, v: ValueId, ask: fn(&mut Self, ValueId) -> bool) -> bool {
         let kernel = self.kernel;
@@ -121,7 +125,12 @@ impl General<'_> {
         let kernel = self.kernel;
         let reductions: Vec<ValueId> = stmts.iter().filter_map(|s| reduction(kernel, s)).collect();
         let Some(var) = self.variable(&reductions)? else { return Ok(()) };
-        let mut survey = Survey { kernel, var, varies: FxHashMap::default(), late: FxHashMap::default() };
+        if let Dispatch::Stream(stream) = self.module.dispatch
+            && stream.part == var
+        {
+            return self.across_items(var, &reductions, stmts);
+        }
+        let mut survey = Survey::new(kernel, var);
         let span = kernel.value(reductions[0]).span;
         if kernel.grid_when.is_some() {
             return Err(Refusal::construct(span, "a reduction over a grid with `when`"));
@@ -248,7 +257,7 @@ impl General<'_> {
     }
 
     /// A place in every instance's part of the workspace for a register tile.
-    fn place(&mut self, value: ValId) -> WorkId {
+    pub(super) fn place(&mut self, value: ValId) -> WorkId {
         let registers = self.module.layout(value).size_in(crate::layout::Dim::Reg);
         let width = registers.min(4).next_power_of_two();
         let bytes = registers.next_multiple_of(width) * 4 * self.module.threads();
@@ -258,7 +267,7 @@ impl General<'_> {
         WorkId(self.module.work.len() as u16 - 1)
     }
 
-    fn reduce_instances(
+    pub(super) fn reduce_instances(
         &mut self,
         var: t1::GridId,
         reductions: &[ValueId],

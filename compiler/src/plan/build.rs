@@ -53,6 +53,7 @@ pub fn build(
         values: Vec::new(),
         body: Vec::new(),
         raster: Raster { group: knobs.raster, pair: pair(kernel, c) },
+        dispatch: knobs.dispatch,
         occupancy: Some(knobs.occupancy()),
         evict: knobs.items.evict(),
         shared_bytes: 0,

@@ -60,6 +60,7 @@ pub fn build(
             values: Vec::new(),
             body: Vec::new(),
             raster: Raster { group: 1, pair: last_two(kernel) },
+            dispatch: Dispatch::Each,
             occupancy: pinned,
             evict: knobs.items.evict(),
             shared_bytes: 0,
@@ -179,6 +180,9 @@ impl General<'_> {
     }
 
     fn finish(mut self, target: Target) -> Result<Module, Refusal> {
+        if self.module.dispatch != Dispatch::Each {
+            self.push(OpKind::ItemDone, None, self.kernel.span);
+        }
         self.module.body = self.open.pop().unwrap_or_default();
         self.module.ordered = order::ordered(&self.accesses);
         if let (Layouts::Accumulator { .. }, Some(t)) = (self.layouts, self.module.ordered.first()) {

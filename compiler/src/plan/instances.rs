@@ -62,6 +62,11 @@ fn minus(x: LaunchExpr, y: LaunchExpr) -> LaunchExpr {
     }
 }
 
+/// `hi - lo` as the launch can compute it.
+pub fn between(kernel: &t1::Kernel, lo: ValueId, hi: ValueId) -> Option<LaunchExpr> {
+    Some(minus(known(kernel, hi)?, known(kernel, lo)?))
+}
+
 /// A scalar as the launch can compute it.
 pub fn known(kernel: &t1::Kernel, v: ValueId) -> Option<LaunchExpr> {
     Some(match &kernel.value(v).op {

@@ -184,7 +184,7 @@ pub fn unknown(kernel: &t1::Kernel, item: &t1::ScheduleItem, target: Target, can
             refusal.note("the matrix unit of sm_80 adds in f32 or s32 itself: there is nothing to promote")
         }
         Some("persistent") => {
-            refusal.note("a block computes one tile: every instance of the grid is a block of its own")
+            refusal.note("blocks that go on to the next tile are lowered for products today")
         }
         Some("order") => refusal.note("the places of a pipeline's ops follow from `stages` and `overlap`"),
         Some("pack") => refusal.note("`packed` parameters are not lowered yet"),

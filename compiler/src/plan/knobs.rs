@@ -6,10 +6,11 @@
 
 use super::calibration::{self, Judgement, Registers, judge};
 use super::contraction::{Contraction, Major};
+use super::instances;
 use super::items::{self, Items, flag, integer, printed, unknown, wrong};
 use super::refuse::Refusal;
 use crate::artifact::{ChosenBy, ScheduleItem};
-use crate::scheduled::ir::{MmaAtom, Variant, Via};
+use crate::scheduled::ir::{Dispatch, MmaAtom, Stream, Variant, Via};
 use crate::target::Target;
 use crate::tile::ir as t1;
 
@@ -26,6 +27,8 @@ pub struct Knobs {
     pub unroll: u32,
     /// A step loads the next one's first fragments.
     pub overlap: bool,
+    /// How blocks come by tiles.
+    pub dispatch: Dispatch,
     /// What is said of any kernel.
     pub items: Items,
     /// As `--emit schedule` prints them.
@@ -146,6 +149,7 @@ pub fn read(
     kernel: &t1::Kernel,
     c: &Contraction,
     p: Problem,
+    stream: Option<Stream>,
     target: Target,
     registers: Registers,
 ) -> Result<Knobs, Refusal> {
@@ -153,6 +157,7 @@ pub fn read(
     let staged = [c.a.tensor, c.b.tensor];
     let (mut warps, mut stages, mut raster, mut unroll, mut overlap) = (None, None, None, None, None);
     let (mut items, mut atom) = (Items::default(), ChosenBy::Default);
+    let mut persistent = (false, ChosenBy::Default);
     for item in &kernel.schedule {
         let by = source(item.from);
         if items.take(kernel, item, &staged, target)? {
@@ -162,6 +167,7 @@ pub fn read(
         match path[..] {
             ["warps"] => warps = Some((read_warps(item)?, by)),
             ["raster"] => raster = Some((integer(item, 1..=64)?, by)),
+            ["persistent"] => persistent = (read_persistent(kernel, item)?, by),
             [l, "stages"] if l == loop_name => stages = Some((integer(item, STAGES)?, by)),
             [l, "unroll"] if l == loop_name => unroll = Some((item, integer(item, 2..=UNROLL)?, by)),
             [l, "overlap"] if l == loop_name => overlap = Some((flag(item)?, by)),
@@ -174,7 +180,7 @@ pub fn read(
             }
             _ => {
                 let can = format!(
-                    "`warps = (2, 2)`, `raster = {RASTER}`, `occupancy = 1`, `{loop_name}.stages = 3`, `{loop_name}.unroll = 3`, \
+                    "`warps = (2, 2)`, `raster = {RASTER}`, `occupancy = 1`, `persistent`, `{loop_name}.stages = 3`, `{loop_name}.unroll = 3`, \
                      `{loop_name}.overlap = true`, `{}.atom = {}`, and `via` and `evict` of a parameter",
                     c.name,
                     p.atom.name()
@@ -187,6 +193,11 @@ pub fn read(
     let gathered = [&c.a, &c.b].iter().any(|o| o.gather.is_some());
     let parts = kernel.values.iter().any(|v| matches!(v.op, t1::Op::GridReduce { .. }));
     let direct = staged.iter().any(|t| items.via(*t) == Via::Direct) || gathered && parts;
+    let dispatch = match (stream, persistent.0) {
+        (Some(stream), _) => Dispatch::Stream(stream),
+        (None, true) => Dispatch::Persistent,
+        (None, false) => Dispatch::Each,
+    };
     let p = Problem { direct, ..p };
     let (warps, warps_by) = match warps {
         Some(w) => w,
@@ -204,7 +215,7 @@ pub fn read(
     };
     let (raster, raster_by) = raster.unwrap_or((RASTER, ChosenBy::Default));
     let (overlap, overlap_by) = overlap.unwrap_or((true, ChosenBy::Default));
-    let mut knobs = Knobs { warps, stages, raster, unroll, overlap, items, printed: Vec::new() };
+    let mut knobs = Knobs { warps, stages, raster, unroll, overlap, dispatch, items, printed: Vec::new() };
     check_shared(kernel, p, stages, target)?;
     if registers == Registers::Calibrated {
         check_registers(kernel, p, warps, stages, target)?;
@@ -215,6 +226,7 @@ pub fn read(
         printed("warps", format!("({}, {})", warps.0, warps.1), warps_by),
         printed("raster", raster, raster_by),
         printed("occupancy", knobs.occupancy(), occupancy_by),
+        printed("persistent", persistent.0, persistent.1),
         printed(format!("{loop_name}.stages"), stages, stages_by),
         printed(format!("{loop_name}.unroll"), unroll, unroll_by),
         printed(format!("{loop_name}.overlap"), overlap, overlap_by),
@@ -237,6 +249,38 @@ fn source(from: t1::ValueSource) -> ChosenBy {
 /// Where a tune parameter's or generic's value came from, in the words of `meta`.
 pub fn chosen_by(from: t1::ValueSource) -> ChosenBy {
     source(from)
+}
+
+/// `persistent`, `persistent = static`, or a flag.
+fn read_persistent(kernel: &t1::Kernel, item: &t1::ScheduleItem) -> Result<bool, Refusal> {
+    let persistent = match &item.value {
+        Some(t1::ScheduleValue::Name(n)) if n == "static" => true,
+        Some(t1::ScheduleValue::Name(n)) if n == "dynamic" => {
+            return Err(Refusal::schedule(
+                item.span,
+                "`persistent = dynamic`: blocks that draw their tiles from a counter are not lowered yet",
+                "`persistent = static`: each block takes every n-th tile",
+            ));
+        }
+        None | Some(t1::ScheduleValue::Bool(_)) => flag(item)?,
+        _ => return Err(wrong(item, "`static`, `true` or `false`", "static")),
+    };
+    let exact = |e: &instances::Extent| matches!(e, instances::Extent::Exact(_));
+    if persistent && !instances::extents(kernel)?.iter().all(exact) {
+        return Err(Refusal::schedule(
+            item.span,
+            "`persistent` blocks of a grid whose tiles data counts",
+            "leave it: blocks without a tile end at once",
+        ));
+    }
+    if persistent && kernel.values.iter().any(|v| matches!(v.op, t1::Op::GridReduce { .. })) {
+        return Err(Refusal::schedule(
+            item.span,
+            "`persistent` blocks of a kernel that reduces over the grid",
+            "`k.split = stream` is persistent by itself; else leave it",
+        ));
+    }
+    Ok(persistent)
 }
 
 fn read_warps(item: &t1::ScheduleItem) -> Result<(u32, u32), Refusal> {

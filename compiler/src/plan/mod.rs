@@ -17,7 +17,7 @@
 //! | [`build`] | the pipeline |
 //! | [`row_knobs`] | warps and the rest, for kernels without matrix instructions |
 //! | [`general`], [`elementwise`] | statements without matrix instructions, one by one |
-//! | [`across_grid`] | reductions over grid instances |
+//! | [`across_grid`], [`stream`] | reductions over grid instances, and over the items of a tile |
 //! | [`layouts`], [`distribution`] | which registers their tiles live in |
 //! | [`refuse`] | how a program or schedule is refused |
 
@@ -43,13 +43,14 @@ pub mod row_knobs;
 pub mod shared;
 pub mod sorting;
 pub mod split;
+pub mod stream;
 pub mod structure;
 
 pub use calibration::Registers;
 pub use refuse::{Refusal, RefusalKind};
 
 use crate::artifact::ScheduleItem;
-use crate::scheduled::ir::{Module, Variant};
+use crate::scheduled::ir::{Module, Stream, Variant};
 use crate::target::Target;
 use crate::tile::ir as t1;
 
@@ -60,8 +61,13 @@ pub struct Planned {
     pub schedule: Vec<ScheduleItem>,
 }
 
-/// Plans every variant of a kernel.
-pub fn plan(kernel: &t1::Kernel, target: Target, registers: Registers) -> Result<Planned, Refusal> {
+/// Plans every variant of a kernel; `stream` is the loop whose steps blocks share evenly.
+pub fn plan(
+    kernel: &t1::Kernel,
+    stream: Option<Stream>,
+    target: Target,
+    registers: Registers,
+) -> Result<Planned, Refusal> {
     if !contraction::any(kernel) {
         return plan_general(kernel, target);
     }
@@ -77,7 +83,7 @@ pub fn plan(kernel: &t1::Kernel, target: Target, registers: Registers) -> Result
     }
     let extent = |a| kernel.axis(a).extent;
     let problem = knobs::Problem::of(kernel, &c, (extent(c.m), extent(c.n), extent(c.k)));
-    let knobs = knobs::read(kernel, &c, problem, target, registers)?;
+    let knobs = knobs::read(kernel, &c, problem, stream, target, registers)?;
     let modules = Variant::ALL
         .into_iter()
         .map(|variant| build::build(kernel, &c, &knobs, problem, variant, target))
@@ -91,7 +97,7 @@ pub fn uncertain(kernel: &t1::Kernel, target: Target) -> Option<String> {
     let c = contraction::find(kernel).ok()??;
     let extent = |a| kernel.axis(a).extent;
     let problem = knobs::Problem::of(kernel, &c, (extent(c.m), extent(c.n), extent(c.k)));
-    let knobs = knobs::read(kernel, &c, problem, target, Registers::Unjudged).ok()?;
+    let knobs = knobs::read(kernel, &c, problem, None, target, Registers::Unjudged).ok()?;
     knobs.uncertain(problem, target).then(|| calibration::class(problem, knobs.warps, knobs.stages))
 }
 

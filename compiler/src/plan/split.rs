@@ -1,4 +1,4 @@
-//! `k.split = 4`: a loop that accumulates, cut into parts that run as instances of their own.
+//! `k.split = 4` or `stream`: a loop that accumulates, cut into parts that run as instances of their own, or wherever a block's share ends.
 //!
 //! This is T1 to T1, before anything else is planned: what an author may write with `part` and `sum(… over grid s)` is what the plain source
 //! becomes, and what follows knows one way only.
@@ -7,36 +7,62 @@
 //! for k over K by BK { acc += a @ b; }            for k over part(K by BK, k_part, 4) { acc += a @ b; }
 //! c[i, j] = acc as T;                             c[i, j] = sum(acc over grid k_part) as T;
 //! ```
+//! For `stream` there is one part as far as T1 is concerned, `k_part over 1`, which means the same; the [`Stream`] that comes with the
+//! kernel tells the later levels that blocks share it, and bounds of the loop that are values of its own let them say how.
+//!
 //! Only declared reductions (`+=`, `max=`, …) may be cut, from a start that changes nothing: each part starts there.
 
+use super::instances;
 use super::refuse::Refusal;
 use crate::artifact::{ChosenBy, ScheduleItem};
 use crate::elaborate::renamed;
+use crate::scheduled::ir::Stream;
 use crate::tile::ir as t1;
 use t1::{BinaryOp, Combine, Const, ElemType, Op, ReduceOp, TileType, Value, ValueId};
 
 /// Most parts of a loop.
 const MOST: i64 = 256;
 
-/// The kernel with its loop cut, and the schedule item that said so; `None` where no item does.
-pub fn apply(kernel: &t1::Kernel) -> Result<Option<(t1::Kernel, ScheduleItem)>, Refusal> {
+/// A kernel with its loop cut.
+#[derive(Clone, Debug)]
+pub struct Cut {
+    pub kernel: t1::Kernel,
+    /// The schedule item that said so.
+    pub item: ScheduleItem,
+    /// Blocks share the loop's steps evenly.
+    pub stream: Option<Stream>,
+}
+
+/// How a schedule cuts a loop.
+#[derive(Clone, Copy)]
+enum Parts {
+    Fixed(i64),
+    Stream,
+}
+
+/// The kernel with its loop cut; `None` where no schedule item says so.
+pub fn apply(kernel: &t1::Kernel) -> Result<Option<Cut>, Refusal> {
     let Some(item) = kernel.schedule.iter().find(|i| i.path.len() == 2 && i.path[1] == "split") else {
         return Ok(None);
     };
     let path = item.path.join(".");
     let parts = match item.value {
-        Some(t1::ScheduleValue::Int(n)) if (1..=MOST).contains(&n) => n,
+        Some(t1::ScheduleValue::Int(n)) if (1..=MOST).contains(&n) => Parts::Fixed(n),
+        Some(t1::ScheduleValue::Name(ref n)) if n == "stream" => Parts::Stream,
         _ => {
             return Err(Refusal::schedule(
                 item.span,
-                format!("`{path}` takes a number of parts from 1 to {MOST}"),
+                format!("`{path}` takes a number of parts from 1 to {MOST}, or `stream`"),
                 format!("for example `{path} = 4`"),
             ));
         }
     };
     let chosen = ScheduleItem {
         path: path.clone(),
-        value: parts.to_string(),
+        value: match parts {
+            Parts::Fixed(n) => n.to_string(),
+            Parts::Stream => "stream".into(),
+        },
         chosen_by: super::knobs::chosen_by(item.from),
     };
     let named = |s: &t1::Stmt| matches!(s, t1::Stmt::For(l) if kernel.loop_(*l).name == item.path[0]);
@@ -50,11 +76,43 @@ pub fn apply(kernel: &t1::Kernel) -> Result<Option<(t1::Kernel, ScheduleItem)>, 
     let t1::Stmt::For(id) = kernel.body.stmts[at] else { return Ok(None) };
     let mut cut = kernel.clone();
     cut.schedule.retain(|i| i.path != item.path);
-    if parts > 1 {
-        check(kernel, id).map_err(|(why, help)| Refusal::schedule(item.span, why, help))?;
-        Cutter { kernel: &mut cut, at, id }.cut(parts);
+    let stream = match parts {
+        Parts::Fixed(1) => None,
+        _ => {
+            check(kernel, id).map_err(|(why, help)| Refusal::schedule(item.span, why, help))?;
+            if matches!(parts, Parts::Stream) {
+                check_stream(kernel, id).map_err(|(why, help)| Refusal::schedule(item.span, why, help))?;
+            }
+            Cutter { kernel: &mut cut, at, id }.cut(parts)
+        }
+    };
+    Ok(Some(Cut { kernel: cut, item: chosen, stream }))
+}
+
+/// Why the steps of a loop cannot be shared evenly, and what to do.
+fn check_stream(kernel: &t1::Kernel, id: t1::LoopId) -> Result<(), (String, &'static str)> {
+    let l = kernel.loop_(id);
+    if !super::contraction::any(kernel) {
+        let why = format!("`{}.split = stream` is for loops around `@`", l.name);
+        return Err((why, "a number of parts, as in `4`, works for any reduction"));
     }
-    Ok(Some((cut, chosen)))
+    if instances::known(kernel, l.lo).is_none() || instances::known(kernel, l.hi).is_none() {
+        let why = format!("the steps of `{}` cannot be shared out: not every tile has as many", l.name);
+        return Err((why, "a number of parts, as in `4`"));
+    }
+    if kernel.values.iter().any(|v| matches!(v.op, Op::GridReduce { .. })) {
+        return Err((
+            format!("`{}` cannot be split: the kernel reduces over the grid itself", l.name),
+            "leave the loop whole",
+        ));
+    }
+    let exact = |e: &instances::Extent| matches!(e, instances::Extent::Exact(_));
+    if !instances::extents(kernel).is_ok_and(|all| all.iter().all(exact)) {
+        let why =
+            format!("the steps of `{}` cannot be shared out: data decides how many tiles there are", l.name);
+        return Err((why, "a number of parts, as in `4`"));
+    }
+    Ok(())
 }
 
 /// What the schedule says of a loop that could be cut and is not.
@@ -131,8 +189,12 @@ impl Cutter<'_> {
         self.index(Op::Const(Const::Int(n.into())), out)
     }
 
-    fn cut(&mut self, parts: i64) {
+    fn cut(&mut self, parts: Parts) -> Option<Stream> {
         let l = self.kernel.loop_(self.id).clone();
+        let (stream, parts) = match parts {
+            Parts::Fixed(n) => (false, n),
+            Parts::Stream => (true, 1),
+        };
         let g = t1::GridId(self.kernel.grid.len() as u32);
         let mut entry = Vec::new();
         let (zero, one) = (self.int(0, &mut entry), self.int(1, &mut entry));
@@ -172,6 +234,7 @@ impl Cutter<'_> {
             }
         });
         let hi = self.index(binary(BinaryOp::Min, hi, l.hi), &mut before);
+        let stream = stream.then_some(Stream { part: g, steps: self.id, lo: l.lo, hi: l.hi });
         self.kernel.loops[self.id.0 as usize].lo = lo;
         self.kernel.loops[self.id.0 as usize].hi = hi;
         if let Some(axis) = l.axis {
@@ -197,6 +260,7 @@ impl Cutter<'_> {
         let at = self.at;
         self.kernel.body.stmts.splice(at + 1..at + 1, after);
         self.kernel.body.stmts.splice(at..at, before);
+        stream
     }
 
     /// What used the loop's results uses the whole sums.

@@ -203,8 +203,15 @@ impl<'a, 'b> Select<'a, 'b> {
     }
 
     fn emit_if(&mut self, i: &t3::If) {
-        let (otherwise, done) = (self.label("else".into()), self.label("end_if".into()));
+        let otherwise = self.label("else".into());
+        let done = self.label("end_if".into());
         let cond = self.reg(i.cond);
+        if i.then_body.is_empty() {
+            self.branch(cond, done);
+            self.stmts(&i.else_body);
+            self.entry.body.push(Stmt::Label(done));
+            return;
+        }
         let skip = if i.else_body.is_empty() { done } else { otherwise };
         self.guard = Some(Guard { reg: cond, negated: true });
         self.push(Bra { uniform: false, target: skip });

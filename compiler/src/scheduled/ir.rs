@@ -354,8 +354,13 @@ pub enum OpKind {
     Spread { x: ValId },
     /// A register tile to the calling instance's part of the workspace.
     WorkPut { work: WorkId, value: ValId },
-    /// Counts the instances that differ only in a grid variable, once each has put everything: all but the last to arrive leave.
+    /// Counts the instances that differ only in a grid variable, once each has put everything. Without a result all but the last to
+    /// arrive leave; with one it tells whether others are still to come.
     WorkLast { var: t1::GridId },
+    /// Whether the block's item is only a part of its tile's steps (stream-K): a `bool` without axes.
+    ItemPart,
+    /// The item is done: whatever the block's shared memory holds, the next one may overwrite.
+    ItemDone,
     /// What the instance that the loop around is at has put.
     WorkGet { work: WorkId },
     /// The element that changes nothing, everywhere.
@@ -394,6 +399,8 @@ impl OpKind {
             OpKind::Spread { .. } => "spread",
             OpKind::WorkPut { .. } => "work.put",
             OpKind::WorkLast { .. } => "work.last",
+            OpKind::ItemPart => "item.part",
+            OpKind::ItemDone => "item.done",
             OpKind::WorkGet { .. } => "work.get",
             OpKind::Neutral { .. } => "neutral",
             OpKind::Combine { .. } => "combine",
@@ -518,6 +525,31 @@ pub struct Raster {
     pub pair: Option<(t1::GridId, t1::GridId)>,
 }
 
+/// How blocks come by their work. What a module's body computes is one *item*: a tile, or some steps of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dispatch {
+    /// A block for every instance of the grid.
+    Each,
+    /// As many blocks as the GPU holds at once; block b of n takes the instances b, b + n, b + 2n, …
+    Persistent,
+    /// The same blocks, but what they share evenly is the steps of all instances in a row.
+    Stream(Stream),
+}
+
+/// Stream-K: with 3 tiles of 4 steps and 2 blocks, block 0 takes tile 0 and the first half of tile 1, block 1 the rest.
+///
+/// An item's steps are those from `lo` to `hi` of the loop; `part` is a grid variable of one value, in whose place the blocks that share a
+/// tile are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stream {
+    pub part: t1::GridId,
+    /// The loop that is shared out: its bounds inside an item are values of their own.
+    pub steps: t1::LoopId,
+    /// Where all of a tile's steps begin and end.
+    pub lo: t1::ValueId,
+    pub hi: t1::ValueId,
+}
+
 /// Which facts about a launch a module relies on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Variant {
@@ -562,6 +594,7 @@ pub struct Module {
     pub values: Vec<Value>,
     pub body: Vec<Node>,
     pub raster: Raster,
+    pub dispatch: Dispatch,
     /// Blocks that one SM shall hold at least; without it the assembler decides.
     pub occupancy: Option<u32>,
     /// Tensors with a priority of their own in L2.

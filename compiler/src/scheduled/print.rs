@@ -33,6 +33,14 @@ impl Printer<'_> {
                 m.raster.group
             ),
         );
+        match m.dispatch {
+            Dispatch::Each => {}
+            Dispatch::Persistent => self.line(1, format_args!("persistent")),
+            Dispatch::Stream(s) => {
+                let name = &self.kernel.loop_(s.steps).name;
+                self.line(1, format_args!("stream {name} in {}..{}", self.scalar(s.lo), self.scalar(s.hi)));
+            }
+        }
         if let Some(n @ 2..) = m.occupancy {
             self.line(1, format_args!("occupancy {n}"));
         }
@@ -291,6 +299,7 @@ impl Printer<'_> {
                 format!("work.put {} <- {}", m.work(*work).name, self.name(*value))
             }
             OpKind::WorkLast { var } => format!("work.last {}", self.kernel.grid_var(*var).name),
+            OpKind::ItemPart | OpKind::ItemDone => op.kind.label().into(),
             OpKind::WorkGet { work } => format!("work.get {}", m.work(*work).name),
             OpKind::Neutral { op } => format!("neutral {op:?}"),
             OpKind::Combine { op, x, y } => {

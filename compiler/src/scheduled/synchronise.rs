@@ -131,6 +131,16 @@ impl<'a> Walk<'a> {
             OpKind::WorkLast { .. } => {
                 out.push(event::Op::new(id, "last").elected().reads(self.workspace, 0).at(op.span).into());
             }
+            // Whatever the next item does with shared memory comes after all that this one does.
+            OpKind::ItemDone => {
+                let mut event = event::Op::new(id, "next item");
+                for (ring, buffer) in self.rings.iter().zip(&m.buffers) {
+                    for slot in 0..buffer.slots {
+                        event = event.writes(*ring, slot as i32);
+                    }
+                }
+                out.push(event.at(op.span).into());
+            }
             OpKind::ReadReg { tensor, .. } if self.global(*tensor).is_some() => {
                 let mut event = event::Op::new(id, "read.reg");
                 if let Some(memory) = self.global(*tensor) {

@@ -234,6 +234,8 @@ pub fn uses(kind: &OpKind) -> Vec<ValId> {
         | OpKind::AccNew { .. }
         | OpKind::GetPartials { .. }
         | OpKind::WorkLast { .. }
+        | OpKind::ItemPart
+        | OpKind::ItemDone
         | OpKind::WorkGet { .. }
         | OpKind::Neutral { .. } => Vec::new(),
         OpKind::WorkPut { value, .. } => vec![*value],

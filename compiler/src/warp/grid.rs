@@ -38,6 +38,15 @@ impl Place {
     }
 }
 
+/// One grid variable as a digit of a tile's number.
+#[derive(Debug)]
+pub struct Digit {
+    extent: Extent,
+    /// How many tiles there are: at most, where the host could only bound them.
+    pub count: Src,
+    step: u32,
+}
+
 /// What a search finds.
 struct Found {
     value: Reg,
@@ -45,24 +54,19 @@ struct Found {
 }
 
 impl Scalars<'_> {
-    /// Decodes the block number into grid coordinates, and says how many blocks there are.
-    pub fn decode_grid(&mut self, b: &mut Builder, raster: Raster) -> Result<GridRule, Refusal> {
+    /// How many tiles there are along each variable, and the rule by which the host counts them.
+    pub fn count_grid(&mut self, b: &mut Builder) -> Result<(Vec<Digit>, GridRule), Refusal> {
         let kernel = self.kernel;
-        let extents = instances::extents(kernel)?;
         let mut ranges = Vec::new();
-        let mut counts = Vec::new();
-        let mut steps = Vec::new();
-        for (g, extent) in kernel.grid.iter().zip(&extents) {
-            let (e, by, count) = match extent {
-                Extent::Exact(e) => {
-                    let by = instances::step(kernel, g);
-                    (e, by, self.tiles(b, g, by)?)
-                }
+        let mut digits = Vec::new();
+        for (g, extent) in kernel.grid.iter().zip(instances::extents(kernel)?) {
+            let step = instances::step(kernel, g);
+            let (e, by, count) = match &extent {
+                Extent::Exact(e) => (e, step, self.tiles(b, g, step)?),
                 Extent::AtMost(e) => {
-                    let by = instances::step(kernel, g);
                     let extent = self.launch_expr(b, e, g.span)?;
                     let extent = b.narrow(extent);
-                    (e, by, Src::Reg(ceil_div(b, extent, by)))
+                    (e, step, Src::Reg(ceil_div(b, extent, step)))
                 }
                 Extent::Packed { tiles, .. } => {
                     let count = self.launch_expr(b, tiles, g.span)?;
@@ -70,39 +74,51 @@ impl Scalars<'_> {
                 }
                 // One digit counts the tiles of both.
                 Extent::Carrier => {
-                    counts.push(Src::Int(1));
-                    steps.push(1);
+                    digits.push(Digit { extent, count: Src::Int(1), step: 1 });
                     continue;
                 }
             };
-            counts.push(count);
-            steps.push(instances::step(kernel, g));
             ranges.push(GridRange {
                 name: g.name.clone(),
                 text: instances::text(kernel, e),
                 extent: e.clone(),
                 by,
             });
+            digits.push(Digit { extent, count, step });
         }
-        let tiles = digits(b, &counts, raster);
+        Ok((digits, GridRule { ranges, workers: None }))
+    }
+
+    /// Decodes the number of a tile into grid coordinates.
+    pub fn decode_grid(
+        &mut self,
+        b: &mut Builder,
+        number: Reg,
+        grid: &[Digit],
+        raster: Raster,
+    ) -> Result<(), Refusal> {
+        let kernel = self.kernel;
+        let counts: Vec<Src> = grid.iter().map(|d| d.count).collect();
+        let tiles = digits(b, number, &counts, raster);
         self.grid.coordinates = tiles.clone();
-        for (n, ((g, extent), by)) in kernel.grid.iter().zip(&extents).zip(steps).enumerate() {
+        for (n, (g, digit)) in kernel.grid.iter().zip(grid).enumerate() {
             let mut tile = tiles[n];
-            match extent {
+            match digit.extent {
                 Extent::Carrier => continue,
                 Extent::Packed { carrier, .. } => {
-                    let found = self.search(b, g, *carrier, tile)?;
+                    let found = self.search(b, g, carrier, tile)?;
                     self.grid.coordinates[carrier.0 as usize] = found.value;
                     tile = found.tile;
                 }
                 Extent::Exact(_) | Extent::AtMost(_) => {}
             }
-            let mut at = if by == 1 { tile } else { b.int(IntOp::MulLo, IntTy::U32, tile, i64::from(by)) };
+            let by = i64::from(digit.step);
+            let mut at = if by == 1 { tile } else { b.int(IntOp::MulLo, IntTy::U32, tile, by) };
             match self.coordinate(b, g.lo)? {
                 Src::Int(0) => {}
                 lo => at = b.add(at, lo),
             }
-            if matches!(extent, Extent::AtMost(_)) {
+            if matches!(digit.extent, Extent::AtMost(_)) {
                 let hi = self.coordinate(b, g.hi)?;
                 let past = b.set_int(Cmp::Ge, IntTy::S32, at, hi);
                 b.guarded(Some((past, true)), Op::Exit);
@@ -110,7 +126,7 @@ impl Scalars<'_> {
             self.grid.coordinates[n] = at;
         }
         self.grid.tiles = tiles.into_iter().zip(counts).collect();
-        Ok(GridRule { ranges })
+        Ok(())
     }
 
     /// Which value of `carrier` has the tile numbered `tile` among the tiles of `g` over all values, and which of its own it is; a block
@@ -215,9 +231,9 @@ impl Scalars<'_> {
     }
 }
 
-/// The block number's digits, one per variable.
-fn digits(b: &mut Builder, counts: &[Src], raster: Raster) -> Vec<Reg> {
-    let mut pid = b.special(Special::CtaidX);
+/// The digits of a tile's number, one per variable.
+fn digits(b: &mut Builder, number: Reg, counts: &[Src], raster: Raster) -> Vec<Reg> {
+    let mut pid = number;
     let n = counts.len();
     let mut tiles = vec![pid; n];
     // Outer variables are divided off from the inside out, so what a group of them takes together is known first.
@@ -241,7 +257,7 @@ fn digits(b: &mut Builder, counts: &[Src], raster: Raster) -> Vec<Reg> {
     tiles
 }
 
-fn ceil_div(b: &mut Builder, x: Reg, by: u32) -> Reg {
+pub(super) fn ceil_div(b: &mut Builder, x: Reg, by: u32) -> Reg {
     if by == 1 {
         return x;
     }

@@ -162,6 +162,17 @@ pub enum Half {
 pub enum Special {
     TidX,
     CtaidX,
+    NctaidX,
+}
+
+impl Special {
+    pub fn name(self) -> &'static str {
+        match self {
+            Special::TidX => "tid.x",
+            Special::CtaidX => "ctaid.x",
+            Special::NctaidX => "nctaid.x",
+        }
+    }
 }
 
 /// An address: a register plus a constant number of bytes.

@@ -30,7 +30,11 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
     let mut b = Builder::new(kernel.span);
     b.comment("parameters, and the block's place in the grid");
     let mut scalars = Scalars::load(kernel, module, &mut b)?;
-    let grid = scalars.decode_grid(&mut b, module.raster)?;
+    let (digits, mut grid) = scalars.count_grid(&mut b)?;
+    if module.dispatch == t2::Dispatch::Each {
+        let number = b.special(Special::CtaidX);
+        scalars.decode_grid(&mut b, number, &digits, module.raster)?;
+    }
     let threads = Threads::new(&mut b);
     let mut lower = Lower {
         kernel,
@@ -54,13 +58,22 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
         rows: FxHashMap::default(),
         exists: FxHashMap::default(),
         parts: FxHashMap::default(),
+        item: None,
     };
     for (tensor, evict) in &module.evict {
         let d = lower.b.reg(Class::B64);
         lower.b.push(Op::Policy { d, evict: *evict });
         lower.policies.insert(*tensor, d);
     }
-    lower.body()?;
+    match module.dispatch {
+        t2::Dispatch::Each => lower.body()?,
+        t2::Dispatch::Persistent => grid.workers = Some(lower.items(&digits)?),
+        t2::Dispatch::Stream(_) => {
+            // The parts of a tile are blocks' shares, and no range of the host's.
+            grid.ranges.pop();
+            grid.workers = Some(lower.items(&digits)?);
+        }
+    }
     let (classes, body) = lower.b.finish();
     let params = lower.scalars.params;
     Ok(Lowered {
@@ -162,6 +175,8 @@ pub struct Lower<'a> {
     pub exists: FxHashMap<(t1::AxisId, u32, bool), Reg>,
     /// The thread's addresses in the part of the instance that a loop is at.
     pub parts: FxHashMap<(t1::GridId, u32), Reg>,
+    /// The steps that the block is at, where blocks share them.
+    pub item: Option<super::items::Item>,
 }
 
 /// A loop that fills a ring.
@@ -199,7 +214,8 @@ impl Lower<'_> {
         self.thread_bits = saved.thread_bits;
     }
 
-    fn body(&mut self) -> Result<(), Refusal> {
+    /// One item: the module's body.
+    pub fn body(&mut self) -> Result<(), Refusal> {
         let module = self.module;
         for node in &module.body {
             if let t2::Node::Loop(l) = node {
@@ -424,12 +440,18 @@ impl Lower<'_> {
                 }
             }
             t2::OpKind::WorkPut { work, value } => self.emit_work_put(*work, *value)?,
-            t2::OpKind::WorkLast { var } => self.emit_work_last(*var)?,
+            t2::OpKind::WorkLast { var } => self.emit_work_last(*var, op.result)?,
+            t2::OpKind::ItemPart => {
+                if let Some(result) = op.result {
+                    self.emit_item_part(result)?;
+                }
+            }
             // Channels are implicit in slots and derived synchronisation; elements are computed where they are written.
             t2::OpKind::Acquire { .. }
             | t2::OpKind::Wait { .. }
             | t2::OpKind::Release { .. }
             | t2::OpKind::AccGet { .. }
+            | t2::OpKind::ItemDone
             | t2::OpKind::Elementwise { .. }
             | t2::OpKind::Spread { .. }
             | t2::OpKind::SortKey { .. }

@@ -31,6 +31,7 @@ pub mod global;
 pub mod grid;
 pub mod integers;
 pub mod ir;
+pub mod items;
 pub mod lookups;
 pub mod lower;
 pub mod matrix;

@@ -143,7 +143,7 @@ impl Printer<'_> {
                 format!("{} = permute {}, {}, {select:#06x}", r(d), s(a), s(b))
             }
             Op::Special { d, from } => {
-                format!("{} = {}", r(d), if *from == Special::TidX { "tid.x" } else { "ctaid.x" })
+                format!("{} = {}", r(d), from.name())
             }
             Op::Param { d, index } => format!("{} = param {}", r(d), self.kernel.params[*index].0),
             Op::SharedBase { d } => format!("{} = shared", r(d)),

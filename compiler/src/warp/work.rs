@@ -19,6 +19,18 @@ use crate::tile::ir as t1;
 impl Lower<'_> {
     /// The thread's address in the part of the instance that stands at `at` along the reduced variable.
     fn part(&mut self, work: &t2::Work, var: t1::GridId, at: Option<Src>) -> Result<Reg, Refusal> {
+        let number = match self.item {
+            Some(_) => self.item_part(at),
+            None => self.part_number(var, at)?,
+        };
+        let parts = self.scalars.workspace()?;
+        let part = self.b.mad_wide(false, number, i64::from(self.module.work_bytes()), parts);
+        let tid = self.threads.tid;
+        Ok(self.b.mad_wide(false, tid, i64::from(4 * work.width), part))
+    }
+
+    /// The number of a part: of the block itself, or of the instance of its group at `at`.
+    fn part_number(&mut self, var: t1::GridId, at: Option<Src>) -> Result<Reg, Refusal> {
         let (own, count) = self.scalars.grid.tiles[var.0 as usize];
         let number = match at {
             None => own,
@@ -38,18 +50,17 @@ impl Lower<'_> {
         };
         let group = self.group(var);
         let first = super::grid::mul(&mut self.b, group, count);
-        let number = match first {
+        Ok(match first {
             Src::Int(0) => number,
             first => self.b.add(number, first),
-        };
-        let parts = self.scalars.workspace()?;
-        let part = self.b.mad_wide(false, number, i64::from(self.module.work_bytes()), parts);
-        let tid = self.threads.tid;
-        Ok(self.b.mad_wide(false, tid, i64::from(4 * work.width), part))
+        })
     }
 
     /// The number of the block's group.
     fn group(&mut self, var: t1::GridId) -> Src {
+        if let Some(item) = &self.item {
+            return item.tile.into();
+        }
         self.scalars.grid.group(&mut self.b, var)
     }
 
@@ -121,8 +132,8 @@ impl Lower<'_> {
         Ok(())
     }
 
-    /// All instances of the group but the last to come leave.
-    pub fn emit_work_last(&mut self, var: t1::GridId) -> Result<(), Refusal> {
+    /// All instances of the group but the last to come leave; or `others`, whether there are more to come.
+    pub fn emit_work_last(&mut self, var: t1::GridId, others: Option<t2::ValId>) -> Result<(), Refusal> {
         self.b.comment("the last instance of its group goes on for all");
         let group = self.group(var);
         let counters = self.scalars.counters()?;
@@ -150,12 +161,22 @@ impl Lower<'_> {
         self.b.guarded(Some((last, true)), Op::StoreGlobal { a: vec![zero], to: at });
         let all = self.b.reg(Class::Pred);
         self.b.push(Op::MeetAny { d: all, a: last });
-        self.b.guarded(Some((all, false)), Op::Exit);
+        match others {
+            None => self.b.guarded(Some((all, false)), Op::Exit),
+            Some(v) => {
+                let d = self.b.reg(Class::Pred);
+                self.b.push(Op::PredNot { d, a: all });
+                self.elements.insert((v, 0), Element::Pred(d));
+            }
+        }
         Ok(())
     }
 
     /// The grid variable that the module reduces over.
     fn reduced(&self) -> Option<t1::GridId> {
+        if let t2::Dispatch::Stream(stream) = self.module.dispatch {
+            return Some(stream.part);
+        }
         self.module.body.iter().find_map(|n| match n {
             t2::Node::Op(t2::Op { kind: t2::OpKind::WorkLast { var }, .. }) => Some(*var),
             _ => None,

@@ -82,6 +82,14 @@ impl Device {
         Ok(bytes as u32)
     }
 
+    /// Streaming multiprocessors.
+    pub fn sms(&self) -> Result<u32, CudaError> {
+        let attribute = Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
+        let count =
+            self.context.attribute(attribute).map_err(|e| CudaError::driver("describe the GPU", e))?;
+        Ok(count as u32)
+    }
+
     /// A copy of a host tensor.
     pub fn upload(&self, stream: &Arc<CudaStream>, tensor: &HostTensor) -> Result<DeviceTensor, CudaError> {
         // An empty tensor still has an address, so that a kernel's parameter is never null by accident.

@@ -3,7 +3,7 @@
 //! Worked example: a GEMM with K = 7 in f16. Rows of `a` are 14 bytes apart, so neither `wide` (16-byte accesses) nor `mid` (4-byte)
 //! may run, and `any` does. At K = 72 all rows start at multiples of 16 bytes and `wide` is taken.
 
-use tilewright_compiler::artifact::{Guard, LaunchPlan, ParamSlot, VariantMeta};
+use tilewright_compiler::artifact::{GridRange, Guard, LaunchPlan, ParamSlot, VariantMeta};
 use tilewright_compiler::tile::{Const, ElemType, Kernel, LaunchFacts};
 
 use super::bind::{Bound, facts_of};
@@ -25,8 +25,13 @@ pub enum Chosen<'a> {
     },
 }
 
-/// Chooses a variant for a bound launch and fills it in.
-pub fn choose<'a>(kernel: &Kernel, plan: &'a LaunchPlan, bound: &Bound) -> Result<Chosen<'a>, LaunchError> {
+/// Chooses a variant for a bound launch and fills it in; `sms` are the SMs of the GPU, for kernels whose blocks stay.
+pub fn choose<'a>(
+    kernel: &Kernel,
+    plan: &'a LaunchPlan,
+    bound: &Bound,
+    sms: u32,
+) -> Result<Chosen<'a>, LaunchError> {
     let signature = Signature::from(kernel);
     let holds = |variant: &&VariantMeta| variant.guards.iter().all(|guard| guard_holds(guard, bound));
     let Some(variant) = plan.variants.iter().find(holds) else {
@@ -35,7 +40,10 @@ pub fn choose<'a>(kernel: &Kernel, plan: &'a LaunchPlan, bound: &Bound) -> Resul
             variants: plan.variants.iter().map(|v| v.name.to_string()).collect(),
         });
     };
-    let Some(blocks) = blocks(&signature, variant, bound)? else { return Ok(Chosen::Nothing) };
+    let Some(Blocks { blocks, tiles }) = blocks(&signature, variant, bound, sms)? else {
+        return Ok(Chosen::Nothing);
+    };
+    let (parts, counters) = if variant.streamed() { (2 * blocks, tiles) } else { (blocks, blocks) };
     let params =
         variant.params.iter().map(|slot| param(&signature, slot, bound)).collect::<Result<_, _>>()?;
     Ok(Chosen::Launch {
@@ -48,8 +56,8 @@ pub fn choose<'a>(kernel: &Kernel, plan: &'a LaunchPlan, bound: &Bound) -> Resul
             shared_bytes: variant.shared_bytes,
             params,
             workspace: plan.workspace.map(|w| WorkspaceBytes {
-                parts: u64::from(w.part_bytes) * u64::from(blocks),
-                counters: 4 * u64::from(blocks),
+                parts: u64::from(w.part_bytes) * u64::from(parts),
+                counters: 4 * u64::from(counters),
             }),
         },
     })
@@ -83,29 +91,49 @@ fn row_strides(facts: &TensorFacts) -> impl Iterator<Item = Option<u64>> + '_ {
     })
 }
 
+/// What a grid comes to.
+struct Blocks {
+    blocks: u32,
+    /// As many as blocks, unless those go from one to the next.
+    tiles: u32,
+}
+
+/// `None` where some range is empty.
 fn blocks(
     signature: &Signature<'_>,
     variant: &VariantMeta,
     bound: &Bound,
-) -> Result<Option<u32>, LaunchError> {
-    let mut blocks = 1u64;
-    for range in &variant.grid.ranges {
-        let extent = range.extent.eval_int(bound).ok_or_else(|| LaunchError::NoValue {
+    sms: u32,
+) -> Result<Option<Blocks>, LaunchError> {
+    let along = |range: &GridRange| match range.extent.eval_int(bound) {
+        Some(extent) => Ok(u64::try_from(extent).unwrap_or(0).div_ceil(u64::from(range.by.max(1)))),
+        None => Err(LaunchError::NoValue {
             what: format!("the extent {} of the grid", range.text),
             facts: facts_of(signature, &range.extent, bound),
-        })?;
-        let tiles = u64::try_from(extent).unwrap_or(0).div_ceil(u64::from(range.by.max(1)));
-        blocks = blocks.saturating_mul(tiles);
+        }),
+    };
+    let mut tiles = 1u64;
+    for range in &variant.grid.ranges {
+        tiles = tiles.saturating_mul(along(range)?);
     }
-    if blocks > MAX_GRID_X {
+    let mut work = tiles;
+    if let Some(steps) = variant.grid.workers.as_ref().and_then(|w| w.steps.as_ref()) {
+        work = work.saturating_mul(along(steps)?.max(1));
+    }
+    if work > MAX_GRID_X {
+        let what = if work == tiles { "blocks" } else { "steps" };
         return Err(LaunchError::TooLarge {
-            what: format!("the number of blocks of {}", signature.name),
-            value: blocks,
+            what: format!("the number of {what} of {}", signature.name),
+            value: work,
             most: MAX_GRID_X,
             limit: "one grid may have".into(),
         });
     }
-    Ok((blocks > 0).then_some(blocks as u32))
+    let blocks = match &variant.grid.workers {
+        None => work,
+        Some(workers) => work.min(u64::from(sms.max(1)) * u64::from(workers.per_sm)),
+    };
+    Ok((tiles > 0).then_some(Blocks { blocks: blocks as u32, tiles: tiles as u32 }))
 }
 
 fn param(signature: &Signature<'_>, slot: &ParamSlot, bound: &Bound) -> Result<ParamValue, LaunchError> {

@@ -42,7 +42,9 @@ pub fn run_on_cpu(
 ) -> Result<CpuRun, CpuError> {
     let mut result = CpuRun::default();
     for plan in &compiled.meta.launches {
-        let Chosen::Launch { variant, launch } = choose(&compiled.kernel, plan, &prepared.bound)? else {
+        let Chosen::Launch { variant, launch } =
+            choose(&compiled.kernel, plan, &prepared.bound, prepared.sms(compiled.target))?
+        else {
             continue;
         };
         let mut buffers: Vec<Vec<u8>> =

@@ -46,7 +46,9 @@ pub fn run_on_cuda(
         .map(|t| device.upload(&stream, t))
         .collect::<Result<Vec<DeviceTensor>, _>>()?;
     for plan in &compiled.meta.launches {
-        let Chosen::Launch { variant, launch } = choose(&compiled.kernel, plan, &prepared.bound)? else {
+        let Chosen::Launch { variant, launch } =
+            choose(&compiled.kernel, plan, &prepared.bound, device.sms()?)?
+        else {
             continue;
         };
         let zeros = |bytes: u64| {

@@ -3,6 +3,7 @@
 //! Example: `run gemm.tw --arg a=a.npy` with `a` of shape [33, 7]: M = 33 and K = 7 come from the file, N from the file's `//; dims:`
 //! line, `b` is random, `c` is allocated.
 
+use tilewright_compiler::target::Target;
 use tilewright_compiler::tile::{Const, DimId, Kernel, Param, TensorKind};
 
 use super::bind::{Argument, Bound, bind, fill_scalars, find_param, place_arguments, shape_of};
@@ -28,8 +29,17 @@ pub struct Prepared {
     pub bound: Bound,
     /// In the kernel's order: parameters, `temp`s and constants.
     pub tensors: Vec<HostTensor>,
+    /// SMs of the GPU that a CPU stands for, where that is not the target's usual one: kernels whose blocks stay launch as many as it holds.
+    pub sms: Option<u32>,
     /// What was chosen for the user, each as a short phrase: `N from the file's dims line`.
     pub notes: Vec<String>,
+}
+
+impl Prepared {
+    /// SMs of the GPU that a CPU stands for.
+    pub fn sms(&self, target: Target) -> u32 {
+        self.sms.unwrap_or_else(|| target.sms())
+    }
 }
 
 /// How to fill what was not given.
@@ -144,7 +154,7 @@ pub fn prepare(
     let bound = bind(&signature, &arguments, &known)?;
     // Every tensor was given or made above.
     let tensors = tensors.into_iter().flatten().collect();
-    Ok(Prepared { bound, tensors, notes })
+    Ok(Prepared { bound, tensors, sms: None, notes })
 }
 
 /// Refuses what would end in an abort for want of memory: asks for all of it at once, and gives it back. Each tensor may be there a second

@@ -398,6 +398,7 @@ fn plan() -> LaunchPlan {
                 GridRange { name: "i".into(), extent: dim(0), text: "M".into(), by: 128 },
                 GridRange { name: "j".into(), extent: dim(1), text: "N".into(), by: 64 },
             ],
+            workers: None,
         },
         block: [128, 1, 1],
         cluster: [1; 3],
@@ -442,7 +443,7 @@ fn the_first_variant_whose_rows_are_aligned_is_taken() {
     let plan = plan();
     let variant = |k: usize, n: usize| {
         let bound = g.bind(&three(&[257, k], &[n, k], &[257, n])).unwrap();
-        match choose(&kernel, &plan, &bound).unwrap() {
+        match choose(&kernel, &plan, &bound, 108).unwrap() {
             Chosen::Launch { variant, launch } => (variant.to_string(), launch.grid[0]),
             Chosen::Nothing => ("nothing".into(), 0),
         }
@@ -453,7 +454,7 @@ fn the_first_variant_whose_rows_are_aligned_is_taken() {
     assert_eq!(variant(7, 0), ("nothing".into(), 0));
     // One row has no stride that could be misaligned, but it still ends inside of a 16-byte access.
     let one = g.bind(&three(&[1, 1], &[1, 1], &[1, 1])).unwrap();
-    assert!(matches!(choose(&kernel, &plan, &one), Ok(Chosen::Launch { variant: "any", .. })));
+    assert!(matches!(choose(&kernel, &plan, &one, 108), Ok(Chosen::Launch { variant: "any", .. })));
     assert_eq!(variant(0, 64), ("wide".into(), 3));
 }
 
@@ -463,7 +464,7 @@ fn parameters_follow_their_slots() {
     let bound = g.bind(&three(&[257, 72], &[64, 72], &[257, 64])).unwrap();
     let kernel = kernel_of(&g);
     let plan = plan();
-    let Chosen::Launch { launch, .. } = choose(&kernel, &plan, &bound).unwrap() else {
+    let Chosen::Launch { launch, .. } = choose(&kernel, &plan, &bound, 108).unwrap() else {
         panic!("an empty grid")
     };
     assert_eq!(
@@ -491,7 +492,7 @@ fn addresses_of_the_caller_choose_the_variant() {
         let arguments = [("a", at(&[8, 8], address)), ("b", at(&[8, 8], 0x2000)), ("c", at(&[8, 8], 0x3000))];
         let bound = g.bind(&arguments).unwrap();
         let plan = plan();
-        match choose(&kernel_of(&g), &plan, &bound).unwrap() {
+        match choose(&kernel_of(&g), &plan, &bound, 108).unwrap() {
             Chosen::Launch { variant, .. } => variant.to_string(),
             Chosen::Nothing => "nothing".into(),
         }
@@ -501,7 +502,7 @@ fn addresses_of_the_caller_choose_the_variant() {
     only_wide.variants.truncate(1);
     let bound = g.bind(&three(&[8, 7], &[8, 7], &[8, 8])).unwrap();
     let kernel = kernel_of(&g);
-    let refused = choose(&kernel, &only_wide, &bound).unwrap_err();
+    let refused = choose(&kernel, &only_wide, &bound, 108).unwrap_err();
     assert_eq!(
         refused.to_string(),
         "no variant of gemm fits these arguments' addresses and strides (it has wide); align them to 16 bytes"

@@ -163,7 +163,12 @@ fn failure(level: Level, variant: Option<String>, details: Vec<String>) -> Failu
 }
 
 fn launch(kernel: &Kernel, case: &Case) -> Result<Prepared, VerifyError> {
-    case::launch(kernel, case).map_err(|e| VerifyError::Input(e.to_string()))
+    let mut prepared = case::launch(kernel, case).map_err(|e| VerifyError::Input(e.to_string()))?;
+    // So few that blocks go on to other tiles, and as many as a GPU has.
+    let sms = [1, 2, 3, 7, 108];
+    let draw = Stream::new(case.seed, "sms").integer(0, 0, sms.len() as i64 - 1) as usize;
+    prepared.sms = sms.get(draw).copied();
+    Ok(prepared)
 }
 
 fn meaning(kernel: &Kernel, prepared: &Prepared) -> Result<Meaning, VerifyError> {
@@ -188,7 +193,7 @@ fn one_variant(
     let Some(plan) = compiled.meta.launches.first() else { return Ok(compiled) };
     let fits = |n: &usize| {
         let alone = LaunchPlan { variants: vec![plan.variants[*n].clone()], ..plan.clone() };
-        choose(&compiled.kernel, &alone, &prepared.bound).is_ok()
+        choose(&compiled.kernel, &alone, &prepared.bound, prepared.sms(compiled.target)).is_ok()
     };
     let fitting: Vec<usize> = (0..plan.variants.len()).filter(fits).collect();
     if fitting.is_empty() || compiled.meta.launches.len() > 1 {

@@ -137,7 +137,9 @@ fn copy_sources(subject: Subject<'_>, folder: &Path) -> Result<String, Reproduce
 fn save_launch(ran: &Ran, folder: &Path) -> Result<(), ReproduceError> {
     let (Some(compiled), Some(prepared)) = (&ran.compiled, &ran.prepared) else { return Ok(()) };
     for (number, plan) in compiled.meta.launches.iter().enumerate() {
-        if let Ok(Chosen::Launch { launch, .. }) = choose(&compiled.kernel, plan, &prepared.bound) {
+        if let Ok(Chosen::Launch { launch, .. }) =
+            choose(&compiled.kernel, plan, &prepared.bound, prepared.sms(compiled.target))
+        {
             file::save(folder, compiled, &launch, &prepared.tensors, number)?;
         }
     }

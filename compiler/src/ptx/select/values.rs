@@ -9,6 +9,7 @@ impl Select<'_, '_> {
                 let from = match from {
                     t3::Special::TidX => SpecialReg::TidX,
                     t3::Special::CtaidX => SpecialReg::CtaidX,
+                    t3::Special::NctaidX => SpecialReg::NctaidX,
                 };
                 let dst = self.reg(*d);
                 self.push(Mov { ty: Type::U32, dst, src: Operand::Special(from) });

@@ -62,6 +62,31 @@ struct Hands {
     released: i64,
 }
 
+/// Steps of a tile that one block takes: the `number`-th of so many items.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Item {
+    pub number: i64,
+    pub of: i64,
+    /// The loop's bounds.
+    pub lo: i64,
+    pub hi: i64,
+}
+
+impl Item {
+    /// The item's own value of a bound.
+    fn bound(self, kernel: &t1::Kernel, module: &Module, v: t1::ValueId) -> Option<i64> {
+        let Dispatch::Stream(stream) = module.dispatch else { return None };
+        let (steps, part) = (kernel.loop_(stream.steps), kernel.grid_var(stream.part));
+        let known = [(steps.lo, self.lo), (steps.hi, self.hi), (part.lo, 0), (part.hi, self.of)];
+        known.into_iter().find(|(bound, _)| *bound == v).map(|(_, at)| at)
+    }
+}
+
+/// A `bool` without axes.
+fn flag(holds: bool) -> Tile {
+    Tile { axes: Vec::new(), shape: Vec::new(), data: Values::Int(vec![i64::from(holds)]) }
+}
+
 pub(super) struct Block<'a, 'm> {
     pub(super) machine: &'a Machine<'m>,
     pub(super) module: &'a Module,
@@ -74,6 +99,8 @@ pub(super) struct Block<'a, 'm> {
     /// Ring numbers of slots, by iteration.
     slots: FxHashMap<(ValId, i64), i64>,
     hands: Vec<Hands>,
+    /// The part of its tile that the block is at, where blocks share steps.
+    pub(super) item: Option<Item>,
 }
 
 impl<'a, 'm> Block<'a, 'm> {
@@ -98,6 +125,7 @@ impl<'a, 'm> Block<'a, 'm> {
             tiles: FxHashMap::default(),
             slots: FxHashMap::default(),
             hands,
+            item: None,
         }
     }
 
@@ -320,7 +348,24 @@ impl<'a, 'm> Block<'a, 'm> {
                 let tile = self.tile(*value, turn, span)?;
                 self.work_put(*work, tile)
             }
-            OpKind::WorkLast { var } => self.work_last(*var),
+            OpKind::WorkLast { var } => match (self.work_last(*var), op.result) {
+                (true, None) => Err(Halt::Left),
+                (false, None) => Ok(()),
+                (more, Some(_)) => {
+                    self.hold(op, flag(more), turn);
+                    Ok(())
+                }
+            },
+            OpKind::ItemPart => {
+                self.hold(op, flag(self.item_part()), turn);
+                Ok(())
+            }
+            OpKind::ItemDone => {
+                if let Err(problem) = self.shared.next_item() {
+                    self.find(format!("the next item {}", problem.words()), span);
+                }
+                Ok(())
+            }
             OpKind::WorkGet { work } => {
                 let tile = self.work_get(*work, op)?;
                 self.put(op.result, Contents::Tile(tile), turn);
@@ -436,6 +481,11 @@ impl<'a, 'm> Block<'a, 'm> {
     }
 
     fn scalar(&mut self, v: t1::ValueId) -> Result<(), Halt> {
+        // An item has bounds of its own.
+        if let Some(at) = self.item.and_then(|item| item.bound(self.machine.kernel, self.module, v)) {
+            self.frame.set_int(v, at);
+            return Ok(());
+        }
         // What data decides stands in registers, from where the structure takes it.
         let held = self.module.uniforms.iter().rev().find(|(u, id)| *u == v && self.tiles.contains_key(id));
         if let Some((_, id)) = held {

@@ -22,6 +22,7 @@
 mod block;
 mod copies;
 mod global;
+mod items;
 mod partials;
 mod shared;
 mod staged;
@@ -98,9 +99,11 @@ pub fn run(
     let outputs = with_machine(kernel, inputs, mode, |machine: &Machine, entry: &Frame| {
         let mut shared = shared::Shared::new(module.shared_bytes, ordered);
         let mut workspace = work::Workspace::default();
-        for n in 0..machine.instances.len() {
+        for (first, n, item) in items::of(machine, entry, module)? {
             let Some(frame) = start(machine, entry, n)? else { continue };
-            shared.reset();
+            if first {
+                shared.reset();
+            }
             let mut block = block::Block::new(
                 machine,
                 module,
@@ -110,6 +113,7 @@ pub fn run(
                 &mut workspace,
                 &mut findings,
             );
+            block.item = item;
             match block.run() {
                 Ok(()) | Err(block::Halt::Left) => {}
                 Err(block::Halt::Eval(e)) => return Err(e),

@@ -122,6 +122,23 @@ impl Shared {
         self.groups.clear();
     }
 
+    /// The block goes on to its next item: what lies here is free, unless something is still under way.
+    pub fn next_item(&mut self) -> Result<(), Problem> {
+        let (ordered, epoch) = (self.ordered, self.epoch);
+        let busy = |cell: &Cell| match cell.state {
+            State::InFlight => Some(Problem::OverInFlight),
+            State::Empty => None,
+            State::Written if cell.read == epoch => Some(Problem::OverRead),
+            State::Written if cell.wrote == epoch => Some(Problem::OverWrite),
+            State::Written => None,
+        };
+        let problem = if ordered { self.cells.iter().find_map(busy) } else { None };
+        self.cells.fill(EMPTY);
+        self.open.clear();
+        self.groups.clear();
+        problem.map_or(Ok(()), Err)
+    }
+
     /// The element of `bytes` bytes at `at`; its bits, and what is wrong with reading them.
     pub fn read(&mut self, at: u32, bytes: u8) -> Result<u64, Problem> {
         let (ordered, epoch) = (self.ordered, self.epoch);

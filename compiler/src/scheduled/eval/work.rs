@@ -22,6 +22,11 @@ pub(super) struct Workspace {
 const PARTS: t1::AxisId = t1::AxisId(u32::MAX);
 
 impl Block<'_, '_> {
+    /// Whether the item is only a part of its tile's steps.
+    pub(super) fn item_part(&self) -> bool {
+        self.item.is_some_and(|item| item.of > 1)
+    }
+
     /// The coordinates of an instance without the reduced variable.
     fn group(&self, instance: usize, var: t1::GridId) -> Vec<i64> {
         let all = self.machine.instances[instance].iter().enumerate();
@@ -34,6 +39,9 @@ impl Block<'_, '_> {
 
     /// The variable that the module reduces over.
     fn reduced(&mut self) -> Result<t1::GridId, Halt> {
+        if let Dispatch::Stream(stream) = self.module.dispatch {
+            return Ok(stream.part);
+        }
         let last = self.module.body.iter().find_map(|n| match n {
             Node::Op(Op { kind: OpKind::WorkLast { var }, .. }) => Some(*var),
             _ => None,
@@ -43,19 +51,25 @@ impl Block<'_, '_> {
 
     pub(super) fn work_put(&mut self, work: WorkId, value: TileRef) -> Result<(), Halt> {
         let var = self.reduced()?;
-        let at = self.machine.instances[self.own()][var.0 as usize];
+        let at = match self.item {
+            Some(item) => item.number,
+            None => self.machine.instances[self.own()][var.0 as usize],
+        };
         let group = self.group(self.own(), var);
         self.workspace.parts.insert((group, at, work), value);
         Ok(())
     }
 
-    /// Counts the block; all but the last of its group are done.
-    pub(super) fn work_last(&mut self, var: t1::GridId) -> Result<(), Halt> {
+    /// Counts the block; whether there are more of its group to come.
+    pub(super) fn work_last(&mut self, var: t1::GridId) -> bool {
         let group = self.group(self.own(), var);
-        let all = (0..self.machine.instances.len()).filter(|n| self.group(*n, var) == group).count();
+        let all = match self.item {
+            Some(item) => item.of as usize,
+            None => (0..self.machine.instances.len()).filter(|n| self.group(*n, var) == group).count(),
+        };
         let counted = self.workspace.counted.entry(group).or_default();
         *counted += 1;
-        if *counted == all { Ok(()) } else { Err(Halt::Left) }
+        *counted < all
     }
 
     pub(super) fn work_get(&mut self, work: WorkId, op: &Op) -> Result<TileRef, Halt> {
