@@ -86,6 +86,20 @@ fn operands_across_the_contracted_axis() {
 }
 
 #[test]
+fn blocks_that_share_steps() {
+    let sets = [("BM", "64"), ("BN", "64"), ("BK", "32"), ("k.stages", "2"), ("k.split", "stream")];
+    let c = gemm(Target::Sm80, &sets).expect("it compiles");
+    insta::assert_snapshot!("stream_scheduled", wide(&c.dumps.scheduled, "scheduled", "variant mid"));
+    let meta = c.meta.to_json(&c.kernel);
+    let launch = &meta["launches"][0];
+    insta::assert_snapshot!(
+        "stream_meta",
+        serde_json::to_string_pretty(&[&launch["workspace"], &launch["variants"][0]["workers"]])
+            .expect("JSON")
+    );
+}
+
+#[test]
 fn meta_and_schedule() {
     let c = small(Target::Sm80);
     insta::assert_snapshot!("meta", serde_json::to_string_pretty(&c.meta.to_json(&c.kernel)).expect("JSON"));

@@ -8,6 +8,8 @@ use tilewright_compiler::target::Target;
 
 const GEMM: &str = include_str!("../../dsl_examples/gemm.tw");
 const LAYOUTS: &str = include_str!("../../dsl_examples/gemm_layouts.tw");
+const SPLIT: &str = include_str!("../../dsl_examples/gemm_splitk.tw");
+const EXPERTS: &str = include_str!("../../dsl_examples/moe_gemm.tw");
 const SOFTMAX: &str = include_str!("../../dsl_examples/softmax.tw");
 
 fn try_compile(text: &str, kernel: &str, sets: &[(&str, &str)]) -> Result<Compiled, String> {
@@ -113,8 +115,15 @@ fn a_tensor_leaves_the_cache_as_it_is_told() {
 
 #[test]
 fn what_is_printed_can_be_pasted_back() {
-    let pinned: [(&str, &str, &str, &[(&str, &str)]); 5] = [
+    let pinned: [(&str, &str, &str, &[(&str, &str)]); 7] = [
         (GEMM, "gemm", "", &[]),
+        (GEMM, "gemm", "", &[("k.split", "stream")]),
+        (
+            GEMM,
+            "gemm",
+            "",
+            &[("BM", "64"), ("BN", "64"), ("BK", "32"), ("persistent", "true"), ("occupancy", "2")],
+        ),
         (
             GEMM,
             "gemm",
@@ -163,7 +172,7 @@ fn what_is_printed_can_be_pasted_back() {
 
 #[test]
 fn what_cannot_be_had_is_refused_with_reasons() {
-    let refusals: [&[(&str, &str)]; 16] = [
+    let refusals: [&[(&str, &str)]; 17] = [
         &[("k.stages", "9")],
         &[("k.stages", "fast")],
         &[("k.stages", "3"), ("k.unroll", "4")],
@@ -185,7 +194,8 @@ fn what_cannot_be_had_is_refused_with_reasons() {
         &[("acc.atom", "m16n8k8.f16")],
         &[("consumers", "2")],
         &[("acc.promote", "4")],
-        &[("persistent", "static")],
+        &[("persistent", "dynamic")],
+        &[("k.split", "0")],
         &[("k.overlap", "2")],
     ];
     let mut all = String::new();
@@ -194,6 +204,24 @@ fn what_cannot_be_had_is_refused_with_reasons() {
         assert!(error.contains("E0703"), "{sets:?}: {error}");
         let sets: Vec<String> = sets.iter().map(|(n, v)| format!("--set {n}={v}")).collect();
         all += &format!("{}\n{error}\n", sets.join(" "));
+    }
+    let grids = "kernel p(a: f16[M, K], b: f16[N, K], out c: f32[M, N]) {
+    grid i over M by 64, j over N by 64;
+    let mut acc: f32[i, j] = 0;
+    for k over 0..j.hi by 32 { acc += a[i, k] @ b[j, k].T; }
+    c[i, j] = acc;
+}";
+    for (text, kernel, set) in [
+        (SOFTMAX, "softmax", ("c.split", "stream")),
+        (SOFTMAX, "softmax", ("persistent", "static")),
+        (SPLIT, "gemm_splitk", ("k.split", "stream")),
+        (SPLIT, "gemm_splitk", ("persistent", "static")),
+        (EXPERTS, "moe_gemm", ("k.split", "stream")),
+        (EXPERTS, "moe_gemm", ("persistent", "static")),
+        (grids, "p", ("k.split", "stream")),
+    ] {
+        let error = try_compile(text, kernel, &[set]).expect_err("no such schedule can be had");
+        all += &format!("{kernel} --set {}={}\n{error}\n", set.0, set.1);
     }
     let depth = GEMM.replace("BK in {32, 64}", "BK in {48, 96}");
     for sets in [&[][..], &[("warps", "(2, 2)")]] {

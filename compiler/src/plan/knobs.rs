@@ -192,12 +192,14 @@ pub fn read(
     // Rows that were looked up and the addresses of parts live through the loop, which no measured class has both of.
     let gathered = [&c.a, &c.b].iter().any(|o| o.gather.is_some());
     let parts = kernel.values.iter().any(|v| matches!(v.op, t1::Op::GridReduce { .. }));
-    let direct = staged.iter().any(|t| items.via(*t) == Via::Direct) || gathered && parts;
     let dispatch = match (stream, persistent.0) {
         (Some(stream), _) => Dispatch::Stream(stream),
         (None, true) => Dispatch::Persistent,
         (None, false) => Dispatch::Each,
     };
+    // So do what an epilogue needs and where a block stands among its tiles; parts of sums were measured with an epilogue's needs.
+    let stays = dispatch == Dispatch::Persistent && p.fused;
+    let direct = staged.iter().any(|t| items.via(*t) == Via::Direct) || gathered && parts || stays;
     let p = Problem { direct, ..p };
     let (warps, warps_by) = match warps {
         Some(w) => w,

@@ -79,8 +79,14 @@ fn serve(
         .collect();
     let mut demands = Vec::with_capacity(open.len());
     for o in &open {
-        let gaps: Vec<usize> =
+        let mut gaps: Vec<usize> =
             (0..bundles.len()).filter(|&g| table.gaps[g].allowed && o.fits(g).is_some()).collect();
+        // What is pending when a loop is left is waited for once, after it: in the loop every turn would wait for its newest groups.
+        let depth = |g: usize| table.gaps[g].depth;
+        let around = depth(table.sites[o.sites.1].gap.index());
+        if o.wait().is_some() && gaps.iter().any(|&g| depth(g) <= around) {
+            gaps.retain(|&g| depth(g) <= around);
+        }
         if gaps.is_empty() {
             return Err(SyncError::NoPlace(print::explain(table.program, o)));
         }

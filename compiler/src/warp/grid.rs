@@ -272,6 +272,7 @@ pub(super) fn ceil_div(b: &mut Builder, x: Reg, by: u32) -> Reg {
 pub(super) fn mul(b: &mut Builder, x: Src, y: Src) -> Src {
     match (x, y) {
         (Src::Int(x), Src::Int(y)) => Src::Int(x * y),
+        (x, Src::Int(1)) | (Src::Int(1), x) => x,
         (Src::Reg(x), y) | (y, Src::Reg(x)) => Src::Reg(b.int(IntOp::MulLo, IntTy::U32, x, y)),
         (x, _) => x,
     }

@@ -1,6 +1,7 @@
 //! Products in every operand order, type and batching on the executor: right by the evaluator's verdict for every shape and variant, silent
 //! under the sanitizer, free of bank conflicts; and with any one barrier or wait taken out, not silent.
 
+mod persistent;
 mod program;
 
 use program::Program;
@@ -11,7 +12,7 @@ const ORDERS: [&str; 4] = ["gemm_nn", "gemm_nt", "gemm_tn", "gemm_tt"];
 const VARIANTS: [&str; 3] = ["any", "mid", "wide"];
 
 /// Every variant that may run: how many did.
-fn holds(program: &Program, what: &str, dims: &[(&str, i64)], sanitize: bool) -> usize {
+pub fn holds(program: &Program, what: &str, dims: &[(&str, i64)], sanitize: bool) -> usize {
     let mut ran = 0;
     for variant in VARIANTS {
         let options = Options { sanitize, ..Options::default() };
@@ -23,7 +24,7 @@ fn holds(program: &Program, what: &str, dims: &[(&str, i64)], sanitize: bool) ->
     ran
 }
 
-fn mnk(m: i64, n: i64, k: i64) -> [(&'static str, i64); 3] {
+pub fn mnk(m: i64, n: i64, k: i64) -> [(&'static str, i64); 3] {
     [("M", m), ("N", n), ("K", k)]
 }
 
@@ -186,7 +187,7 @@ fn bytes_and_words_along_k_have_no_bank_conflicts() {
 }
 
 /// Lines of the entry that synchronise.
-fn synchronisation(ptx: &str, entry: &str) -> Vec<usize> {
+pub fn synchronisation(ptx: &str, entry: &str) -> Vec<usize> {
     let mut inside = false;
     let mut lines = Vec::new();
     for (n, line) in ptx.lines().enumerate() {

@@ -11,6 +11,8 @@ use tilewright_runtime::launch::{DimValues, Filling, LaunchError, Meaning, prepa
 
 pub struct Program {
     pub compiled: Compiled,
+    /// SMs of the GPU that the CPU stands for, where it is not the target's.
+    pub sms: Option<u32>,
 }
 
 /// What one launch did.
@@ -20,6 +22,10 @@ pub struct Run {
     pub findings: Vec<Finding>,
     /// One per grid that was launched.
     pub stats: Vec<Stats>,
+    /// Blocks of the first grid; 0 without one.
+    pub blocks: u32,
+    /// What the kernel wrote, bit by bit.
+    pub written: Vec<Vec<u8>>,
 }
 
 impl Program {
@@ -37,7 +43,7 @@ impl Program {
         let item = |s: &str| s.split_once('=').map(|(n, v)| (n.to_string(), v.to_string()));
         options.settings.sets = items.filter_map(item).collect();
         match compile(&mut sources, &files, "program.tw", &options) {
-            Ok(compiled) => Program { compiled },
+            Ok(compiled) => Program { compiled, sms: None },
             Err(d) => panic!("{kernel} {sets}: {}", d.render(&sources, false)),
         }
     }
@@ -60,6 +66,7 @@ impl Program {
         let outside = DimValues { given, ..DimValues::default() };
         let mut launch =
             prepare(kernel, Vec::new(), &outside, Filling { seed: 5, poison: true }).expect("a launch");
+        launch.sms = self.sms;
         let meaning = Meaning::of(kernel, &launch).expect("a meaning");
         let mut compiled = self.compiled.clone();
         compiled.meta.launches[0].variants.retain(|v| v.name == variant);
@@ -74,6 +81,9 @@ impl Program {
             .filter(|v| !v.comparison.ok)
             .map(|v| format!("{:?}", v.comparison))
             .collect();
-        Some(Run { wrong, findings: run.findings, stats: run.stats })
+        let tensors = kernel.tensors.iter().zip(&launch.tensors).filter(|(t, _)| t.kind.writable());
+        let written = tensors.map(|(_, t)| t.bytes().to_vec()).collect();
+        let blocks = run.launches.first().map_or(0, |l| l.grid[0]);
+        Some(Run { wrong, findings: run.findings, stats: run.stats, blocks, written })
     }
 }
