@@ -129,6 +129,18 @@ pub fn compile_program(
         Some(cut) => (cut.kernel, Some(cut.item), cut.stream),
         None => (kernel.clone(), None, None),
     };
+    // The reduction over the grid is not the author's, but what the split came to.
+    let parts =
+        split.as_ref().filter(|item| item.value != "1").map(|item| (item.path.clone(), item.value.clone()));
+    let refused = |r: Refusal| match (&parts, r.kind) {
+        (Some((path, value)), RefusalKind::NotLowered) => refused(Refusal {
+            help: Some(format!(
+                "without `{path} = {value}`, which cuts the loop into a reduction over the grid, it may be"
+            )),
+            ..r
+        }),
+        _ => refused(r),
+    };
     let mut planned = timer
         .time(Pass::Plan, || plan::plan(&lowered_kernel, stream, options.target, options.registers))
         .map_err(refused)?;

@@ -31,6 +31,30 @@ fn examples_of_the_reference() {
     }
 }
 
+/// Every code that a diagnostic can have is in some snapshot of rendered text, so that each mistake which the reference names has been
+/// read by somebody. Not there: our own bugs, and what is said of files and values, whose text has no code (`tests/input`).
+#[test]
+fn every_diagnostic_has_a_rendered_text() {
+    use tilewright_compiler::diagnostics::codes::{BAD_ARGUMENT, Code, EVALUATOR_BUG, INTERNAL, TABLE};
+    fn texts(folder: &Path, out: &mut String) {
+        for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+            let path = entry.path();
+            if path.is_dir() && !path.ends_with("target") {
+                texts(&path, out);
+            } else if path.extension().is_some_and(|e| e == "snap") {
+                out.push_str(&std::fs::read_to_string(&path).expect("readable"));
+            }
+        }
+    }
+    let mut all = String::new();
+    ["compiler", "tests"].iter().for_each(|folder| texts(&root().join(folder), &mut all));
+    let counts = |c: &Code| !matches!(*c, BAD_ARGUMENT | EVALUATOR_BUG | INTERNAL);
+    let codes = TABLE.iter().map(|e| e.code);
+    let missing: Vec<String> =
+        codes.filter(|c| counts(c) && !all.contains(&format!("[{c}]"))).map(|c| c.to_string()).collect();
+    assert!(missing.is_empty(), "no snapshot shows {missing:?}");
+}
+
 #[test]
 fn example_programs() {
     let mut seen = 0;

@@ -170,6 +170,48 @@ fn what_is_printed_can_be_pasted_back() {
     }
 }
 
+/// What is pinned narrows the choice of the rest, and is refused only where nothing fits beside it.
+#[test]
+fn the_model_chooses_beside_what_is_pinned() {
+    const MOE: &str = include_str!("../../dsl_examples/moe_gemm.tw");
+    let item = |c: &Compiled, path: &str| {
+        let found = c.meta.schedule.iter().find(|i| i.path == path);
+        found.map(|i| i.value.clone()).unwrap_or_default()
+    };
+    // Sixteen rows of 32 are 64 copies of sixteen bytes: work for two warps.
+    let c = compiled(MOE, "moe_gemm", &[("BM", "16"), ("BK", "32")]);
+    assert_eq!(item(&c, "warps"), "(1, 2)");
+    let c = compiled(MOE, "moe_gemm", &[("BM", "16")]);
+    assert_eq!(item(&c, "BM"), "16");
+    // A whole tile for four warps in a row; slots that divide the turns of the loop.
+    let c = compiled(GEMM, "gemm", &[("warps", "(1,4)")]);
+    assert_eq!(item(&c, "warps"), "(1, 4)");
+    assert_eq!(item(&compiled(GEMM, "gemm", &[("k.unroll", "5")]), "k.stages"), "5");
+    // One warp holds no tile but the smallest.
+    let c = compiled(MOE, "moe_gemm", &[("warps", "(1,1)")]);
+    assert_eq!((item(&c, "BM"), item(&c, "BN")), ("32".into(), "64".into()));
+    assert!(try_compile(GEMM, "gemm", &[("warps", "(16,1)")]).is_ok_and(|c| item(&c, "BM") == "256"));
+}
+
+/// Scans of 64-bit values take more registers than two tiles: other warps are chosen, or the tile is refused.
+#[test]
+fn scans_of_wide_values_choose_warps_that_hold_them() {
+    let text = "kernel run<T: i64 | i32>(x: T[R, C], out y: T[R, C], out z: T[R, C]) {
+        tune BC in {4096, 8192, 16384};
+        grid r over R;
+        let c = 0..C by BC;
+        y[r, c] = cumsum(x[r, c] over c);
+        z[r, c] = cummax(x[r, c] over rev(c));
+    }";
+    let warps = |t: &str, bc: &str| {
+        let c = try_compile(text, "run", &[("T", t), ("BC", bc)]).ok()?;
+        c.meta.schedule.iter().find(|i| i.path == "warps").map(|i| i.value.clone())
+    };
+    let chosen = [("i32", "4096"), ("i32", "16384"), ("i64", "4096"), ("i64", "8192")];
+    let chosen = chosen.map(|(t, bc)| warps(t, bc));
+    assert_eq!(chosen, [Some("8".into()), None, Some("16".into()), None]);
+}
+
 #[test]
 fn what_cannot_be_had_is_refused_with_reasons() {
     let refusals: [&[(&str, &str)]; 17] = [

@@ -240,7 +240,8 @@ fn known_argument(
 ) -> Option<elaborate::Argument> {
     let (ArgValue::File(place), Some(stored)) = (value, stored) else { return None };
     let shape = place.shape(stored)?.into_iter().map(|n| n as i64).collect();
-    Some(elaborate::Argument { name: name.clone(), elem: stored.elem(), shape: Some(shape) })
+    let origin = Some(place.to_string());
+    Some(elaborate::Argument { name: name.clone(), elem: stored.elem(), shape: Some(shape), origin })
 }
 
 /// Arguments with the types of their parameters.

@@ -120,6 +120,12 @@ fn number(text: &str) -> Option<Const> {
     }
 }
 
+/// Whether a path says nothing about a format: no ending, or something that is there and is no plain file.
+fn plain_name(path: &str) -> bool {
+    let path = std::path::Path::new(path);
+    path.extension().is_none() || path.metadata().is_ok_and(|about| !about.is_file() && !about.is_dir())
+}
+
 /// `--out NAME=PATH`; two of them may share a `.safetensors` file, under different names.
 pub fn outputs(texts: &[String]) -> Result<Vec<(String, FilePlace)>, Failure> {
     let mut all: Vec<(String, FilePlace)> = Vec::new();
@@ -129,10 +135,11 @@ pub fn outputs(texts: &[String]) -> Result<Vec<(String, FilePlace)>, Failure> {
         let (name, path) = pair
             .filter(|(name, path)| !name.is_empty() && !path.is_empty())
             .ok_or_else(|| wrong("expected NAME=PATH.npy or NAME=PATH.safetensors[:TENSOR]"))?;
-        // Any other path is written as .npy, whatever its name: /dev/stdout is one.
         let place = match FilePlace::parse(path) {
             Some(place) => place.map_err(|why| wrong(&why))?,
-            None => FilePlace { path: path.into(), tensor: None, transpose: None },
+            // Devices and pipes have no such names: /dev/stdout is written as .npy, and so is a file without an ending.
+            None if plain_name(path) => FilePlace { path: path.into(), tensor: None, transpose: None },
+            None => return Err(wrong("results are written as PATH.npy or PATH.safetensors[:TENSOR]")),
         };
         if place.transpose.is_some() {
             return Err(wrong("a result is written as it is; transpose(…) is for --arg"));

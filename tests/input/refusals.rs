@@ -153,6 +153,9 @@ fn kernels_and_settings_that_are_not_there() {
                 "compile GEMM --set BM=96",
                 "compile GEMM --set BM=256,BN=256",
                 "compile GEMM --set k.stage=3",
+                "compile GEMM --set foo=3",
+                "compile GEMM --set q.stages=3",
+                "compile GEMM --set occupancy=true",
             ],
         ),
     );
@@ -187,6 +190,7 @@ fn misuse_of_the_command_line() {
                 "run GEMM --target sm_42",
                 "run GEMM --out c=x.npy --out c=x.npy",
                 "run GEMM --out c",
+                "run GEMM --out c=o.txt",
             ],
         ),
     );

@@ -64,7 +64,17 @@ impl Elab<'_> {
             );
             d = match chosen.span {
                 Some(at) if chosen.from == ValueSource::Implied => {
-                    d.label(at, "the argument given here implies it").secondary(span, "declared here")
+                    let param = kernel.params.iter().find(|p| p.name.span == at);
+                    let given = self
+                        .settings
+                        .arguments
+                        .iter()
+                        .find(|a| param.is_some_and(|p| p.name.as_str() == a.name));
+                    let label = match given.and_then(|a| a.origin.as_ref()) {
+                        Some(file) => format!("what is given here implies it: {file}"),
+                        None => "the argument given here implies it".into(),
+                    };
+                    d.label(at, label).secondary(span, "declared here")
                 }
                 Some(at) => d.label(at, "set here").secondary(span, "declared here"),
                 None => d.label(span, "declared here"),
@@ -321,6 +331,20 @@ impl Elab<'_> {
                         NumberValue::Int(v) => i64::try_from(v).unwrap_or(0),
                         NumberValue::Float(_) => 0,
                     });
+                    if let (BoundValue::Int(l), BoundValue::Int(h)) = (&l, &h)
+                        && step > 0
+                        && i128::from(*h) - i128::from(*l) >= i128::from(step) * i128::from(MAX_VALUES)
+                    {
+                        self.error(
+                            Diagnostic::error(
+                                codes::BAD_SET,
+                                format!("a set has at most {MAX_VALUES} values"),
+                            )
+                            .label(s.span, format!("from {l} to {h} by {step}"))
+                            .help(format!("a larger step: `{l}..={h} step {}`", coarser(*l, *h))),
+                        );
+                        continue;
+                    }
                     match span_values(&l, &h, step) {
                         Some(values) if !values.is_empty() => out.extend(values),
                         _ => self.error(
@@ -387,6 +411,12 @@ pub(super) fn bound_value(v: &Val) -> Option<BoundValue> {
         }),
         _ => None,
     }
+}
+
+/// The least power of two that is step enough.
+fn coarser(lo: i64, hi: i64) -> i128 {
+    let length = i128::from(hi) - i128::from(lo);
+    (1..).map(|bits| 1i128 << bits).find(|step| length / step < i128::from(MAX_VALUES)).unwrap_or(1)
 }
 
 /// `lo, lo + step, … ≤ hi` of integers, or of the widths of one kind of integer type.

@@ -73,6 +73,8 @@ pub struct Argument {
     pub name: String,
     pub elem: Option<ElemType>,
     pub shape: Option<Vec<i64>>,
+    /// Where it is from, for messages: a file.
+    pub origin: Option<String>,
 }
 
 /// The kernel of that name (or instance of a kernel), bound. `None` exactly if there are errors.

@@ -204,7 +204,21 @@ impl Elab<'_> {
             if let Some(n) = near(&text, candidates.iter().map(String::as_str)) {
                 d = d.help(format!("did you mean `{n}`?"));
             }
-            self.error(d.note(format!("it has {}", known.join(", "))));
+            let d = match &item.path[..] {
+                [name, setting] if NAME_ITEMS.contains(&setting.as_str()) => d.note(format!(
+                    "`{name}` is no loop, variable or parameter of it; those are {}",
+                    names.join(", ")
+                )),
+                [name, _] if names.iter().any(|n| n == name) => {
+                    d.note(format!("a loop, variable or parameter has {}", NAME_ITEMS.join(", ")))
+                }
+                _ => d.note(format!("it has {}", known.join(", "))).note(format!(
+                    "and, as in `--set k.stages=4`, of {}: {}",
+                    names.join(", "),
+                    NAME_ITEMS.join(", ")
+                )),
+            };
+            self.error(d);
         }
         let dims = self.settings.dims.clone();
         for (name, value) in dims {
@@ -296,5 +310,7 @@ fn path_names(program: &Program, kernel: &ast::Kernel) -> Vec<String> {
     walk(&kernel.body.stmts, &mut out);
     // Captures are parameters too, whatever function brings them.
     out.extend(program.fns.iter().flat_map(|f| f.using.iter().map(|c| c.name.to_string())));
+    let mut seen = std::collections::BTreeSet::new();
+    out.retain(|name| seen.insert(name.clone()));
     out
 }

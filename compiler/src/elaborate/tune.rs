@@ -127,6 +127,8 @@ impl Elab<'_> {
             let value = self.parse_value(&text);
             return match value {
                 Some(v) if p.values.contains(&v) => Some((v, ValueSource::Set)),
+                // What is wrong with the set has been said.
+                _ if p.values.is_empty() => None,
                 _ => {
                     self.error(
                         Diagnostic::error(

@@ -177,8 +177,18 @@ fn remedy(f: &Failure, toks: &mut Vec<Tok>) -> Option<Option<Diagnostic>> {
     );
     let naming = !f.takes("inf") && f.takes("NAME") && f.expected.len() <= 5;
     if word && this.kind != Name && f.takes("NAME") && (naming || !starts) {
-        toks[at].kind = Name;
         let name = f.slice(this);
+        if prev.is_some_and(|t| t.kind == Schedule) && name == "on" && next.is_some_and(|t| t.kind == Name) {
+            let target = next.map_or("", |t| f.slice(t));
+            let d = Diagnostic::error(codes::SYNTAX, "`on` stands between a kernel's name and a target")
+                .label(f.span_of(this), "no kernel is named before it")
+                .help(format!(
+                    "inside a kernel `schedule {target} {{ … }}`; at file level `schedule KERNEL on {target} {{ … }}`"
+                ));
+            toks.remove(at);
+            return Some(Some(d));
+        }
+        toks[at].kind = Name;
         let d = Diagnostic::error(codes::RESERVED_NAME, format!("`{name}` is a keyword"));
         return Some(Some(
             d.label(f.span_of(this), "cannot be a name").help(format!("another name will do: `{name}_`")),
@@ -386,6 +396,9 @@ fn familiar(
         Colon if next == Some(Colon) => Some("an imported name is written `v.name`"),
         Semicolon if f.takes("=") && first.is_some_and(|t| t.kind == Let) => {
             Some("a `let` needs a value; one number fills a tile: `let mut acc: f32[i, j] = 0;`")
+        }
+        LBrace | When if f.takes("on") && first.is_some_and(|t| t.kind == Schedule) => {
+            Some("at file level a schedule names its kernel: `schedule KERNEL on sm_80 { … }`")
         }
         LBrace if f.takes("inf") => {
             Some("blocks have no value; a list of values stands in `[ ]` and only in a `const`")

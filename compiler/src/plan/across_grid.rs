@@ -175,6 +175,13 @@ impl General<'_> {
                 }
             }
         }
+        if put.is_empty() {
+            let name = &kernel.grid_var(var).name;
+            return Err(Refusal::construct(
+                span,
+                format!("a reduction over the grid of what is the same for every `{name}`"),
+            ));
+        }
         let mut places = Vec::new();
         for v in put {
             let value = self.value(v)?;

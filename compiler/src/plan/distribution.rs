@@ -41,6 +41,8 @@ pub struct Distribution {
     axes: FxHashMap<t1::AxisId, Digits>,
     /// Registers per thread of the tile that takes most.
     largest: u32,
+    /// Warps that [`Distribution::of`] takes where the schedule does not say.
+    usual: u32,
 }
 
 /// What the rules look at.
@@ -71,11 +73,33 @@ impl Distribution {
             axes.iter().map(|a| u64::from(padded(kernel.axis(*a).extent).2)).product()
         };
         let largest = survey.meetings.iter().map(elements).max().unwrap_or(1);
-        let warps = warps.unwrap_or_else(|| default_warps(largest));
-        let mut d = Distribution { warps, axes: FxHashMap::default(), largest: 1 };
+        let usual = default_warps(largest);
+        let warps = warps.unwrap_or(usual);
+        let mut d = Distribution { warps, axes: FxHashMap::default(), largest: 1, usual };
         d.assign(kernel, &survey);
-        d.largest = survey.meetings.iter().map(|axes| d.registers_of(axes)).max().unwrap_or(1);
+        let tiles = live(kernel).map(|(_, v)| words(v.ty.elem) * d.registers_of(&v.ty.axes));
+        let places = survey.meetings.iter().map(|axes| d.registers_of(axes));
+        d.largest = tiles.chain(places).max().unwrap_or(1);
         d
+    }
+
+    /// Numbers of warps worth trying where the schedule does not say, best first.
+    pub fn candidates(&self) -> Vec<u32> {
+        let more = (1..).map(|n| self.usual << n).take_while(|n| *n <= 32);
+        let fewer = (1..).map(|n| self.usual >> n).take_while(|n| *n >= 4);
+        std::iter::once(self.usual).chain(more).chain(fewer).collect()
+    }
+
+    /// Registers per thread that a kernel is expected to need. Measured of ptxas 13: two of the largest tile and what addresses and
+    /// predicates take; scans hold more partial results at once, of 64 bits most, and each scan of a kernel its own.
+    pub fn register_estimate(&self, kernel: &t1::Kernel) -> u32 {
+        let scans = live(kernel).filter(|(_, v)| matches!(v.op, t1::Op::Scan { .. }));
+        let taken = scans.map(|(_, v)| (words(v.ty.elem), self.registers_of(&v.ty.axes)));
+        let (wide, narrow): (Vec<_>, Vec<_>) = taken.partition(|(words, _)| *words > 1);
+        let most = |list: &[(u32, u32)]| list.iter().map(|(words, n)| words * n).max();
+        let wide_scans = most(&wide).map_or(0, |n| (5 * n + 40).max(4 * n * wide.len() as u32));
+        let narrow_scans = most(&narrow).map_or(0, |n| (3 * n + 44).max(2 * n * narrow.len() as u32));
+        (2 * self.largest + 40).max(wide_scans).max(narrow_scans)
     }
 
     fn assign(&mut self, kernel: &t1::Kernel, survey: &Survey) {
@@ -213,6 +237,11 @@ impl Distribution {
     pub fn registers_of(&self, axes: &[t1::AxisId]) -> u32 {
         axes.iter().filter_map(|a| self.axes.get(a)).map(|d| d.odd << d.register.len()).product()
     }
+}
+
+/// Registers of one element. Tiles of coordinates are computed where they are needed, mostly in 32 bits.
+fn words(elem: t1::ElemType) -> u32 {
+    if elem == t1::ElemType::Index { 1 } else { elem.bits().div_ceil(32).max(1) }
 }
 
 /// (odd factor, bits, lanes with padding) of an extent.

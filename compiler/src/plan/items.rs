@@ -150,7 +150,9 @@ pub fn flag(item: &t1::ScheduleItem) -> Result<bool, Refusal> {
 /// A value that the item cannot have: what is given, and what it takes.
 pub fn wrong(item: &t1::ScheduleItem, takes: &str, example: &str) -> Refusal {
     let path = item.path.join(".");
-    let given = item.value.as_ref().map_or("nothing".into(), |v| format!("`{}`", spelled(v)));
+    // On the command line a bare name and `NAME=true` are one thing.
+    let bare = if item.from == t1::ValueSource::Set { "`true`" } else { "no value" };
+    let given = item.value.as_ref().map_or(bare.into(), |v| format!("`{}`", spelled(v)));
     Refusal::schedule(
         item.span,
         format!("`{path}` takes {takes}, and is given {given}"),

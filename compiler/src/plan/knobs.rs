@@ -181,7 +181,7 @@ pub fn read(
             _ => {
                 let can = format!(
                     "`warps = (2, 2)`, `raster = {RASTER}`, `occupancy = 1`, `persistent`, `{loop_name}.stages = 3`, `{loop_name}.unroll = 3`, \
-                     `{loop_name}.overlap = true`, `{}.atom = {}`, and `via` and `evict` of a parameter",
+                     `{loop_name}.split = 4`, `{loop_name}.overlap = true`, `{}.atom = {}`, and `via` and `evict` of a parameter",
                     c.name,
                     p.atom.name()
                 );
@@ -201,12 +201,17 @@ pub fn read(
     let stays = dispatch == Dispatch::Persistent && p.fused;
     let direct = staged.iter().any(|t| items.via(*t) == Via::Direct) || gathered && parts || stays;
     let p = Problem { direct, ..p };
+    let pins = Pins {
+        warps: warps.map(|(w, _)| w),
+        stages: stages.map(|(n, _)| n),
+        unroll: unroll.map(|(_, n, _)| n),
+    };
+    let (stages, stages_by) = stages.unwrap_or((pins.stages(p, target), ChosenBy::Model));
     let (warps, warps_by) = match warps {
         Some(w) => w,
-        None => (default_warps(p, target).ok_or_else(|| no_warps(kernel, p))?, ChosenBy::Model),
+        None => (default_warps(p, stages).ok_or_else(|| no_warps(kernel, p))?, ChosenBy::Model),
     };
     check_warps(kernel, p, warps)?;
-    let (stages, stages_by) = stages.unwrap_or((default_stages(p, target), ChosenBy::Model));
     let (unroll, unroll_by) = match unroll {
         Some((item, n, _)) if n % stages != 0 => {
             let takes = format!("a multiple of the {stages} stages, so that every slot is a constant");
@@ -311,11 +316,50 @@ fn accumulators(p: Problem, warps: (u32, u32)) -> u32 {
     p.bm * p.bn / (warps.0 * warps.1 * 32)
 }
 
-/// The fewest warps, at least four, whose accumulators fit beside the fragments; among those the squarest warp tile.
-fn default_warps(p: Problem, target: Target) -> Option<(u32, u32)> {
-    let fit = |p: Problem, warps| registers_fit(p, warps, default_stages(p, target));
+/// Whether every thread of so many warps has something to copy, of each operand, in the widest accesses.
+fn fills(p: Problem, (wm, wn): (u32, u32)) -> bool {
+    wm * wn * 32 <= p.bm.min(p.bn) * p.bk * p.elem_bytes() / 16
+}
+
+/// The fewest warps, at least four, whose accumulators fit beside the fragments; among those the squarest warp tile. Of tiles that are
+/// too small for four, as many warps as have something to copy.
+fn default_warps(p: Problem, stages: u32) -> Option<(u32, u32)> {
+    let fit = |p: Problem, warps| fills(p, warps) && registers_fit(p, warps, stages);
     // Where no number of warps fits, the budget says so, with the warps that divide the tile.
-    squarest(p, fit).or_else(|| squarest(p, |_, _| true))
+    squarest(p, fit).or_else(|| squarest(p, fills)).or_else(|| squarest(p, |_, _| true))
+}
+
+/// What a schedule pins of what the model would choose; anything that it says amiss is refused when it is read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pins {
+    warps: Option<(u32, u32)>,
+    stages: Option<u32>,
+    unroll: Option<u32>,
+}
+
+impl Pins {
+    /// What `kernel` pins for the loop of that name.
+    pub fn of(kernel: &t1::Kernel, loop_name: &str) -> Pins {
+        let mut pins = Pins::default();
+        for item in &kernel.schedule {
+            let path: Vec<&str> = item.path.iter().map(String::as_str).collect();
+            match path[..] {
+                ["warps"] => pins.warps = read_warps(item).ok(),
+                [l, "stages"] if l == loop_name => pins.stages = integer(item, STAGES).ok(),
+                [l, "unroll"] if l == loop_name => pins.unroll = integer(item, 2..=UNROLL).ok(),
+                _ => {}
+            }
+        }
+        pins
+    }
+
+    /// Slots of the ring: what is pinned, else the usual number, or what divides a pinned `unroll`.
+    fn stages(self, p: Problem, target: Target) -> u32 {
+        let usual = default_stages(p, target);
+        let divides = |n: &u32| self.unroll.is_none_or(|unroll| unroll.is_multiple_of(*n));
+        let near = (2..=usual).rev().chain(usual + 1..=*STAGES.end()).find(divides);
+        self.stages.or(near).unwrap_or(usual)
+    }
 }
 
 fn squarest(p: Problem, fits: impl Fn(Problem, (u32, u32)) -> bool) -> Option<(u32, u32)> {
@@ -342,10 +386,16 @@ pub struct Legal {
     pub blocks_per_sm: u32,
 }
 
-/// The default schedule of a tile, if it fits the target's budgets.
-pub fn legal(p: Problem, target: Target) -> Option<Legal> {
-    let (wm, wn) = default_warps(p, target)?;
-    let stages = default_stages(p, target);
+/// The schedule of a tile, as far as it is not pinned the default one, if it fits the target's budgets.
+pub fn legal(p: Problem, pins: Pins, target: Target) -> Option<Legal> {
+    let stages = pins.stages(p, target);
+    let (wm, wn) = match pins.warps {
+        Some(warps) => warps,
+        None => default_warps(p, stages)?,
+    };
+    if !divides(p, (wm, wn)) || !fills(p, (wm, wn)) {
+        return None;
+    }
     let shared = p.stage_bytes() * stages;
     let registers = register_estimate(p, (wm, wn));
     let warps = wm * wn;
@@ -511,12 +561,12 @@ mod tests {
 
     #[test]
     fn warps_are_few_and_square() {
-        assert_eq!(default_warps(problem(128, 128, 32), Target::Sm80), Some((2, 2)));
-        assert_eq!(default_warps(problem(64, 64, 32), Target::Sm80), Some((2, 2)));
-        assert_eq!(default_warps(problem(256, 128, 32), Target::Sm80), Some((4, 2)));
-        assert_eq!(default_warps(problem(64, 256, 32), Target::Sm80), Some((1, 8)));
-        assert_eq!(default_warps(problem(128, 192, 32), Target::Sm80), Some((2, 4)));
-        assert_eq!(default_warps(problem(24, 64, 32), Target::Sm80), None);
+        assert_eq!(default_warps(problem(128, 128, 32), 3), Some((2, 2)));
+        assert_eq!(default_warps(problem(64, 64, 32), 3), Some((2, 2)));
+        assert_eq!(default_warps(problem(256, 128, 32), 3), Some((4, 2)));
+        assert_eq!(default_warps(problem(64, 256, 32), 3), Some((1, 8)));
+        assert_eq!(default_warps(problem(128, 192, 32), 3), Some((2, 4)));
+        assert_eq!(default_warps(problem(24, 64, 32), 3), None);
     }
 
     #[test]

@@ -104,9 +104,8 @@ pub fn uncertain(kernel: &t1::Kernel, target: Target) -> Option<String> {
 /// A kernel without matrix instructions.
 fn plan_general(kernel: &t1::Kernel, target: Target) -> Result<Planned, Refusal> {
     let knobs = row_knobs::read_schedule(kernel, target)?;
-    let distribution = distribution::Distribution::of(kernel, knobs.warps.map(|(n, _)| n));
     let blocks = knobs.items.occupancy.map_or(1, |(n, _)| n);
-    row_knobs::check_registers(kernel, &distribution, blocks, target)?;
+    let distribution = row_knobs::distribute(kernel, knobs.warps.map(|(n, _)| n), blocks, target)?;
     let modules = Variant::ALL
         .into_iter()
         .map(|variant| general::build(kernel, &distribution, &knobs, variant, target))

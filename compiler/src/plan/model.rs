@@ -5,7 +5,8 @@
 //! that the launch fixes count as they are, others as 4096. These are predictions: `meta` says `model`, and a measurement wins over them.
 
 use super::contraction;
-use super::knobs::{self, Problem};
+use super::knobs::{self, Pins, Problem};
+use super::row_knobs;
 use crate::diagnostics::Diagnostics;
 use crate::elaborate::{self, Settings, Tuning};
 use crate::front::Program;
@@ -14,6 +15,9 @@ use crate::tile::ir as t1;
 
 /// At most this many combinations are looked at.
 const MOST: usize = 4096;
+
+/// At most so many are elaborated one by one.
+const MOST_TRIED: usize = 64;
 
 /// Elaborates a kernel with the model's choice for the tune parameters that nothing else decides.
 pub fn elaborate(
@@ -31,12 +35,38 @@ pub fn elaborate(
     let (space, _) = elaborate::tune_space(program, name, &settings, MOST);
     let best = match contraction::any(&first) {
         true => choose(program, name, &settings, target, &space),
-        false => whole_rows(&first, &space),
+        false => return rows(program, name, settings, target, first, &space),
     };
     match best {
         Some(best) => bound(program, name, &Settings { model: best.clone(), ..settings }),
         None => Ok(first),
     }
+}
+
+/// A kernel without `@`: whole rows where their lengths are known, else the defaults; where these do not fit beside what is pinned, the first
+/// values that do.
+fn rows(
+    program: &Program,
+    name: &str,
+    settings: Settings,
+    target: Target,
+    first: t1::Kernel,
+    space: &[Tuning],
+) -> Result<t1::Kernel, Diagnostics> {
+    let with = |t: &Tuning| bound(program, name, &Settings { model: t.clone(), ..settings.clone() });
+    let wanted = match whole_rows(&first, space) {
+        Some(best) => with(best)?,
+        None => first.clone(),
+    };
+    let fits = |k: &t1::Kernel| row_knobs::fits(k, target);
+    if fits(&wanted) {
+        return Ok(wanted);
+    }
+    if fits(&first) {
+        return Ok(first);
+    }
+    let others = space.iter().take(MOST_TRIED).filter_map(|t| with(t).ok());
+    Ok(others.into_iter().find(fits).unwrap_or(wanted))
 }
 
 fn bound(program: &Program, name: &str, settings: &Settings) -> Result<t1::Kernel, Diagnostics> {
@@ -73,13 +103,15 @@ fn choose<'a>(
                 .unwrap_or(extent)
         }
     };
+    // What the schedule pins narrows the choice: a tile must be legal beside it.
+    let pins = Pins::of(&kernel, &kernel.loop_(c.loop_id).name);
     let (bm, bn, bk) = (size(c.m), size(c.n), size(c.k));
     let (m, n) = (extent(&kernel, settings, c.m), extent(&kernel, settings, c.n));
     space
         .iter()
         .filter_map(|t| {
             let p = Problem::of(&kernel, &c, (bm(t) as u32, bn(t) as u32, bk(t) as u32));
-            Some((cost(p, m, n, target)?, t))
+            Some((cost(p, pins, m, n, target)?, t))
         })
         .min_by(|x, y| x.0.total_cmp(&y.0))
         .map(|(_, t)| t)
@@ -150,8 +182,8 @@ fn extent(kernel: &t1::Kernel, settings: &Settings, axis: t1::AxisId) -> f64 {
 }
 
 /// Relative time per coordinate of the contracted range; `None` where the tile cannot be had.
-fn cost(p: Problem, m: f64, n: f64, target: Target) -> Option<f64> {
-    let chosen = knobs::legal(p, target)?;
+fn cost(p: Problem, pins: Pins, m: f64, n: f64, target: Target) -> Option<f64> {
+    let chosen = knobs::legal(p, pins, target)?;
     let sms = match target {
         Target::Sm80 => 108.0,
         Target::Sm86 => 84.0,

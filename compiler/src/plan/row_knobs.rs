@@ -38,8 +38,7 @@ pub fn read_schedule(kernel: &t1::Kernel, target: Target) -> Result<Knobs, Refus
                 knobs.unroll.push((l.to_string(), (n, by)));
             }
             _ => {
-                let can =
-                    "`warps = 4`, `occupancy = 2`, `unroll` of a loop, and `via` and `evict` of a parameter";
+                let can = "`warps = 4`, `occupancy = 2`, `unroll` and `split` of a loop, and `via` and `evict` of a parameter";
                 return Err(items::unknown(kernel, item, target, can));
             }
         }
@@ -88,27 +87,50 @@ impl Knobs {
     }
 }
 
-/// Refuses tiles that the registers cannot hold: two of the largest, and what addresses and predicates take.
-pub fn check_registers(
+/// The distribution for the schedule's number of warps, else for the first that the registers allow.
+pub fn distribute(
+    kernel: &t1::Kernel,
+    warps: Option<u32>,
+    occupancy: u32,
+    target: Target,
+) -> Result<Distribution, Refusal> {
+    let first = Distribution::of(kernel, warps);
+    let refused = match check_registers(kernel, &first, occupancy, target) {
+        Ok(()) => return Ok(first),
+        Err(refused) => refused,
+    };
+    let others = if warps.is_some() { Vec::new() } else { first.candidates() };
+    let fits = |d: &Distribution| check_registers(kernel, d, occupancy, target).is_ok();
+    others.into_iter().map(|n| Distribution::of(kernel, Some(n))).find(fits).ok_or(refused)
+}
+
+/// Whether the registers hold a kernel's tiles; yes where the schedule itself is amiss, which is not theirs to say.
+pub fn fits(kernel: &t1::Kernel, target: Target) -> bool {
+    let Ok(knobs) = read_schedule(kernel, target) else { return true };
+    let blocks = knobs.items.occupancy.map_or(1, |(n, _)| n);
+    distribute(kernel, knobs.warps.map(|(n, _)| n), blocks, target).is_ok()
+}
+
+/// Refuses tiles that the registers cannot hold.
+fn check_registers(
     kernel: &t1::Kernel,
     distribution: &Distribution,
     occupancy: u32,
     target: Target,
 ) -> Result<(), Refusal> {
-    const REST: u32 = 40;
     let largest = distribution.largest_tile();
+    let wanted = distribution.register_estimate(kernel);
     let threads = distribution.warps * 32;
     let cap = items::register_cap(distribution.warps, occupancy, target);
-    if 2 * largest + REST <= cap {
+    if wanted <= cap {
         return Ok(());
     }
     Err(Refusal::schedule(
         kernel.span,
         format!(
-            "this schedule wants about {} registers per thread; {threads} threads of {target} have {cap}",
-            2 * largest + REST
+            "this schedule wants about {wanted} registers per thread; {threads} threads of {target} have {cap}"
         ),
         "a smaller tile, or another number of warps",
     )
-    .note(format!("{largest} of them hold the largest tile, and two tiles live at a time")))
+    .note(format!("{largest} of them hold the largest tile, and at least two tiles live at a time")))
 }

@@ -88,8 +88,12 @@ fn a_schedule_applies_where_its_condition_is_known_to_hold() {
 #[test]
 fn arguments_imply_generics() {
     let text = "kernel k<T: f16 | bf16, D: 32..=64 = 32>(a: T[M, D], out c: T[M, D]) { grid i over M by 64; c[i, :] = a[i, :]; }";
-    let arguments =
-        vec![Argument { name: "a".into(), elem: Some(ElemType::Bf16), shape: Some(vec![10, 48]) }];
+    let arguments = vec![Argument {
+        name: "a".into(),
+        elem: Some(ElemType::Bf16),
+        shape: Some(vec![10, 48]),
+        origin: None,
+    }];
     let k = kernel(text, "k", &Settings { arguments, ..Settings::default() });
     assert_eq!(bound(&k, "T"), (BoundValue::Type(ElemType::Bf16), ValueSource::Implied));
     assert_eq!(bound(&k, "D"), (BoundValue::Int(48), ValueSource::Implied));
@@ -98,7 +102,7 @@ fn arguments_imply_generics() {
 #[test]
 fn an_argument_that_implies_no_alternative_is_shown() {
     let text = "kernel k<T: f16 | bf16>(a: T[M], out c: T[M]) { grid i over M by 64; c[i] = a[i]; }";
-    let arguments = vec![Argument { name: "a".into(), elem: Some(ElemType::F32), shape: None }];
+    let arguments = vec![Argument { name: "a".into(), elem: Some(ElemType::F32), shape: None, origin: None }];
     let mut sources = SourceMap::default();
     let (program, _) = load(&mut sources, &Memory::from([("t.tw", text)]), "t.tw");
     let (_, diagnostics) = elaborate(&program, "k", &Settings { arguments, ..Settings::default() });

@@ -2,7 +2,8 @@
 
 use super::Findings;
 use super::copies::Tables;
-use super::partials::Partials;
+use super::partials::{Extremes, Partials};
+use super::scans::Scanned;
 use super::shared::Shared;
 use super::work::Workspace;
 use crate::diagnostics::Span;
@@ -51,6 +52,8 @@ struct Held {
 pub(super) enum Contents {
     Tile(TileRef),
     Partials(Partials),
+    Extremes(Extremes),
+    Scanned(Scanned),
 }
 
 /// How far a channel has come.
@@ -242,6 +245,8 @@ impl<'a, 'm> Block<'a, 'm> {
                 }
                 self.shared.barrier();
             }
+            // What stays inside a warp needs no more than this; that it does stay there is for the executor to find.
+            SyncOp::BarWarp => self.shared.barrier(),
             other => return Err(Halt::Unknown(format!("`{other}`"))),
         }
         Ok(())
@@ -342,7 +347,49 @@ impl<'a, 'm> Block<'a, 'm> {
                 self.write(*tensor, ix, *value, *when, once, turn, span)
             }
             OpKind::Atomic { op: how, tensor, ix, value, when } => {
-                self.atomic(*how, *tensor, ix, *value, *when, turn, span)
+                let old = self.atomic(*how, *tensor, ix, *value, *when, turn, span)?;
+                if op.result.is_some() {
+                    let old = self.on_own_axes(op, old)?;
+                    self.hold(op, old, turn);
+                }
+                Ok(())
+            }
+            OpKind::Scan { x, op: how, axis, rev } => {
+                let what = self.scan(*x, *how, *axis, *rev, turn, span)?;
+                self.put(op.result, what, turn);
+                Ok(())
+            }
+            OpKind::GetScan { buf, x, op: how, axis, rev, .. } => {
+                let tile = self.get_scan(op, *buf, *x, *how, *axis, *rev, turn)?;
+                self.hold(op, tile, turn);
+                Ok(())
+            }
+            OpKind::PutTile { buf, value } => self.put_tile(op, *buf, *value, turn),
+            OpKind::GetTile { buf, of, ix } => {
+                let tile = self.get_tile(op, *buf, *of, ix, turn)?;
+                self.hold(op, tile, turn);
+                Ok(())
+            }
+            OpKind::SortKey { x, descending } => {
+                let tile = self.sort_key(*x, *descending, turn, span)?;
+                self.hold(op, tile, turn);
+                Ok(())
+            }
+            OpKind::Position { axis } => {
+                let tile = self.position(op, *axis)?;
+                self.hold(op, tile, turn);
+                Ok(())
+            }
+            OpKind::Rank { buf, of, axis } => {
+                let tile = self.rank(op, *buf, *of, *axis)?;
+                self.hold(op, tile, turn);
+                Ok(())
+            }
+            OpKind::PutAt { buf, value, rank, axis } => self.put_at(op, *buf, *value, *rank, *axis, turn),
+            OpKind::GetRanked { buf, of, axis, to, part } => {
+                let tile = self.get_ranked(op, *buf, *of, *axis, *to, *part)?;
+                self.hold(op, tile, turn);
+                Ok(())
             }
             OpKind::WorkPut { work, value } => {
                 let tile = self.tile(*value, turn, span)?;
@@ -578,7 +625,7 @@ impl<'a, 'm> Block<'a, 'm> {
     }
 
     /// A tile on the axes, and in the order, that an op's result declares.
-    fn on_own_axes(&mut self, op: &Op, tile: Tile) -> Result<Tile, Halt> {
+    pub(super) fn on_own_axes(&mut self, op: &Op, tile: Tile) -> Result<Tile, Halt> {
         let module = self.module;
         let Some(ValKind::Tile { axes, .. }) = op.result.map(|r| &module.value(r).kind) else {
             return Err(self.malformed("registers that hold no tile"));

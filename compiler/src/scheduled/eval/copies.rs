@@ -50,6 +50,13 @@ impl Tables {
                         self.shares.insert(key, shares);
                     }
                 }
+                Node::Op(Op {
+                    kind: OpKind::Scan { x, axis, .. } | OpKind::GetScan { x, axis, .. }, ..
+                }) => {
+                    if let Some(shares) = Shares::of(module, *x, &[*axis]) {
+                        self.shares.insert((*x, vec![*axis]), shares);
+                    }
+                }
                 Node::Loop(l) => self.nodes(module, &l.body),
                 Node::If(i) => {
                     self.nodes(module, &i.then_body);

@@ -7,7 +7,7 @@ use super::block::{Block, Halt, Turn};
 use crate::diagnostics::Span;
 use crate::scheduled::ir::*;
 use crate::tile::eval::Values;
-use crate::tile::eval::parts::{InstanceId, Place, Tile, combination, round};
+use crate::tile::eval::parts::{InstanceId, Place, Tile, TileRef, combination, round};
 use crate::tile::ir as t1;
 use std::sync::Arc;
 
@@ -28,6 +28,17 @@ impl<'a> Block<'a, '_> {
         turn: Option<Turn>,
         span: Span,
     ) -> Result<Place, Halt> {
+        let tiles = self.subscripts(ix, turn, span)?;
+        Ok(Place::new(self.machine.memory[tensor.0 as usize].extents(), &tiles))
+    }
+
+    /// One tile of coordinates per subscript.
+    pub(super) fn subscripts(
+        &mut self,
+        ix: &[Index],
+        turn: Option<Turn>,
+        span: Span,
+    ) -> Result<Vec<TileRef>, Halt> {
         let mut tiles = Vec::new();
         for index in ix {
             if let Some(tile) = index.tile {
@@ -48,7 +59,7 @@ impl<'a> Block<'a, '_> {
                 }
             }));
         }
-        Ok(Place::new(self.machine.memory[tensor.0 as usize].extents(), &tiles))
+        Ok(tiles)
     }
 
     pub(super) fn read(&mut self, tensor: t1::TensorId, place: &Place, span: Span) -> Result<Values, Halt> {
@@ -125,6 +136,7 @@ impl<'a> Block<'a, '_> {
         Ok(())
     }
 
+    /// What was there before, on the lanes of the place.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn atomic(
         &mut self,
@@ -135,16 +147,21 @@ impl<'a> Block<'a, '_> {
         when: Option<ValId>,
         turn: Option<Turn>,
         span: Span,
-    ) -> Result<(), Halt> {
+    ) -> Result<Tile, Halt> {
         let Stored { place, values, enabled } = self.stored(tensor, ix, value, when, turn, span)?;
         let me = self.frame.me;
         let combine = combination(op, self.machine.kernel.tensor(tensor).elem, self.machine.mode);
         let memory = &self.machine.memory[tensor.0 as usize];
         let order = self.machine.freedom.order;
-        if let Err(c) = memory.combine(&place, &values, enabled.as_deref(), me, order, &combine) {
-            self.find(self.machine.conflict(c, tensor, me, span).message, span);
-            return Err(Halt::Broken);
+        match memory.combine(&place, &values, enabled.as_deref(), me, order, &combine) {
+            Ok(mut old) => {
+                round(&mut old, self.machine.kernel.tensor(tensor).elem);
+                Ok(Tile { axes: place.axes, shape: place.shape, data: old })
+            }
+            Err(c) => {
+                self.find(self.machine.conflict(c, tensor, me, span).message, span);
+                Err(Halt::Broken)
+            }
         }
-        Ok(())
     }
 }

@@ -24,8 +24,10 @@ mod copies;
 mod global;
 mod items;
 mod partials;
+mod scans;
 mod shared;
 mod staged;
+mod tiles;
 mod work;
 
 use super::ir::Module;

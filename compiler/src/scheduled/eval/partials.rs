@@ -16,6 +16,7 @@ use super::block::{Block, Contents, Halt, Turn};
 use super::copies::each;
 use super::shared::Writer;
 use super::staged::word;
+use super::tiles::keys;
 use crate::diagnostics::Span;
 use crate::layout::{Axis, Dim};
 use crate::scheduled::ir::*;
@@ -74,10 +75,57 @@ impl Shares {
     }
 }
 
+impl Shares {
+    /// The warp, its bits squeezed together, that holds the element at these coordinates.
+    pub fn warp_of(&self, at: &[u32]) -> u32 {
+        self.of[at.iter().zip(&self.extents).fold(0, |i, (c, n)| i * *n as usize + *c as usize)]
+    }
+}
+
 /// The bits of `number` where `mask` has ones, side by side.
 fn squeeze(number: u32, mask: u32) -> u32 {
     let ones = (0..32).filter(|bit| mask >> bit & 1 == 1);
     ones.enumerate().fold(0, |out, (n, bit)| out | (number >> bit & 1) << n)
+}
+
+/// Each warp's greatest element of each row, as a key, with its coordinate; -1 where it has none.
+#[derive(Clone)]
+pub(super) struct Extremes {
+    /// Of the result.
+    shape: Vec<usize>,
+    /// By warp, its bits squeezed together: by row.
+    parts: Arc<Vec<Vec<(i64, i64)>>>,
+}
+
+fn extremes(
+    tile: &Tile,
+    elem: t1::ElemType,
+    shares: &Shares,
+    axes: &[t1::AxisId],
+    coordinates: &[i64],
+    greatest: bool,
+) -> Extremes {
+    let kept = |d: &usize| !axes.contains(&tile.axes[*d]);
+    let shape: Vec<usize> = (0..tile.axes.len()).filter(kept).map(|d| tile.shape[d]).collect();
+    let rows: usize = shape.iter().product();
+    let mut parts = vec![vec![(0, -1); rows]; 1 << shares.warps.count_ones()];
+    let keys = keys(&tile.data, elem);
+    let along = tile.axes.iter().position(|a| axes.contains(a));
+    let static_shape: Vec<u32> = tile.shape.iter().map(|n| *n as u32).collect();
+    let mut element = 0;
+    each(&static_shape, |at| {
+        let row = (0..at.len()).filter(kept).fold(0, |row, d| row * tile.shape[d] + at[d] as usize);
+        let coordinate = along.and_then(|d| coordinates.get(at[d] as usize)).copied().unwrap_or(-1);
+        if let Some(key) = keys[element] {
+            let key = if greatest { key } else { !key };
+            let best = &mut parts[shares.warp_of(at) as usize][row];
+            if best.1 < 0 || key > best.0 || key == best.0 && coordinate < best.1 {
+                *best = (key, coordinate);
+            }
+        }
+        element += 1;
+    });
+    Extremes { shape, parts: Arc::new(parts) }
 }
 
 /// Axis of the partial results while they are combined; no kernel has so many.
@@ -111,8 +159,8 @@ impl Block<'_, '_> {
             return Ok(Contents::Tile(Arc::new(whole)));
         };
         if matches!(op, t1::ReduceOp::ArgMax | t1::ReduceOp::ArgMin) {
-            // A coordinate alone does not say which of two is greater; the pairs are the warp level's.
-            return Err(Halt::Unknown(format!("`{op}` across warps")));
+            let greatest = op == t1::ReduceOp::ArgMax;
+            return Ok(Contents::Extremes(extremes(&tile, elem, shares, axes, &coordinates, greatest)));
         }
         // Elements of other warps count as nothing.
         let nothing = Tile { axes: axes.to_vec(), shape: vec![0; axes.len()], data: empty(&tile.data) };
@@ -138,6 +186,8 @@ impl Block<'_, '_> {
         let (own, parts) = match self.contents(value, turn, op.span)? {
             Contents::Tile(tile) => (0, Arc::new(vec![Tile::clone(&tile)])),
             Contents::Partials(p) => (p.warps, p.parts),
+            Contents::Scanned(scanned) => return self.put_sums(op, buf, value, &scanned),
+            Contents::Extremes(e) => return self.put_extremes(op, buf, value, &e),
         };
         let writer = Writer { by: u32::MAX - u32::from(buf.0), asynchronous: false, bytes: 4 };
         let mut problem = None;
@@ -155,6 +205,55 @@ impl Block<'_, '_> {
         Ok(())
     }
 
+    /// Every warp's greatest (or least) element of each row: its key, and after it its coordinate.
+    fn put_extremes(&mut self, op: &Op, buf: BufId, value: ValId, e: &Extremes) -> Result<(), Halt> {
+        let writer = Writer { by: u32::MAX - u32::from(buf.0), asynchronous: false, bytes: 8 };
+        let mut problem = None;
+        for (slot, part) in e.parts.iter().enumerate() {
+            for (position, (key, at)) in positions(self.extents(value), &e.shape).into_iter().zip(part) {
+                let to = self.partial(buf, slot as u32, position);
+                let written = to.and_then(|to| {
+                    self.shared.write(to, *key as u64, writer)?;
+                    self.shared.write(to + 8, *at as u64, writer)
+                });
+                problem = problem.or(written.err());
+            }
+        }
+        self.problem(problem, op, buf);
+        Ok(())
+    }
+
+    /// Where the extreme of all warps is; of equal ones the lower coordinate.
+    fn get_extremes(&mut self, op: &Op, buf: BufId, warps: u32) -> Result<Tile, Halt> {
+        let Some(result) = op.result else { return Err(self.malformed("partial results that make no tile")) };
+        let (axes, _) = self.kind(result)?;
+        let shape = self.shape(&axes)?;
+        let (mut best, mut problem) = (Vec::new(), None);
+        for position in positions(self.extents(result), &shape) {
+            let mut found: Option<(i64, i64)> = None;
+            for slot in 0..1 << warps.count_ones() {
+                let from = self.partial(buf, slot, position);
+                let pair =
+                    from.and_then(|from| Ok((self.shared.read(from, 8)?, self.shared.read(from + 8, 8)?)));
+                match pair {
+                    Ok((key, at)) => {
+                        let (key, at) = (key as i64, at as i64);
+                        let wins = |(k, a): (i64, i64)| key > k || key == k && at < a;
+                        if at >= 0 && found.is_none_or(wins) {
+                            found = Some((key, at));
+                        }
+                    }
+                    Err(p) => {
+                        problem.get_or_insert(p);
+                    }
+                }
+            }
+            best.push(found.map_or(-1, |(_, at)| at));
+        }
+        self.problem(problem, op, buf);
+        Ok(Tile { axes, shape, data: Values::Int(best) })
+    }
+
     /// The slots of all warps, combined.
     pub(super) fn get_partials(
         &mut self,
@@ -163,6 +262,9 @@ impl Block<'_, '_> {
         how: t1::ReduceOp,
         warps: u32,
     ) -> Result<Tile, Halt> {
+        if matches!(how, t1::ReduceOp::ArgMax | t1::ReduceOp::ArgMin) {
+            return self.get_extremes(op, buf, warps);
+        }
         let module = self.module;
         let Some((result, ValKind::Tile { axes, elem, .. })) = op.result.map(|r| (r, &module.value(r).kind))
         else {
@@ -190,12 +292,17 @@ impl Block<'_, '_> {
     }
 
     /// Static extents of a tile, as its layout has them.
-    fn extents(&self, v: ValId) -> Vec<u32> {
+    pub(super) fn extents(&self, v: ValId) -> Vec<u32> {
         self.module.layout(v).shape().iter().map(|(_, n)| n.next_power_of_two()).collect()
     }
 
     /// Where a slot of partial results has a position.
-    fn partial(&self, buf: BufId, slot: u32, position: u32) -> Result<u32, super::shared::Problem> {
+    pub(super) fn partial(
+        &self,
+        buf: BufId,
+        slot: u32,
+        position: u32,
+    ) -> Result<u32, super::shared::Problem> {
         let b = self.module.buffer(buf);
         let [slots, positions] = b.shape[..] else { return Err(super::shared::Problem::Outside) };
         if slot >= slots || position >= positions {
@@ -206,7 +313,7 @@ impl Block<'_, '_> {
 }
 
 /// The position of every existing element, in order: row-major over the padded extents.
-fn positions(padded: Vec<u32>, shape: &[usize]) -> Vec<u32> {
+pub(super) fn positions(padded: Vec<u32>, shape: &[usize]) -> Vec<u32> {
     let shape: Vec<u32> = shape.iter().map(|n| *n as u32).collect();
     let mut out = Vec::new();
     if shape.is_empty() {

@@ -54,8 +54,8 @@ pub(crate) mod parts {
     pub(crate) use super::machine::{Frame, Machine, combination, trips};
     pub(crate) use super::memory::InstanceId;
     pub(crate) use super::mma::{Accumulate, mma};
-    pub(crate) use super::place::Place;
-    pub(crate) use super::reduce::reduce;
+    pub(crate) use super::place::{Extent, OUTSIDE, Place};
+    pub(crate) use super::reduce::{least, reduce, scan};
     pub(crate) use super::values::{Tile, TileRef};
 }
 

@@ -106,7 +106,7 @@ fn best_of<T>(run: &[T], beats: impl Fn(&T, &T) -> bool, counts: impl Fn(&T) -> 
 }
 
 /// The running reduction of `x` along `axis`, from the end where `rev`.
-pub(super) fn scan(
+pub(crate) fn scan(
     op: ScanOp,
     x: &Tile,
     elem: ElemType,
@@ -137,6 +137,11 @@ pub(super) fn scan(
         }
     }
     on_axes_of(x, values, others, shape, axis, axis, n)
+}
+
+/// The least integer of a type (of floats -1, for there it is an infinity).
+pub(crate) fn least(elem: ElemType) -> i64 {
+    if elem.is_float() { -1 } else { int_format(elem).min() }
 }
 
 fn running<T: Copy>(run: &mut [T], rev: bool, f: impl Fn(T, T) -> T) {
