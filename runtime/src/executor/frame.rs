@@ -61,6 +61,12 @@ impl Frame {
         Frame { cells: cells_, predicates: cells }
     }
 
+    /// Takes over the contents of another frame of the same program.
+    pub fn copy_from(&mut self, other: &Frame) {
+        self.predicates = other.predicates;
+        self.cells.copy_from_slice(&other.cells);
+    }
+
     /// Byte offset of predicate `p` from the start of the frame, for a frame with `cells` register cells.
     pub fn predicate_offset(cells: usize, p: PredId) -> usize {
         cells * CELL_BYTES + p.0 as usize * 4
@@ -98,6 +104,17 @@ impl Frame {
         unsafe { std::slice::from_raw_parts_mut(cells.as_mut_ptr().cast::<Lanes32>(), cells.len()) }
     }
 
+    /// Neighbouring 32-bit registers, and all others beside them.
+    #[inline]
+    pub fn split_at_range(&mut self, first: R32, count: usize) -> (&mut [Lanes32], Others<'_>) {
+        let from = first.0 as usize;
+        let (below, rest) = self.cells.split_at_mut(from);
+        let (range, above) = rest.split_at_mut(count);
+        // SAFETY: as in `range_mut`.
+        let lanes = unsafe { std::slice::from_raw_parts_mut(range.as_mut_ptr().cast::<Lanes32>(), count) };
+        (lanes, Others { below, above, above_from: from + count })
+    }
+
     #[inline]
     pub fn pred(&self, p: PredId) -> u32 {
         self.cells[self.predicates + p.0 as usize / 32].0[p.0 as usize % 32]
@@ -116,6 +133,24 @@ impl Frame {
     /// Register cells in front of the predicates.
     pub fn register_cells(&self) -> usize {
         self.predicates
+    }
+}
+
+/// The registers of a frame but for a range that is borrowed elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub struct Others<'f> {
+    below: &'f [Cell],
+    above: &'f [Cell],
+    above_from: usize,
+}
+
+impl<'f> Others<'f> {
+    /// # Panics
+    /// If the register is in the range.
+    #[inline]
+    pub fn r32(&self, r: R32) -> &'f Lanes32 {
+        let at = r.0 as usize;
+        if at >= self.above_from { &self.above[at - self.above_from].0 } else { &self.below[at].0 }
     }
 }
 

@@ -194,13 +194,9 @@ impl Decoder<'_> {
         if [op.d.len(), op.a.len(), op.b.len()] != wanted || op.c.len() != op.d.len() {
             return self.invalid("fragments of the wrong size");
         }
-        let mma = Mma {
-            f,
-            d: self.fragment(&op.d)?,
-            a: self.fragment(&op.a)?,
-            b: self.fragment(&op.b)?,
-            c: self.fragment(&op.c)?,
-        };
+        let (d, c) = (self.fragment(&op.d)?, self.fragment(&op.c)?);
+        let batch = matrix::batch(k, a, b, sum);
+        let mma = Mma { batch, ..Mma::new(f, d, self.fragment(&op.a)?, self.fragment(&op.b)?, c) };
         self.step(StepKind::Mma(Box::new(mma)));
         Ok(())
     }

@@ -52,6 +52,30 @@ pub(super) fn addresses(frame: &Frame, addr: Addr) -> Lanes64 {
     }
 }
 
+/// The smallest and the largest address of the lanes of `mask`, and all their bits together.
+pub(super) fn extent(at: &Lanes64, mask: u32) -> (u64, u64, u64) {
+    if mask == u32::MAX {
+        // Four by four: single minima would wait for each other.
+        let (mut low, mut high, mut any) = ([u64::MAX; 4], [0; 4], 0);
+        for four in at.as_chunks::<4>().0 {
+            for i in 0..4 {
+                low[i] = low[i].min(four[i]);
+                high[i] = high[i].max(four[i]);
+            }
+            any |= (four[0] | four[1]) | (four[2] | four[3]);
+        }
+        let low = low[0].min(low[1]).min(low[2].min(low[3]));
+        return (low, high[0].max(high[1]).max(high[2].max(high[3])), any);
+    }
+    let (mut low, mut high, mut any) = (u64::MAX, 0, 0);
+    for lane in lanes_of(mask) {
+        low = low.min(at[lane]);
+        high = high.max(at[lane]);
+        any |= at[lane];
+    }
+    (low, high, any)
+}
+
 /// One lane's address.
 pub(super) fn address_of(frame: &Frame, addr: Addr, lane: usize) -> u64 {
     match addr.base {
@@ -144,12 +168,7 @@ impl Env<'_> {
         bytes: u32,
         what: &str,
     ) -> Result<Windows, Stop> {
-        let (mut low, mut high, mut any) = (u64::MAX, 0, 0);
-        for lane in lanes_of(mask) {
-            low = low.min(at[lane]);
-            high = high.max(at[lane]);
-            any |= at[lane];
-        }
+        let (low, high, any) = extent(at, mask);
         if any & u64::from(bytes.next_power_of_two() - 1) != 0 {
             for lane in lanes_of(mask) {
                 if !at[lane].is_multiple_of(u64::from(bytes)) {
@@ -239,6 +258,17 @@ impl Env<'_> {
         // An aligned access of at most 16 bytes lies in one page.
         let page = &mut self.pages[offset / PAGE];
         *page = page.wrapping_add(1);
+    }
+
+    /// Something small has changed at the offsets of the lanes of `mask`.
+    pub(super) fn changed_at(&mut self, offsets: impl Iterator<Item = usize>, mask: u32) {
+        let mut last = usize::MAX;
+        for (lane, offset) in offsets.enumerate() {
+            if mask >> lane & 1 != 0 && offset / PAGE != last {
+                last = offset / PAGE;
+                self.pages[last] = self.pages[last].wrapping_add(1);
+            }
+        }
     }
 
     /// `bytes` of shared memory have changed.
@@ -438,8 +468,8 @@ impl Env<'_> {
         let at = addresses(&warp.frame, access.addr);
         let lanes = 8 * access.regs.len();
         let mask = if lanes >= 32 { u32::MAX } else { (1 << lanes) - 1 };
-        // A generic address of shared memory is legal here; it is no offset.
-        let generic = lanes_of(mask).all(|lane| matches!(place_generic(at[lane]), Place::Shared(_)));
+        // A generic address of shared memory is legal here; it is no offset. Where one lane has one, all must.
+        let generic = matches!(place_generic(at[0]), Place::Shared(_));
         let space = if generic { MemSpace::Generic } else { MemSpace::Shared };
         let windows = self.check(warp.index, line, space, &at, mask, 16, what)?;
         let Windows::One(Target::Shared(base)) = windows else {
@@ -461,11 +491,21 @@ impl Env<'_> {
     ) -> Result<(), Stop> {
         let rows = self.matrix_rows(warp, line, access, "ldmatrix")?;
         for (j, &d) in access.regs.iter().enumerate() {
+            if !access.transposed && mask == u32::MAX && self.shadow.is_none() {
+                // A matrix in row-major order is what the lanes get, one after the other.
+                let lanes = warp.frame.r32_mut(d).as_chunks_mut::<4>().0;
+                for (row, &offset) in lanes.iter_mut().zip(&rows[8 * j..]) {
+                    read_slice(&self.shared, offset, 16, row);
+                }
+                continue;
+            }
             let mut tile = [[0u32; 4]; 8];
             for (r, row) in tile.iter_mut().enumerate() {
                 let (lane, offset) = (8 * j + r, rows[8 * j + r]);
                 read_slice(&self.shared, offset, 16, row);
-                self.touch(warp.index, lane, line, Touch::Read, offset as u64, 16, "ldmatrix read");
+                if self.shadow.is_some() {
+                    self.touch(warp.index, lane, line, Touch::Read, offset as u64, 16, "ldmatrix read");
+                }
             }
             let half = |r: usize, c: usize| tile[r][c / 2] >> (16 * (c % 2)) & 0xffff;
             let value = std::array::from_fn(|lane| {

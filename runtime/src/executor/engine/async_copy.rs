@@ -2,7 +2,7 @@
 
 use super::super::finding::FindingKind;
 use super::super::frame::Lanes64;
-use super::super::memory::{Place, place_generic, place_global};
+use super::super::memory::{Place, place_generic, place_global, write_slice};
 use super::super::program::{CpAsync, MemSpace, Order};
 use super::super::shadow::{Agent, Published};
 use super::access::{Target, Windows, addresses, lanes_of};
@@ -38,7 +38,8 @@ impl Env<'_> {
                 reads |= 1 << lane;
             }
         }
-        let generic = lanes_of(mask).all(|lane| matches!(place_generic(to[lane]), Place::Shared(_)));
+        // Where one lane has a generic address, all must.
+        let generic = matches!(place_generic(to[mask.trailing_zeros() as usize % 32]), Place::Shared(_));
         let space = if generic { MemSpace::Generic } else { MemSpace::Shared };
         let windows = self.check(warp.index, line, space, &to, mask, size, "cp.async destination")?;
         let Windows::One(Target::Shared(base)) = windows else {
@@ -47,11 +48,28 @@ impl Env<'_> {
             });
             return Err(Stop);
         };
-        self.check_sources(warp.index, line, &from, reads, &src_bytes, size)?;
+        let source = self.check_sources(warp.index, line, &from, reads, &src_bytes, size)?;
         if self.counters.on() {
             let offsets = std::array::from_fn(|lane| to[lane].wrapping_sub(base));
             self.counters.shared(number, &offsets, mask, size);
             self.counters.global(number, &from, reads, |lane| u32::from(src_bytes[lane]), false);
+        }
+        if let (false, Some((window, first))) = (self.lazy, source) {
+            self.effects += 1;
+            let (memory, bytes) = (self.launch.memory, usize::from(copy.bytes));
+            for lane in lanes_of(mask) {
+                let mut words = [0; 4];
+                if reads >> lane & 1 != 0 {
+                    let offset = from[lane] - first;
+                    memory.read(window, offset, bytes, &mut words);
+                    // Pipelines walk along rows: what comes next is in the next line.
+                    memory.prefetch(window, offset + 64);
+                }
+                let at = to[lane].wrapping_sub(base) as usize;
+                write_slice(&mut self.shared, at, bytes, &words);
+            }
+            self.changed_at(to.iter().map(|at| at.wrapping_sub(base) as usize), mask);
+            return Ok(());
         }
         let pending = PendingCopy {
             line,
@@ -91,6 +109,8 @@ impl Env<'_> {
     }
 
     /// Sources of `cp.async` are aligned to the full size, and as many bytes as are read must be there.
+    ///
+    /// Where all lanes that read at all read everything from one buffer: its window and the address of its first byte.
     fn check_sources(
         &mut self,
         warp: usize,
@@ -99,9 +119,19 @@ impl Env<'_> {
         reads: u32,
         src_bytes: &[u8; 32],
         size: u32,
-    ) -> Result<(), Stop> {
+    ) -> Result<Option<(usize, u64)>, Stop> {
         if reads == 0 {
-            return Ok(());
+            return Ok(None);
+        }
+        if lanes_of(reads).all(|lane| u32::from(src_bytes[lane]) == size) {
+            let (low, high, any) = super::access::extent(from, reads);
+            let ends = [low, high].map(|at| self.check_one(MemSpace::Global, at, size.into()));
+            if let [Some(Target::Global(window, base)), Some(Target::Global(other, _))] = ends
+                && window == other
+                && any & u64::from(size - 1) == 0
+            {
+                return Ok(Some((window, base)));
+            }
         }
         for lane in lanes_of(reads) {
             let bytes = u64::from(src_bytes[lane]);
@@ -121,7 +151,7 @@ impl Env<'_> {
                 return Err(Stop);
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Moves the bytes of a copy; everything was checked at issue.

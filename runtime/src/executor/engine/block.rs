@@ -17,6 +17,7 @@ use rustc_hash::FxHashMap;
 use super::super::finding::{Finding, FindingKind, Findings};
 use super::super::frame::Frame;
 use super::super::launch::Options;
+use super::super::matrix::Scratch;
 use super::super::memory::GlobalMemory;
 use super::super::shadow::global::GlobalShadow;
 use super::super::shadow::{Fault, Shadow};
@@ -94,6 +95,10 @@ pub struct Env<'l> {
     pub pending: VecDeque<Pending>,
     /// Unpacked operands of `wgmma`.
     pub panels: Panels,
+    /// Operands of runs of `mma`.
+    pub scratch: Scratch,
+    /// Nobody counts or watches single instructions.
+    pub unwatched: bool,
     /// Counts everything that another warp might wait for.
     pub effects: u64,
     /// What the kernel printed.
@@ -156,6 +161,21 @@ pub(super) struct Cta {
     pub(super) barriers: [BarrierState; 16],
 }
 
+/// Memory of a block that is done, for the next one: allocating it anew means as many page faults.
+#[derive(Debug, Default)]
+pub(super) struct Storage {
+    shared: Vec<u8>,
+    local: Vec<u8>,
+    frames: Vec<Frame>,
+}
+
+/// `bytes` bytes of 0xff, in old memory where there is some.
+fn poisoned(mut old: Vec<u8>, bytes: usize) -> Vec<u8> {
+    old.clear();
+    old.resize(bytes, 0xff);
+    old
+}
+
 /// Running blocks.
 pub struct Block<'l> {
     pub env: Env<'l>,
@@ -182,7 +202,8 @@ const POLLS: u32 = 3;
 
 impl<'l> Block<'l> {
     /// The blocks of cluster number `cluster` (in x, y, z).
-    pub fn new(launch: &'l LaunchState<'l>, cluster: [u32; 3]) -> Block<'l> {
+    pub(super) fn new(launch: &'l LaunchState<'l>, cluster: [u32; 3], storage: Storage) -> Block<'l> {
+        let Storage { shared, local, mut frames } = storage;
         let [nx, ny, nz] = launch.block;
         let threads = nx as usize * ny as usize * nz as usize;
         let (warps, size) = (threads.div_ceil(32), launch.cluster_size());
@@ -198,17 +219,23 @@ impl<'l> Block<'l> {
                 barriers: Default::default(),
             })
             .collect();
-        let warp = |index: usize| {
+        let mut warp = |index: usize| {
             let (rank, in_block) = (index / warps, index % warps);
             let live = match threads - in_block * 32 {
                 32.. => u32::MAX,
                 lanes => (1 << lanes) - 1,
             };
-            let mut frame = launch.frame.clone();
+            let mut frame = match frames.pop() {
+                Some(mut frame) => {
+                    frame.copy_from(launch.frame);
+                    frame
+                }
+                None => launch.frame.clone(),
+            };
             super::grid::fill_frame(&mut frame, program, launch, ctas[rank].ctaid, rank, in_block);
             Warp::new(index, rank, in_block, frame, live)
         };
-        let all: Vec<Warp> = (0..warps * size).map(warp).collect();
+        let all: Vec<Warp> = (0..warps * size).map(&mut warp).collect();
         let stride = launch.shared_bytes.next_multiple_of(PAGE);
         let sanitize = launch.options.sanitize;
         let [gx, gy] = [0, 1].map(|d| launch.grid[d] / launch.cluster[d]);
@@ -221,10 +248,10 @@ impl<'l> Block<'l> {
                 ctaid: ctas[0].ctaid,
                 number: linear,
                 rank: 0,
-                shared: vec![0xff; stride * size],
+                shared: poisoned(shared, stride * size),
                 stride: stride.max(1),
                 pages: vec![0; (stride * size).div_ceil(PAGE)],
-                local: vec![0xff; program.local_bytes as usize * warps * size * 32],
+                local: poisoned(local, program.local_bytes as usize * warps * size * 32),
                 shadow: sanitize.then(|| Shadow::new(stride * size, warps * size)),
                 lazy: launch.options.lazy || sanitize,
                 findings: Findings::default(),
@@ -234,6 +261,8 @@ impl<'l> Block<'l> {
                 completed: Vec::new(),
                 pending: VecDeque::new(),
                 panels: Panels::default(),
+                scratch: Scratch::default(),
+                unwatched: !sanitize && !launch.options.stats,
                 effects: 0,
                 printed: String::new(),
             },
@@ -243,6 +272,12 @@ impl<'l> Block<'l> {
             cluster: ClusterBarrier::default(),
             random: launch.options.seed.wrapping_add(number).wrapping_mul(0x9e37_79b9_7f4a_7c15),
         }
+    }
+
+    /// What the next block can use again.
+    pub(super) fn into_storage(self) -> Storage {
+        let frames = self.warps.into_iter().map(|warp| warp.frame).collect();
+        Storage { shared: self.env.shared, local: self.env.local, frames }
     }
 
     fn shuffle(&mut self) {

@@ -1,7 +1,9 @@
 //! Instructions that read other lanes' registers: `shfl`, `vote`, `match`, `redux`, and matrix multiplication.
 
 use super::super::frame::{Frame, Lanes32, Lanes64, PredId, R32, R64, blend32, blend64};
-use super::super::program::{MemReg, Mma, MmaF64, ReduxOp, Shuffle, ShuffleMode, ValP, VoteDst, VoteMode};
+use super::super::program::{
+    MemReg, Mma, MmaF64, MmaPlace, ReduxOp, Shuffle, ShuffleMode, ValP, VoteDst, VoteMode,
+};
 use super::run::valp;
 
 /// `shfl.sync` by the definition of the PTX ISA: `c` holds a clamp value (bits 0-4) and a segment mask (bits 8-12).
@@ -116,6 +118,10 @@ const MAX_FRAGMENT: usize = 8;
 
 /// A matrix multiplication on fragments in the frame.
 pub fn mma(frame: &mut Frame, mma: &Mma, mask: u32) {
+    let in_range = [&mma.d, &mma.a, &mma.b, &mma.c].iter().all(|f| f.len() <= MAX_FRAGMENT);
+    if mask == u32::MAX && mma.place != MmaPlace::Anywhere && in_range {
+        return mma_in_place(frame, mma);
+    }
     let mut d = [[0u32; 32]; MAX_FRAGMENT];
     let d = &mut d[..mma.d.len().min(MAX_FRAGMENT)];
     {
@@ -138,6 +144,30 @@ pub fn mma(frame: &mut Frame, mma: &Mma, mask: u32) {
     for (&register, value) in mma.d.iter().zip(d.iter()) {
         blend32(frame.r32_mut(register), value, mask);
     }
+}
+
+/// The same where D can be written where it lies.
+fn mma_in_place(frame: &mut Frame, mma: &Mma) {
+    let mut sums: [Lanes32; 4];
+    let mut none = [[0; 32]; 0];
+    let (d, others) = frame.split_at_range(mma.d[0], mma.d.len());
+    let old: &mut [Lanes32] = if mma.place == MmaPlace::Accumulates && d.len() <= 4 {
+        sums = [[0; 32]; 4];
+        sums[..d.len()].copy_from_slice(d);
+        &mut sums
+    } else {
+        &mut none
+    };
+    let dummy: &Lanes32 = &[0; 32];
+    let (mut a, mut b, mut c) = ([dummy; MAX_FRAGMENT], [dummy; MAX_FRAGMENT], [dummy; MAX_FRAGMENT]);
+    a.iter_mut().zip(&mma.a).for_each(|(slot, &r)| *slot = others.r32(r));
+    b.iter_mut().zip(&mma.b).for_each(|(slot, &r)| *slot = others.r32(r));
+    if mma.place == MmaPlace::Accumulates {
+        c.iter_mut().zip(old.iter()).for_each(|(slot, sum)| *slot = sum);
+    } else {
+        c.iter_mut().zip(&mma.c).for_each(|(slot, &r)| *slot = others.r32(r));
+    }
+    (mma.f)(d, &a[..mma.a.len()], &b[..mma.b.len()], &c[..mma.c.len()]);
 }
 
 /// A multiplication of f64 matrices in the frame.

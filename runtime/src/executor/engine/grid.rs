@@ -17,7 +17,7 @@ use super::super::memory::{GlobalMemory, buffer_address};
 use super::super::program::{CellInit, Program};
 use super::super::shadow::global::GlobalShadow;
 use super::Kernel;
-use super::block::{Block, LaunchState, Progress};
+use super::block::{Block, LaunchState, Progress, Storage};
 use super::counters::Counters;
 
 /// Clusters (blocks, where there are none) alive at once: what a large GPU holds.
@@ -244,6 +244,7 @@ fn block_number(index: u64, blocks: u64, seed: u64) -> u64 {
 struct Queue<'l> {
     next: u64,
     paused: VecDeque<Block<'l>>,
+    spare: Vec<Storage>,
     running: usize,
     findings: Findings,
     counters: Counters,
@@ -295,6 +296,7 @@ pub fn launch(
     let queue = Mutex::new(Queue {
         next: 0,
         paused: VecDeque::new(),
+        spare: Vec::new(),
         running: 0,
         findings: Findings::default(),
         counters: Counters::new(program.steps.len(), options.stats),
@@ -323,35 +325,42 @@ pub fn launch(
 /// One worker: takes blocks until none is left.
 fn work<'l>(state: &'l LaunchState<'l>, queue: &Mutex<Queue<'l>>, blocks: u64) {
     let lock = || queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    // Making a block takes a while; nobody else has to wait for that.
+    enum Next<'l> {
+        Fresh([u32; 3], Storage),
+        Paused(Box<Block<'l>>),
+    }
     loop {
-        let mut block = {
+        let next = {
             let mut queue = lock();
             if state.stop.load(Ordering::Relaxed) {
                 return;
             }
             let fresh = queue.next < blocks && queue.running + queue.paused.len() < RESIDENT;
-            let block = if fresh {
+            let next = if fresh {
                 let number = block_number(queue.next, blocks, state.options.seed);
                 queue.next += 1;
                 let [gx, gy] = [0, 1].map(|d| u64::from(state.grid[d] / state.cluster[d]));
                 let cluster = [(number % gx) as u32, (number / gx % gy) as u32, (number / gx / gy) as u32];
-                Some(Block::new(state, cluster))
+                Next::Fresh(cluster, queue.spare.pop().unwrap_or_default())
             } else {
-                queue.paused.pop_front()
-            };
-            match block {
-                Some(block) => {
-                    queue.running += 1;
-                    block
+                match queue.paused.pop_front() {
+                    Some(block) => Next::Paused(Box::new(block)),
+                    None => return,
                 }
-                None => return,
-            }
+            };
+            queue.running += 1;
+            next
+        };
+        let mut block = match next {
+            Next::Fresh(cluster, storage) => Box::new(Block::new(state, cluster, storage)),
+            Next::Paused(block) => block,
         };
         let result = block.run(SLICE);
         let mut queue = lock();
         queue.running -= 1;
         match result {
-            Ok(Progress::Paused) => queue.paused.push_back(block),
+            Ok(Progress::Paused) => queue.paused.push_back(*block),
             Ok(Progress::Done) | Err(_) => {
                 queue.counters.merge(&block.env.counters);
                 queue.findings.merge(std::mem::take(&mut block.env.findings));
@@ -361,6 +370,7 @@ fn work<'l>(state: &'l LaunchState<'l>, queue: &Mutex<Queue<'l>>, blocks: u64) {
                 if result.is_err() {
                     state.stop.store(true, Ordering::Relaxed);
                 }
+                queue.spare.push(block.into_storage());
             }
         }
     }

@@ -35,13 +35,16 @@ pub use grid::launch;
 
 use super::codegen::{self, MachineCode};
 use super::launch::ExecError;
-use super::program::Program;
+use super::matrix::MmaRun;
+use super::program::{Program, StepKind};
 
 /// A kernel that can be launched any number of times.
 #[derive(Debug)]
 pub struct Kernel {
     pub(super) program: Program,
     pub(super) code: MachineCode,
+    /// By step: the run of matrix multiplications that begins there.
+    runs: Vec<Option<Box<MmaRun>>>,
 }
 
 impl Kernel {
@@ -51,6 +54,12 @@ impl Kernel {
     /// Only faults of the executor.
     pub fn compile(program: Program) -> Result<Kernel, ExecError> {
         let code = codegen::compile(&program.segments, program.cells as usize)?;
-        Ok(Kernel { program, code })
+        let steps = &program.steps;
+        let run_at = |at: usize| match steps[at].kind {
+            StepKind::Mma(_) => MmaRun::find(&steps[at..]).map(Box::new),
+            _ => None,
+        };
+        let runs = (0..steps.len()).map(run_at).collect();
+        Ok(Kernel { program, code, runs })
     }
 }

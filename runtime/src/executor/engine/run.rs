@@ -121,6 +121,18 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
                 StepKind::Segment(number) => {
                     segment(env, warp, *number, mask, &program.segments[*number as usize].live_out)
                 }
+                StepKind::Mma(_) if active == u32::MAX && env.unwatched => {
+                    let Some(run) = &env.launch.kernel.runs[at as usize] else {
+                        execute(env, warp, step, at as usize, active)?;
+                        at += 1;
+                        continue;
+                    };
+                    run.execute(&mut warp.frame, &mut env.scratch);
+                    env.counters.mma += run.len() as u64;
+                    env.counters.warp_instructions += run.len() as u64 - 1;
+                    at += run.len() as u32;
+                    continue;
+                }
                 StepKind::Jump(target) => {
                     if active == mask {
                         if *target <= at {

@@ -5,7 +5,7 @@
 
 use super::super::finding::FindingKind;
 use super::super::memory::tensor_map::TensorMap;
-use super::super::memory::{Place, place_global};
+use super::super::memory::{Place, place_global, write_slice};
 use super::super::program::{BulkOp, BulkType};
 use super::super::shadow::Published;
 use super::block::{Env, Stop};
@@ -203,6 +203,21 @@ impl Env<'_> {
         let row = &mut buffer[..(map.row_bytes() as usize).min(MAX_ROW)];
         let (width, step) = (map.ty.bytes(), u64::from(map.element_strides[0]));
         for number in 0..map.rows() {
+            // Whole rows for one block go straight to their places.
+            if let (1, &[(dst, _)], Some((address, range))) = (step, to, map.row(coords, number))
+                && range.len() * width == row.len()
+                && row.len().is_multiple_of(16)
+            {
+                let (window, offset) = self.global(line, address, row.len() as u64, "a tensor load")?;
+                let base = dst + number * map.pitch();
+                let (memory, shared) = (self.launch.memory, &mut self.shared);
+                for at in (0..row.len() as u32).step_by(16) {
+                    let mut words = [0; 4];
+                    memory.read(window, offset + u64::from(at), 16, &mut words);
+                    write_slice(shared, map.swizzle.apply(base + at) as usize, 16, &words);
+                }
+                continue;
+            }
             match map.row(coords, number) {
                 None => fill(row, map),
                 Some((address, range)) => {

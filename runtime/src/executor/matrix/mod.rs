@@ -17,12 +17,14 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod batch;
 mod portable;
 #[cfg(test)]
 mod tests;
 mod warpgroup;
 
 use super::frame::Lanes32;
+pub use batch::{Batch, MmaRun, Scratch, batch};
 use portable::{Bf16, E4m3, E5m2, F16, S4, S8, Tf32, U4, U8, float, half_sum, integer};
 pub use warpgroup::{Warpgroup, warpgroup};
 

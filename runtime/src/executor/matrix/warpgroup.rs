@@ -28,7 +28,7 @@ pub struct Warpgroup {
 
 /// A spread over lanes: for each k, rows 0 to 7 and rows 8 to 15.
 #[repr(align(64))]
-pub(super) struct Spread<const K: usize>(pub(super) [[[f32; 32]; 2]; K]);
+pub struct Spread<const K: usize>(pub(super) [[[f32; 32]; 2]; K]);
 
 /// The kernels of A and B types with sums of type `sum`, if this CPU has fast ones.
 pub fn warpgroup(a: MmaInput, b: MmaInput, sum: MmaSum) -> Option<Warpgroup> {

@@ -85,6 +85,11 @@ pub fn read_slice(from: &[u8], offset: usize, bytes: usize, words: &mut [u32; 4]
     let source = &from[offset..offset + bytes];
     match bytes {
         4 => words[0] = u32::from_le_bytes([source[0], source[1], source[2], source[3]]),
+        16 => {
+            for (word, chunk) in words.iter_mut().zip(source.as_chunks::<4>().0) {
+                *word = u32::from_le_bytes(*chunk);
+            }
+        }
         _ => {
             let mut raw = [0u8; 16];
             raw[..bytes].copy_from_slice(source);
@@ -102,5 +107,12 @@ pub fn write_slice(to: &mut [u8], offset: usize, bytes: usize, words: &[u32; 4])
     for (chunk, word) in raw.chunks_exact_mut(4).zip(words) {
         chunk.copy_from_slice(&word.to_le_bytes());
     }
-    to[offset..offset + bytes].copy_from_slice(&raw[..bytes]);
+    let target = &mut to[offset..offset + bytes];
+    // Copies of a known length are moves and not calls.
+    match bytes {
+        4 => target.copy_from_slice(&raw[..4]),
+        8 => target.copy_from_slice(&raw[..8]),
+        16 => target.copy_from_slice(&raw),
+        _ => target.copy_from_slice(&raw[..bytes]),
+    }
 }

@@ -180,6 +180,35 @@ pub struct Mma {
     pub a: Box<[R32]>,
     pub b: Box<[R32]>,
     pub c: Box<[R32]>,
+    /// How D lies, which decides whether it can be written where it is.
+    pub place: MmaPlace,
+    /// Kernels that take operands which several instructions share only once.
+    pub batch: Option<super::matrix::Batch>,
+}
+
+/// How the registers of D lie among the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MmaPlace {
+    /// Scattered, or shared with an operand.
+    Anywhere,
+    /// Neighbouring cells that no operand uses.
+    Apart,
+    /// Neighbouring cells that are C too, and no other operand uses.
+    Accumulates,
+}
+
+impl Mma {
+    /// A multiplication with these fragments.
+    pub fn new(f: super::matrix::MmaFn, d: Box<[R32]>, a: Box<[R32]>, b: Box<[R32]>, c: Box<[R32]>) -> Mma {
+        let neighbours = d.windows(2).all(|pair| pair[0].0 + 1 == pair[1].0);
+        let free = |operand: &[R32]| operand.iter().all(|r| !d.contains(r));
+        let place = match neighbours && free(&a) && free(&b) {
+            true if c == d => MmaPlace::Accumulates,
+            true if free(&c) => MmaPlace::Apart,
+            _ => MmaPlace::Anywhere,
+        };
+        Mma { f, d, a, b, c, place, batch: None }
+    }
 }
 
 /// A multiplication of f64 matrices: fragments of 64-bit registers.

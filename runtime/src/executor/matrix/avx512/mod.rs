@@ -21,15 +21,12 @@ pub(super) mod wide;
 use std::arch::x86_64::*;
 
 use super::Lanes32;
+use super::batch::Columns;
 
 // The types of A and B, which differ in how a block becomes f32.
 const F16: u8 = 0;
 const BF16: u8 = 1;
 const TF32: u8 = 2;
-
-/// B transposed: for each k the even columns, then the odd ones.
-#[repr(align(64))]
-struct Columns([[f32; 8]; 16]);
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]

@@ -6,9 +6,10 @@
 use std::arch::x86_64::*;
 
 use super::super::Lanes32;
+use super::super::batch::{Batch, Columns};
 use super::super::portable::{Element, Widen};
 use super::super::warpgroup::{Spread, Warpgroup, spread};
-use super::{BF16, Columns, F16, TF32, load_half, store_half, tf32, transpose, widen};
+use super::{BF16, F16, TF32, load_half, store_half, tf32, transpose, widen};
 
 /// The kernels for CPUs where [`super::available`] holds.
 pub(in super::super) fn kernels<A: Element<Value = f32>, B: Element<Value = f32>, const K: usize>(
@@ -16,6 +17,30 @@ pub(in super::super) fn kernels<A: Element<Value = f32>, B: Element<Value = f32>
 ) -> Warpgroup {
     let multiply = if half { multiply::<A, K, true> } else { multiply::<A, K, false> };
     Warpgroup { k: K, unpack: unpack::<B>, multiply }
+}
+
+/// The kernels of runs of `mma` for CPUs where [`super::available`] holds.
+pub(in super::super) fn batch(bf16: bool) -> Batch {
+    // SAFETY (of all six): `batch` is called only where `available()` holds.
+    if bf16 {
+        Batch {
+            spread: |a, rows| unsafe { spread_fast::<BF16, 16>(a, rows) },
+            unpack: |b, columns| unsafe { transpose::<BF16>(&b, columns) },
+            tile: |d, rows, columns| unsafe { tile(d, rows, columns) },
+        }
+    } else {
+        Batch {
+            spread: |a, rows| unsafe { spread_fast::<F16, 16>(a, rows) },
+            unpack: |b, columns| unsafe { transpose::<F16>(&b, columns) },
+            tile: |d, rows, columns| unsafe { tile(d, rows, columns) },
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
+fn tile(d: &mut [Lanes32; 4], rows: &Spread<16>, columns: &Columns) {
+    let [sums] = accumulate::<16, 1>([load::<false>(d)], rows, [&columns.0]);
+    store::<false>(d, &sums);
 }
 
 fn unpack<B: Element<Value = f32>>(b: &[Lanes32; 2], panel: &mut [f32]) {
@@ -68,13 +93,13 @@ fn spread_four<const K: usize>(rows: &mut Spread<K>, four: __m512, k: usize, r: 
 /// As [`spread`], for 16-bit and 32-bit elements.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
-fn spread_fast<const INPUT: u8, const K: usize>(a: &[Lanes32; 4], rows: &mut Spread<K>) {
+fn spread_fast<const INPUT: u8, const K: usize>(a: [&Lanes32; 4], rows: &mut Spread<K>) {
     // Rows' low and high quarters: k 0..4 of four rows, then k 4..8.
     let gather = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
     for step in 0..2 {
         for r in 0..2 {
             for half in 0..2 {
-                let words = load_half(&a[2 * step + r], half);
+                let words = load_half(a[2 * step + r], half);
                 if INPUT == TF32 {
                     spread_four(rows, tf32(words), 4 * step, r, half);
                     continue;
@@ -130,7 +155,8 @@ fn store<const HALF: bool>(d: &mut [Lanes32], sums: &Sums) {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
-fn four_times(four: &[f32; 4]) -> __m512 {
+fn four_times(columns: &[f32; 8], parity: usize) -> __m512 {
+    let four: &[f32; 4] = columns[4 * parity..][..4].try_into().expect("four floats were sliced");
     // SAFETY: 16 bytes behind a reference to 16 bytes.
     _mm512_broadcast_f32x4(unsafe { _mm_loadu_ps(four.as_ptr()) })
 }
@@ -149,12 +175,12 @@ fn sixteen(values: &[f32; 32], half: usize) -> __m512 {
 fn accumulate<const K: usize, const TILES: usize>(
     mut sums: [Sums; TILES],
     rows: &Spread<K>,
-    columns: [&[[[f32; 4]; 2]; K]; TILES],
+    columns: [&[[f32; 8]; K]; TILES],
 ) -> [Sums; TILES] {
     for k in 0..K {
         let mut b = [[_mm512_setzero_ps(); 2]; TILES];
         for tile in 0..TILES {
-            b[tile] = [four_times(&columns[tile][k][0]), four_times(&columns[tile][k][1])];
+            b[tile] = [four_times(&columns[tile][k], 0), four_times(&columns[tile][k], 1)];
         }
         for r in 0..2 {
             for half in 0..2 {
@@ -180,15 +206,13 @@ fn run<A: Element<Value = f32>, const K: usize, const HALF: bool>(
 ) {
     let mut rows = Spread([[[0.0; 32]; 2]; K]);
     match A::WIDEN {
-        Widen::F16 => spread_fast::<F16, K>(a, &mut rows),
-        Widen::Bf16 => spread_fast::<BF16, K>(a, &mut rows),
-        Widen::Tf32 => spread_fast::<TF32, K>(a, &mut rows),
+        Widen::F16 => spread_fast::<F16, K>(a.each_ref(), &mut rows),
+        Widen::Bf16 => spread_fast::<BF16, K>(a.each_ref(), &mut rows),
+        Widen::Tf32 => spread_fast::<TF32, K>(a.each_ref(), &mut rows),
         Widen::Table => spread::<A, K>(a, &mut rows),
     }
     let per = if HALF { 2 } else { 4 };
-    let (fours, _) = panel.as_chunks::<4>();
-    let (pairs, _) = fours.as_chunks::<2>();
-    let (tiles, _) = pairs.as_chunks::<K>();
+    let (tiles, _) = panel.as_chunks::<8>().0.as_chunks::<K>();
     let start = |d: &[Lanes32]| {
         if fresh { [[_mm512_setzero_ps(); 2]; 4] } else { load::<HALF>(d) }
     };
