@@ -56,6 +56,11 @@ impl FindingKind {
         }
     }
 
+    /// Whether this is why a launch ended, and no fault that the executor looks for: `exec --json` gives it as `error`.
+    pub fn ends_launch(self) -> bool {
+        matches!(self, FindingKind::Trap | FindingKind::Timeout)
+    }
+
     /// Whether the block that did this cannot go on in a meaningful way.
     pub fn is_fatal(self) -> bool {
         matches!(

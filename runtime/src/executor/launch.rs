@@ -13,6 +13,7 @@ use super::finding::Finding;
 pub use super::memory::tensor_map::{Swizzle, TensorMap};
 pub use super::program::BulkType as ElementType;
 use super::stats::Stats;
+use super::trace::Trace;
 
 /// One kernel parameter, in the order of the PTX parameter list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub struct Options {
     pub seed: u64,
     /// Count instructions, bank conflicts and sectors.
     pub stats: bool,
+    /// Record what the first block (with its cluster) does. Its asynchronous work is then done at issue, so this excludes `sanitize`.
+    pub trace: bool,
     /// Give up after this long.
     pub timeout: Option<Duration>,
     /// Threads to use; `None`: one per core.
@@ -90,6 +93,8 @@ pub struct Outcome {
     /// Faults of the kernel. After a fatal one (out of bounds, deadlock, ...) the buffers hold whatever had been written.
     pub findings: Vec<Finding>,
     pub stats: Stats,
+    /// With `Options::trace`.
+    pub trace: Option<Trace>,
     /// Parsing, checking and compiling.
     pub compile_time: Duration,
     /// Execution.

@@ -34,6 +34,7 @@ pub mod map_spec;
 pub mod meaning;
 pub mod on_cpu;
 pub mod on_cuda;
+pub mod plan;
 pub mod prepare;
 pub mod signature;
 

@@ -158,25 +158,28 @@ impl Decoder<'_> {
     pub(super) fn bulk_group(&mut self, op: op::CpBulkGroup) -> Result {
         self.step(match op {
             op::CpBulkGroup::Commit => StepKind::BulkCommit,
-            op::CpBulkGroup::Wait { pending, .. } => StepKind::BulkWait(pending),
+            op::CpBulkGroup::Wait { pending, read } => StepKind::BulkWait { newest: pending, read },
         });
         Ok(())
     }
 
     pub(super) fn fence(&mut self, op: &op::Fence) -> Result {
-        use op::FenceProxy as P;
-        let proxy = matches!(
-            op,
-            op::Fence::Proxy(P::Async | P::AsyncShared | P::AsyncSharedCluster | P::AsyncGlobal)
-        );
-        let far = |scope: Scope| scope != Scope::Cta;
-        let memory = match op {
-            op::Fence::Thread(_, scope) | op::Fence::Membar(scope) => far(*scope),
-            _ => false,
-        };
-        self.step(match (proxy, memory) {
-            (true, _) => StepKind::ProxyFence,
-            (_, true) => StepKind::MemoryFence,
+        use op::{FenceProxy as P, FenceSem};
+        let far = |scope: &Scope| *scope != Scope::Cta;
+        self.step(match op {
+            op::Fence::Proxy(P::Async) => StepKind::ProxyFence { shared: true, global: true },
+            op::Fence::Proxy(P::AsyncShared | P::AsyncSharedCluster) => {
+                StepKind::ProxyFence { shared: true, global: false }
+            }
+            op::Fence::Proxy(P::AsyncGlobal) => StepKind::ProxyFence { shared: false, global: true },
+            op::Fence::Thread(sem, scope) if far(scope) => StepKind::MemoryFence {
+                acquire: *sem != FenceSem::Release,
+                release: *sem != FenceSem::Acquire,
+            },
+            op::Fence::Membar(scope) | op::Fence::TensormapRelease(scope) if far(scope) => {
+                StepKind::MemoryFence { acquire: true, release: true }
+            }
+            op::Fence::TensormapAcquire(..) => StepKind::MapFence,
             _ => StepKind::Nothing,
         });
         Ok(())

@@ -14,7 +14,8 @@ type Result<T = ()> = std::result::Result<T, ExecError>;
 fn order(sem: Semantics) -> Order {
     match sem {
         Semantics::Weak => Order::Weak,
-        Semantics::Volatile | Semantics::Relaxed | Semantics::Acquire | Semantics::Mmio => Order::Strong,
+        Semantics::Volatile | Semantics::Relaxed | Semantics::Mmio => Order::Strong,
+        Semantics::Acquire => Order::Acquire,
         Semantics::Release | Semantics::AcqRel => Order::Release,
     }
 }
@@ -180,6 +181,7 @@ impl Decoder<'_> {
             addr: self.addr(&op.addr)?,
             bytes: bytes as u8,
             releases: matches!(op.sem, Semantics::Release | Semantics::AcqRel),
+            acquires: matches!(op.sem, Semantics::Acquire | Semantics::AcqRel),
             d,
             b,
             c,

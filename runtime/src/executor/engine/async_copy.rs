@@ -54,6 +54,10 @@ impl Env<'_> {
             self.counters.shared(number, &offsets, mask, size);
             self.counters.global(number, &from, reads, |lane| u32::from(src_bytes[lane]), false);
         }
+        if let Some(tracer) = &mut self.tracer {
+            let bytes = lanes_of(reads).map(|lane| u64::from(src_bytes[lane])).sum();
+            tracer.cp_async(warp.index, line, bytes);
+        }
         if let (false, Some((window, first))) = (self.lazy, source) {
             self.effects += 1;
             let (memory, bytes) = (self.launch.memory, usize::from(copy.bytes));

@@ -4,7 +4,7 @@ use super::super::finding::FindingKind;
 use super::super::frame::{Lanes64, blend32, blend64};
 use super::super::memory::read_slice;
 use super::super::program::{Atomic, AtomicOp, MemReg, Order};
-use super::super::shadow::Touch;
+use super::super::shadow::{Acquire, Touch};
 use super::access::{Target, addresses, lanes_of};
 use super::block::{Env, Stop};
 use super::warp::Warp;
@@ -93,6 +93,7 @@ impl Env<'_> {
             8 => u64::MAX,
             n => (1 << (8 * n)) - 1,
         };
+        let how = if atomic.acquires { Acquire::Now } else { Acquire::AtBarrier };
         let mut old: Lanes64 = [0; 32];
         self.effects += 1;
         for lane in lanes_of(mask) {
@@ -103,6 +104,7 @@ impl Env<'_> {
                     if self.shadow.is_some() {
                         let at = (window, at[lane].wrapping_sub(base));
                         let order = if atomic.releases { Order::Release } else { Order::Strong };
+                        self.acquire_global(warp.index, at, how);
                         self.atomic_global(warp.index, lane, line, order, at, bytes.into());
                     }
                     old[lane] = self.launch.memory.update(
@@ -112,7 +114,7 @@ impl Env<'_> {
                         update,
                     );
                     if self.shadow.is_some() {
-                        self.acquire_global(warp.index, (window, at[lane].wrapping_sub(base)));
+                        self.acquire_global(warp.index, (window, at[lane].wrapping_sub(base)), how);
                     }
                 }
                 Target::Shared(base) => {

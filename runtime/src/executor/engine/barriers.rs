@@ -6,7 +6,7 @@ use super::super::program::{Barrier, BarrierReduce, BarrierReduceOp, StepKind, V
 use super::super::shadow::Published;
 use super::block::{Block, Stop};
 use super::run::valp;
-use super::warp::{Fragment, Wait};
+use super::warp::{Fragment, Wait, Warp};
 
 /// One of the sixteen named barriers.
 #[derive(Clone, Debug, Default)]
@@ -82,8 +82,12 @@ impl Block<'_> {
         if let Some(reduce) = &barrier.reduce {
             state.votes += (valp(&warp.frame, reduce.src) & f.mask).count_ones();
         }
+        if let Some(tracer) = &mut self.env.tracer {
+            tracer.barrier_arrive(index, id, line);
+        }
         if let Some(shadow) = &mut self.env.shadow {
             let clock = state.clock.get_or_insert_default();
+            shadow.meet(index);
             shadow.publish(index, clock);
             if arrive_only {
                 shadow.advance(index);
@@ -128,6 +132,12 @@ impl Block<'_> {
         }
         let state = std::mem::take(&mut self.ctas[rank].barriers[id]);
         let program = &self.env.launch.kernel.program;
+        if let Some(tracer) = &mut self.env.tracer {
+            let waits =
+                |w: &&Warp| w.rank == rank && w.fragments.iter().any(|f| f.wait == Wait::Barrier(id as u32));
+            let warps: Vec<usize> = self.warps.iter().filter(waits).map(|w| w.index).collect();
+            tracer.barrier_complete(rank, id as u32, &warps);
+        }
         for warp in self.warps.iter_mut().filter(|w| w.rank == rank) {
             let mut released = false;
             for number in 0..warp.fragments.len() {
@@ -157,6 +167,10 @@ impl Block<'_> {
         if wait {
             // Lanes that did not arrive, or whose phase is complete, have nothing to wait for.
             if warp.cluster_arrived & mask == 0 {
+                if let Some(tracer) = &mut self.env.tracer {
+                    let line = self.env.launch.kernel.program.steps[at as usize].line;
+                    tracer.cluster_complete(index, line);
+                }
                 warp.fragments[fragment].at += 1;
                 if let Some(shadow) = &mut self.env.shadow {
                     shadow.synchronise(index, &self.cluster.done);
@@ -174,6 +188,9 @@ impl Block<'_> {
             return Err(Stop);
         }
         warp.cluster_arrived |= mask;
+        if let Some(tracer) = &mut self.env.tracer {
+            tracer.cluster_arrive(index);
+        }
         warp.fragments[fragment].at += 1;
         if let Some(shadow) = &mut self.env.shadow {
             shadow.publish(index, &mut self.cluster.open);
@@ -197,6 +214,10 @@ impl Block<'_> {
             let mut released = false;
             for fragment in &mut warp.fragments {
                 if fragment.wait == Wait::Cluster {
+                    if let Some(tracer) = &mut self.env.tracer {
+                        let line = self.env.launch.kernel.program.steps[fragment.at as usize].line;
+                        tracer.cluster_complete(warp.index, line);
+                    }
                     fragment.wait = Wait::Ready;
                     fragment.at += 1;
                     released = true;

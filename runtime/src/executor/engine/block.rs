@@ -28,6 +28,7 @@ use super::counters::Counters;
 use super::mbarrier::Mbarrier;
 use super::panels::Panels;
 use super::run::Turn;
+use super::tracer::Tracer;
 use super::transfer::{Pending, Transfer};
 use super::warp::{Wait, Warp};
 
@@ -95,6 +96,8 @@ pub struct Env<'l> {
     pub pending: VecDeque<Pending>,
     /// Unpacked operands of `wgmma`.
     pub panels: Panels,
+    /// Of the block that is recorded.
+    pub tracer: Option<Box<Tracer>>,
     /// Operands of runs of `mma`.
     pub scratch: Scratch,
     /// Nobody counts or watches single instructions.
@@ -242,6 +245,9 @@ impl<'l> Block<'l> {
         let linear =
             cluster[2].wrapping_mul(gy).wrapping_add(cluster[1]).wrapping_mul(gx).wrapping_add(cluster[0]);
         let number = u64::from(cluster[0]) << 32 | u64::from(cluster[1]) << 16 | u64::from(cluster[2]);
+        let traced = launch.options.trace && cluster == [0; 3];
+        let ctaids = || ctas.iter().map(|cta| cta.ctaid).collect();
+        let tracer = traced.then(|| Box::new(Tracer::new(program, ctaids(), warps)));
         Block {
             env: Env {
                 launch,
@@ -261,8 +267,9 @@ impl<'l> Block<'l> {
                 completed: Vec::new(),
                 pending: VecDeque::new(),
                 panels: Panels::default(),
+                unwatched: !sanitize && !launch.options.stats && !traced,
+                tracer,
                 scratch: Scratch::default(),
-                unwatched: !sanitize && !launch.options.stats,
                 effects: 0,
                 printed: String::new(),
             },

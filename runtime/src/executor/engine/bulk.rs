@@ -98,6 +98,8 @@ impl Env<'_> {
         }
         match self.check_one(MemSpace::Generic, address, MAP_BYTES as u64) {
             Some(Target::Global(window, base)) => {
+                let at = (window, address - base);
+                self.touch_global((who.warp, who.lane, who.line), GlobalTouch::MapRead, at, MAP_BYTES as u64);
                 self.launch.memory.read_block(window, address - base, &mut bytes);
             }
             Some(Target::Param(base)) => {
@@ -134,50 +136,75 @@ impl Env<'_> {
         self.touch(who.warp, who.lane, who.line, touch, offset.into(), bytes, what);
     }
 
-    /// What a transfer does to global memory: as if its issuer did it now.
-    fn watch_global(&mut self, who: Issuer, transfer: &Transfer) {
+    /// The places in global memory that a transfer touches, with their bytes.
+    fn global_ranges(&self, transfer: &Transfer) -> Vec<((usize, u64), u64)> {
         let mut ranges = Vec::new();
         let mut note = |address: u64, bytes: u64| {
             if let Place::Global { window, offset } = place_global(address) {
                 ranges.push(((window, offset), bytes));
             }
         };
-        let touches = match transfer {
-            Transfer::Load { from, bytes, .. } => {
-                note(*from, (*bytes).into());
-                GlobalTouch::Read
-            }
-            Transfer::Store { to, bytes, reduce, .. } => {
-                note(*to, (*bytes).into());
-                if reduce.is_some() { GlobalTouch::StrongWrite } else { GlobalTouch::Write }
-            }
+        match transfer {
+            Transfer::Load { from, bytes, .. } => note(*from, (*bytes).into()),
+            Transfer::Store { to, bytes, .. } => note(*to, (*bytes).into()),
             Transfer::TensorLoad { map, coords, .. } | Transfer::TensorStore { map, coords, .. } => {
                 let step = u64::from(map.element_strides[0]);
                 for (address, range) in (0..map.rows()).filter_map(|n| map.row(coords, n)) {
                     let elements = u64::from(range.end - range.start);
                     note(address, ((elements - 1) * step + 1) * map.ty.bytes() as u64);
                 }
-                match transfer {
-                    Transfer::TensorLoad { .. } => GlobalTouch::Read,
-                    Transfer::TensorStore { reduce: Some(_), .. } => GlobalTouch::StrongWrite,
-                    _ => GlobalTouch::Write,
-                }
             }
-            Transfer::Peer { .. } | Transfer::Arrival { .. } => return,
+            Transfer::Peer { .. } | Transfer::Arrival { .. } => {}
+        }
+        // What lies outside of the buffer is found when the bytes move.
+        ranges.retain(|&((window, offset), bytes)| self.launch.memory.contains(window, offset, bytes));
+        ranges
+    }
+
+    /// What a transfer does to global memory: as if its issuer did it now.
+    fn watch_global(&mut self, who: Issuer, transfer: &Transfer, epoch: Epoch) {
+        let touch = match transfer {
+            Transfer::Store { reduce: Some(_), .. } | Transfer::TensorStore { reduce: Some(_), .. } => {
+                GlobalTouch::BulkReduce(epoch)
+            }
+            Transfer::Store { .. } | Transfer::TensorStore { .. } => GlobalTouch::BulkWrite(epoch),
+            _ => GlobalTouch::BulkRead(epoch),
         };
-        for (at, bytes) in ranges {
-            // What lies outside of the buffer is found when the bytes move.
-            if self.launch.memory.contains(at.0, at.1, bytes) {
-                self.touch_global((who.warp, who.lane, who.line), touches, at, bytes);
-            }
+        for (at, bytes) in self.global_ranges(transfer) {
+            self.touch_global((who.warp, who.lane, who.line), touch, at, bytes);
+        }
+    }
+
+    /// Counts a transfer, and lets the tracer draw it.
+    fn count_transfer(&mut self, who: Issuer, transfer: &Transfer) {
+        let stores = matches!(transfer, Transfer::Store { .. } | Transfer::TensorStore { .. });
+        let mut bytes = match transfer {
+            Transfer::Peer { bytes, .. } => u64::from(*bytes),
+            _ => 0,
+        };
+        for ((_, offset), length) in self.global_ranges(transfer) {
+            bytes += length;
+            self.counters.bulk(offset, length, stores);
+        }
+        if let Some(tracer) = &mut self.tracer {
+            tracer.bulk(who.warp, who.line, bytes, stores);
         }
     }
 
     /// Does it now, or leaves it for later.
-    fn submit(&mut self, who: Issuer, transfer: Transfer, group: Option<u32>) -> Result<(), Stop> {
+    fn submit(
+        &mut self,
+        who: Issuer,
+        transfer: Transfer,
+        epoch: Epoch,
+        group: Option<u32>,
+    ) -> Result<(), Stop> {
         self.effects += 1;
         if self.shadow.is_some() {
-            self.watch_global(who, &transfer);
+            self.watch_global(who, &transfer, epoch);
+        }
+        if self.counters.on() || self.tracer.is_some() {
+            self.count_transfer(who, &transfer);
         }
         if self.lazy {
             let Issuer { warp, lane, line } = who;
@@ -187,12 +214,15 @@ impl Env<'_> {
         self.carry_out(who.line, &transfer)
     }
 
-    /// The epoch of a bulk store, and its group.
-    fn store_epoch(&mut self, warp: &mut Warp, who: Issuer) -> (Epoch, u32) {
+    /// The epochs of a bulk store, of its reads and of its writes, and its group.
+    fn store_epoch(&mut self, warp: &mut Warp, who: Issuer) -> (Epoch, Epoch, u32) {
         let group = warp.bulk.issue(who.lane, who.line);
-        let key = AsyncAgent::BulkGroups(who.warp as u32, who.lane as u32);
-        let agent = self.shadow.as_mut().map_or(0, |shadow| shadow.agent(key));
-        (Epoch { agent, clock: group + 1 }, group)
+        let (warp, lane) = (who.warp as u32, who.lane as u32);
+        let mut epoch = |key| {
+            let agent = self.shadow.as_mut().map_or(0, |shadow| shadow.agent(key));
+            Epoch { agent, clock: group + 1 }
+        };
+        (epoch(AsyncAgent::BulkGroups(warp, lane)), epoch(AsyncAgent::BulkWrites(warp, lane)), group)
     }
 
     pub(super) fn bulk(&mut self, warp: &mut Warp, line: u32, op: &Bulk, mask: u32) -> Result<(), Stop> {
@@ -223,11 +253,12 @@ impl Env<'_> {
                 BulkRoute::Load { mbar, multicast } => {
                     let mbar = address_of(&warp.frame, mbar, lane);
                     let to = self.destinations(warp, who, (dst, mbar), (bytes, 16), multicast)?;
+                    let mut epoch = Epoch { agent: 0, clock: 0 };
                     for &(to, mbar) in &to {
-                        let epoch = self.completion_epoch(who.warp, lane, line, mbar)?;
+                        epoch = self.completion_epoch(who.warp, lane, line, mbar)?;
                         self.start(who, Touch::BulkWrite(epoch), to, bytes, "a bulk copy's write");
                     }
-                    self.submit(who, Transfer::Load { from: src, bytes, to }, None)?;
+                    self.submit(who, Transfer::Load { from: src, bytes, to }, epoch, None)?;
                 }
                 BulkRoute::Peer { mbar } => {
                     let mbar = address_of(&warp.frame, mbar, lane);
@@ -237,14 +268,19 @@ impl Env<'_> {
                     let epoch = self.completion_epoch(who.warp, lane, line, mbar)?;
                     self.start(who, Touch::BulkRead(epoch), from, bytes, "a bulk copy's read");
                     self.start(who, Touch::BulkWrite(epoch), to, bytes, "a bulk copy's write");
-                    self.submit(who, Transfer::Peer { from, bytes, to, mbar, reduce: op.reduce }, None)?;
+                    self.submit(
+                        who,
+                        Transfer::Peer { from, bytes, to, mbar, reduce: op.reduce },
+                        epoch,
+                        None,
+                    )?;
                 }
                 BulkRoute::Store => {
                     let from = self.shared_range(who, src, bytes, 16, "the source of a bulk copy")?;
-                    let (epoch, group) = self.store_epoch(warp, who);
+                    let (epoch, writes, group) = self.store_epoch(warp, who);
                     self.start(who, Touch::BulkRead(epoch), from, bytes, "a bulk copy's read");
                     let transfer = Transfer::Store { from, to: dst, bytes, reduce: op.reduce };
-                    self.submit(who, transfer, Some(group))?;
+                    self.submit(who, transfer, writes, Some(group))?;
                 }
             }
         }
@@ -282,23 +318,29 @@ impl Env<'_> {
                 TensorRoute::Load { dst, mbar, multicast } => {
                     let at = (address_of(&warp.frame, dst, lane), address_of(&warp.frame, mbar, lane));
                     let to = self.destinations(warp, who, at, (bytes, 128), multicast)?;
+                    let mut epoch = Epoch { agent: 0, clock: 0 };
                     for &(to, mbar) in &to {
-                        let epoch = self.completion_epoch(who.warp, lane, line, mbar)?;
+                        epoch = self.completion_epoch(who.warp, lane, line, mbar)?;
                         self.start(who, Touch::BulkWrite(epoch), to, bytes, "a tensor copy's write");
                     }
-                    self.submit(who, Transfer::TensorLoad { map, coords, to }, None)?;
+                    self.submit(who, Transfer::TensorLoad { map, coords, to }, epoch, None)?;
                 }
                 TensorRoute::Store { src, reduce } => {
                     let src = address_of(&warp.frame, src, lane);
                     let from = self.shared_range(who, src, bytes, 128, "the source of a tensor copy")?;
-                    let (epoch, group) = self.store_epoch(warp, who);
+                    let (epoch, writes, group) = self.store_epoch(warp, who);
                     // Rows outside of the tensor are not read.
                     let rows = if self.shadow.is_some() { map.rows() } else { 0 };
                     for number in (0..rows).filter(|&n| map.row(&coords, n).is_some()) {
                         let row = from + number * map.pitch();
                         self.start(who, Touch::BulkRead(epoch), row, map.row_bytes(), "a tensor copy's read");
                     }
-                    self.submit(who, Transfer::TensorStore { map, coords, from, reduce }, Some(group))?;
+                    self.submit(
+                        who,
+                        Transfer::TensorStore { map, coords, from, reduce },
+                        writes,
+                        Some(group),
+                    )?;
                 }
             }
         }
@@ -306,7 +348,15 @@ impl Env<'_> {
     }
 
     /// `cp.async.bulk.wait_group`: all but the newest `newest` groups of each lane are done.
-    pub(super) fn bulk_wait(&mut self, warp: &mut Warp, newest: u32, mask: u32) -> Result<(), Stop> {
+    ///
+    /// With `read`, only their sources are read; what they write may take longer.
+    pub(super) fn bulk_wait(
+        &mut self,
+        warp: &mut Warp,
+        newest: u32,
+        read: bool,
+        mask: u32,
+    ) -> Result<(), Stop> {
         for lane in lanes_of(mask) {
             let done = warp.bulk.wait(lane, newest);
             let due = |p: &Pending| {
@@ -318,7 +368,11 @@ impl Env<'_> {
                 }
             }
             if let (Some(shadow), true) = (&mut self.shadow, done > 0) {
-                shadow.retire(warp.index, AsyncAgent::BulkGroups(warp.index as u32, lane as u32), done);
+                let (index, lane) = (warp.index as u32, lane as u32);
+                shadow.retire(warp.index, AsyncAgent::BulkGroups(index, lane), done);
+                if !read {
+                    shadow.retire(warp.index, AsyncAgent::BulkWrites(index, lane), done);
+                }
             }
         }
         Ok(())
@@ -345,6 +399,8 @@ impl Env<'_> {
                     self.shared[at..at + MAP_BYTES].copy_from_slice(&bytes);
                 }
                 Some(Target::Global(window, base)) => {
+                    let at = (window, address - base);
+                    self.touch_global((who.warp, lane, line), GlobalTouch::Write, at, MAP_BYTES as u64);
                     self.launch.memory.read_block(window, address - base, &mut bytes);
                     replace(&mut bytes, op.field, ord, value);
                     self.launch.memory.write_block(window, address - base, &bytes);
@@ -378,8 +434,13 @@ impl Env<'_> {
         self.touch(who.warp, lane, line, Touch::Read, from as u64, 128, "tensormap.cp_fenceproxy");
         match self.check_one(MemSpace::Generic, dst, MAP_BYTES as u64) {
             Some(Target::Global(window, base)) => {
+                self.touch_global((who.warp, lane, line), GlobalTouch::Write, (window, dst - base), 128);
                 let bytes = &self.shared[from..from + MAP_BYTES];
                 self.launch.memory.write_block(window, dst - base, bytes);
+                // It is a release, too.
+                if let Some(shadow) = &mut self.shadow {
+                    shadow.memory_fence(warp.index, false, true);
+                }
                 self.effects += 1;
                 Ok(())
             }

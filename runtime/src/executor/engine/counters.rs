@@ -13,6 +13,8 @@ pub struct Counters {
     global: Vec<MemoryCount>,
     read: u64,
     written: u64,
+    /// The step that is executed.
+    current: usize,
 }
 
 impl Counters {
@@ -35,6 +37,23 @@ impl Counters {
     pub fn executed(&mut self, step: usize) {
         if let Some(count) = self.executions.get_mut(step) {
             *count += 1;
+            self.current = step;
+        }
+    }
+
+    /// A range of global memory that the bulk copy of the current step moves.
+    pub fn bulk(&mut self, offset: u64, bytes: u64, writes: bool) {
+        let Some(count) = self.global.get_mut(self.current) else { return };
+        if bytes == 0 {
+            return;
+        }
+        count.requests += 1;
+        count.sectors += (offset + bytes - 1) / 32 - offset / 32 + 1;
+        count.bytes += bytes;
+        if writes {
+            self.written += bytes;
+        } else {
+            self.read += bytes;
         }
     }
 
@@ -122,6 +141,7 @@ impl Counters {
         };
         stats.shared = used(self.shared);
         stats.global = used(self.global);
+        stats.count_tensor_ops();
         stats
     }
 }

@@ -16,6 +16,7 @@ use super::super::memory::tensor_map::TensorMap;
 use super::super::memory::{GlobalMemory, buffer_address};
 use super::super::program::{CellInit, Program};
 use super::super::shadow::global::GlobalShadow;
+use super::super::trace::Trace;
 use super::Kernel;
 use super::block::{Block, LaunchState, Progress, Storage};
 use super::counters::Counters;
@@ -250,6 +251,7 @@ struct Queue<'l> {
     counters: Counters,
     /// What was printed, by the number of the block (of the first of its cluster).
     printed: Vec<(u32, String)>,
+    trace: Option<Trace>,
 }
 
 /// Runs `kernel`. `compile_time` of the outcome is left zero.
@@ -267,6 +269,9 @@ pub fn launch(
     options: &Options,
 ) -> Result<Outcome, ExecError> {
     let started = Instant::now();
+    if options.trace && (options.sanitize || options.lazy) {
+        return Err(bad("a trace shows asynchronous work that is done at issue; it excludes the lazy model and the sanitizer".into()));
+    }
     let program = &kernel.program;
     let shared = u64::from(program.shared_dynamic_at.max(program.shared_static)) + u64::from(shared_bytes);
     check_shape(program, grid, block, cluster, shared)?;
@@ -301,6 +306,7 @@ pub fn launch(
         findings: Findings::default(),
         counters: Counters::new(program.steps.len(), options.stats),
         printed: Vec::new(),
+        trace: None,
     });
     let threads =
         options.threads.unwrap_or_else(rayon::current_num_threads).clamp(1, blocks.clamp(1, 1024) as usize);
@@ -309,13 +315,14 @@ pub fn launch(
     } else {
         rayon::scope(|scope| (0..threads).for_each(|_| scope.spawn(|_| work(&state, &queue, blocks))));
     }
-    let Queue { findings, counters, mut printed, .. } =
+    let Queue { findings, counters, mut printed, trace, .. } =
         queue.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     memory.finish();
     printed.sort_by_key(|(number, _)| *number);
     Ok(Outcome {
         findings: findings.into_vec(),
         stats: counters.report(program),
+        trace,
         compile_time: std::time::Duration::ZERO,
         run_time: started.elapsed(),
         printed: printed.into_iter().map(|(_, text)| text).collect(),
@@ -363,6 +370,9 @@ fn work<'l>(state: &'l LaunchState<'l>, queue: &Mutex<Queue<'l>>, blocks: u64) {
             Ok(Progress::Paused) => queue.paused.push_back(*block),
             Ok(Progress::Done) | Err(_) => {
                 queue.counters.merge(&block.env.counters);
+                if let Some(tracer) = block.env.tracer.take() {
+                    queue.trace = Some(tracer.finish(&state.kernel.program));
+                }
                 queue.findings.merge(std::mem::take(&mut block.env.findings));
                 if !block.env.printed.is_empty() {
                     queue.printed.push((block.env.number, std::mem::take(&mut block.env.printed)));

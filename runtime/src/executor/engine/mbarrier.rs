@@ -191,6 +191,9 @@ impl Env<'_> {
                 let agent = shadow.agent(AsyncAgent::Mbarrier(offset));
                 bar.done.generic.raise(usize::from(agent), bar.epoch);
             }
+            if let Some(tracer) = &mut self.tracer {
+                tracer.mbarrier_phase(offset);
+            }
             self.completed.push(offset);
             // A phase that takes no arrivals (all were dropped) must not go on for ever.
             if bar.expected == 0 {
@@ -221,6 +224,9 @@ impl Env<'_> {
         bar.pending -= count;
         bar.line = line;
         self.effects += 1;
+        if let Some(tracer) = &mut self.tracer {
+            tracer.mbarrier_arrive(warp, offset, false);
+        }
         if let (Some(shadow), Some(bar)) = (&mut self.shadow, self.mbarriers.get_mut(&offset)) {
             shadow.publish(warp, &mut bar.open);
         }
@@ -255,6 +261,9 @@ impl Env<'_> {
         if let Some(bar) = self.mbarriers.get_mut(&offset) {
             bar.tx -= i64::from(bytes);
             self.effects += 1;
+            if let Some(tracer) = &mut self.tracer {
+                tracer.mbarrier_bytes(offset);
+            }
             self.settle(offset);
         }
     }
@@ -342,7 +351,7 @@ impl Env<'_> {
                 MbarPhase::Token(token) => super::run::val64(&warp.frame, token, lane) >> 32,
             };
             let bar = self.mbarrier(warp.index, lane, line, offset)?;
-            let epoch = bar.epoch;
+            let (epoch, phases) = (bar.epoch, bar.phase);
             let mut done = match op.phase {
                 MbarPhase::Parity(_) => bar.is_complete(phase),
                 MbarPhase::Token(_) => bar.phase & 0xffff_ffff != phase,
@@ -370,6 +379,9 @@ impl Env<'_> {
                 continue;
             }
             acquired = Some(offset);
+            if let Some(tracer) = &mut self.tracer {
+                tracer.mbarrier_waited(warp.index, line, offset, phases);
+            }
             if let (Some(shadow), Some(bar)) = (&mut self.shadow, self.mbarriers.get(&offset)) {
                 shadow.acquire(warp.index, &bar.done);
             }
@@ -413,6 +425,9 @@ impl Env<'_> {
             return Ok(());
         }
         for lane in lanes_of(mask) {
+            if let Some(tracer) = &mut self.tracer {
+                tracer.mbarrier_arrive(warp.index, offsets[lane], true);
+            }
             self.arrive_at(warp.index, lane, line, offsets[lane], 1)?;
             self.settle(offsets[lane]);
         }

@@ -27,6 +27,7 @@ mod mbarrier;
 mod panels;
 mod races;
 mod run;
+mod tracer;
 mod transfer;
 mod warp;
 mod wgmma;

@@ -3,6 +3,7 @@
 use super::super::finding::FindingKind;
 use super::super::memory::write_slice;
 use super::super::program::Order;
+use super::super::shadow::Acquire;
 use super::super::shadow::global::{GlobalRace, GlobalTouch};
 use super::block::Env;
 
@@ -10,7 +11,7 @@ use super::block::Env;
 type Place = (usize, u64);
 
 impl Env<'_> {
-    /// An access by one lane, with what its strength makes of it: a strong one first takes over what was released there.
+    /// An access by one lane.
     pub(super) fn touch_global(
         &mut self,
         (warp, lane, line): (usize, usize, u32),
@@ -19,8 +20,8 @@ impl Env<'_> {
         bytes: u64,
     ) {
         let (Some(shadow), Some(global)) = (&mut self.shadow, &self.launch.global_shadow) else { return };
-        if matches!(touch, GlobalTouch::StrongRead | GlobalTouch::StrongWrite) {
-            shadow.acquire_global(global, self.number, warp, at);
+        if let Some(epoch) = touch.epoch() {
+            shadow.note_start(warp, epoch);
         }
         let agent = shadow.global_agent(self.number, warp, line);
         if let Some(race) = global.touch(&agent, touch, at.0, at.1, bytes) {
@@ -36,16 +37,37 @@ impl Env<'_> {
         race: GlobalRace,
     ) {
         let (own, launch) = (self.number, self.launch);
-        self.report(FindingKind::Race, line, Some(race.other_line), || {
-            let what = match touch {
-                GlobalTouch::Read | GlobalTouch::StrongRead => "read",
-                GlobalTouch::Write | GlobalTouch::StrongWrite => "write",
+        // Who overwrites what a copy was to read, without being ordered after its start, lacks more than a wait.
+        let saw_start = self.shadow.as_ref().is_none_or(|shadow| shadow.saw_start(warp, race.other));
+        let kind = match race.kind {
+            FindingKind::AsyncInFlight if !race.other_writes && !saw_start => FindingKind::Race,
+            kind => kind,
+        };
+        self.report(kind, line, Some(race.other_line), || {
+            let what = match (touch, touch.writes()) {
+                (GlobalTouch::MapRead, _) => "use of a tensor map",
+                (_, false) => "read",
+                (_, true) => "write",
             };
             let how = if race.other_writes { "write" } else { "read" };
+            let place = format!("{} at offset {}", launch.memory.name(window), race.offset);
+            match (kind, touch) {
+                (FindingKind::AsyncInFlight, _) => {
+                    return format!("warp {warp} lane {lane}: {what} of {place} while the asynchronous {how} of PTX line {} may still be going on: nobody on the way here waited for it", race.other_line);
+                }
+                (FindingKind::ProxyFence, GlobalTouch::MapRead) => {
+                    return format!("warp {warp} lane {lane}: {what} at {place}, which was changed at PTX line {}: fence.proxy.tensormap::generic.acquire is missing between them", race.other_line);
+                }
+                (FindingKind::ProxyFence, _) => {
+                    return format!("warp {warp} lane {lane}: {what} of {place} through the async proxy, but it was written by ordinary stores at PTX line {}: fence.proxy.async is missing between them", race.other_line);
+                }
+                _ => {}
+            }
+            let warp_name = if kind == FindingKind::Race { format!("warp {}", race.other.agent) } else { "a bulk copy".into() };
             let who = if race.other_cluster == own {
-                format!("warp {}", race.other_warp)
+                warp_name
             } else {
-                format!("warp {} of block {:?}", race.other_warp, launch.first_block(race.other_cluster))
+                format!("{warp_name} of block {:?}", launch.first_block(race.other_cluster))
             };
             format!(
                 "warp {warp} lane {lane}: {what} of {} at offset {} is not ordered after the {how} by {who} at PTX line {}",
@@ -56,10 +78,10 @@ impl Env<'_> {
         });
     }
 
-    /// Takes over what was released at a place, once more after an update: whoever updated it in between had released before.
-    pub(super) fn acquire_global(&mut self, warp: usize, at: Place) {
+    /// Meets what was released at a place. After an update this comes once more: whoever updated it in between had released before.
+    pub(super) fn acquire_global(&mut self, warp: usize, at: Place, how: Acquire) {
         if let (Some(shadow), Some(global)) = (&mut self.shadow, &self.launch.global_shadow) {
-            shadow.acquire_global(global, self.number, warp, at);
+            shadow.acquire_global(global, self.number, warp, at, how);
         }
     }
 
@@ -78,7 +100,17 @@ impl Env<'_> {
         at: Place,
         bytes: u64,
     ) {
-        let touch = if order == Order::Weak { GlobalTouch::Read } else { GlobalTouch::StrongRead };
+        let touch = match order {
+            Order::Weak => GlobalTouch::Read,
+            Order::Strong | Order::Release => {
+                self.acquire_global(warp, at, Acquire::AtFence);
+                GlobalTouch::StrongRead
+            }
+            Order::Acquire => {
+                self.acquire_global(warp, at, Acquire::Now);
+                GlobalTouch::StrongRead
+            }
+        };
         self.touch_global((warp, lane, line), touch, at, bytes);
     }
 

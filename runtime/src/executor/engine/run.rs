@@ -114,6 +114,9 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
             let active = mask & valp(&warp.frame, step.guard);
             env.counters.warp_instructions += u64::from(step.count);
             env.counters.executed(at as usize);
+            if let Some(tracer) = &mut env.tracer {
+                tracer.step(program, warp.index, at);
+            }
             if env.tracks_wgmma() {
                 env.check_registers(warp, at, step.line, active);
             }
@@ -194,6 +197,18 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
                     });
                     return Err(Stop);
                 }
+                StepKind::Barrier(barrier)
+                    if active != 0 && barrier.aligned && warp.is_ahead(current, active, at) =>
+                {
+                    park(warp, current, mask, at, active);
+                    continue 'fragment;
+                }
+                StepKind::ClusterArrive { aligned: true } | StepKind::ClusterWait { aligned: true }
+                    if active != 0 && warp.is_ahead(current, active, at) =>
+                {
+                    park(warp, current, mask, at, active);
+                    continue 'fragment;
+                }
                 StepKind::Barrier(barrier) if active != 0 => {
                     if active != mask {
                         // A guard that splits the warp: the lanes that are off go on by themselves.
@@ -238,6 +253,10 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
                         }
                     }
                     if is_aligned(kind) && active != warp.live {
+                        if warp.is_ahead(current, active, at) {
+                            park(warp, current, mask, at, active);
+                            continue 'fragment;
+                        }
                         report_divergence(env, warp, step.line, active);
                     }
                     execute(env, warp, step, at as usize, active)?;
@@ -246,6 +265,12 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
             at += 1;
         }
     }
+}
+
+/// The fragment waits for the lanes that are still on their way here.
+fn park(warp: &mut Warp, current: usize, mask: u32, at: u32, active: u32) {
+    let missing = warp.live & !active;
+    warp.fragments[current] = Fragment { wait: Wait::Members(missing), ..Fragment::ready(mask, at) };
 }
 
 fn report_divergence(env: &mut Env<'_>, warp: &Warp, line: u32, active: u32) {
@@ -355,15 +380,21 @@ fn execute(env: &mut Env<'_>, warp: &mut Warp, step: &Step, number: usize, mask:
         StepKind::Bulk(op) => env.bulk(warp, step.line, op, mask)?,
         StepKind::Tensor(op) => env.tensor_copy(warp, step.line, op, mask)?,
         StepKind::BulkCommit => warp.bulk.commit(mask),
-        StepKind::BulkWait(newest) => env.bulk_wait(warp, *newest, mask)?,
-        StepKind::ProxyFence => {
+        &StepKind::BulkWait { newest, read } => env.bulk_wait(warp, newest, read, mask)?,
+        &StepKind::ProxyFence { shared, global } => {
             if let Some(shadow) = &mut env.shadow {
-                shadow.proxy_fence(warp.index);
+                shadow.proxy_fence(warp.index, shared, global);
             }
         }
-        StepKind::MemoryFence => {
+        &StepKind::MemoryFence { acquire, release } => {
             if let Some(shadow) = &mut env.shadow {
-                shadow.memory_fence(warp.index);
+                shadow.memory_fence(warp.index, acquire, release);
+            }
+        }
+        StepKind::MapFence => {
+            if let Some(shadow) = &mut env.shadow {
+                shadow.memory_fence(warp.index, true, false);
+                shadow.map_fence(warp.index);
             }
         }
         StepKind::MapReplace(op) => env.map_replace(warp, step.line, op, mask)?,

@@ -94,6 +94,14 @@ impl Warp {
         ready.min_by_key(|&i| (self.fragments[i].yielded, self.fragments[i].at))
     }
 
+    /// Whether some lanes are still on their way to where fragment `current` is: spinning, or waiting for an mbarrier. Hardware lets lanes
+    /// meet again before what the whole warp executes together, and so do the fragments here.
+    pub fn is_ahead(&self, current: usize, active: u32, at: u32) -> bool {
+        let comes = |f: &Fragment| f.at < at && matches!(f.wait, Wait::Ready | Wait::Mbarrier(_));
+        let others = self.fragments.iter().enumerate().filter(|(number, _)| *number != current);
+        active != self.live && others.map(|(_, f)| f).any(comes)
+    }
+
     /// Fragment `current` has spent its quantum. When all that are ready have, everybody starts afresh.
     pub fn yield_fragment(&mut self, current: usize) {
         self.fragments[current].yielded = true;

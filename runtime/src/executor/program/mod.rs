@@ -78,12 +78,14 @@ pub enum Extend {
     Sign,
 }
 
-/// How strong an access is. Each level includes those before it.
+/// How strong an access is. All but the first are strong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Order {
     Weak,
-    /// Volatile, relaxed, acquire: it does not race with its like.
+    /// Volatile, relaxed: it does not race with its like.
     Strong,
+    /// It also acquires what was released where it reads.
+    Acquire,
     /// It also releases what was done before it.
     Release,
 }
@@ -253,6 +255,8 @@ pub struct Atomic {
     pub bytes: u8,
     /// It orders what was done before it by itself, without a fence.
     pub releases: bool,
+    /// It orders what is done after it by itself, without a fence.
+    pub acquires: bool,
     pub d: MemReg,
     pub b: MemReg,
     pub c: MemReg,
@@ -389,11 +393,23 @@ pub enum StepKind {
     Bulk(Box<Bulk>),
     Tensor(Box<TensorCopy>),
     BulkCommit,
-    BulkWait(u32),
-    /// `fence.proxy.async`.
-    ProxyFence,
+    /// Wait until at most so many groups are pending, or until their sources are read.
+    BulkWait {
+        newest: u32,
+        read: bool,
+    },
+    /// `fence.proxy.async`, for shared memory, global memory or both.
+    ProxyFence {
+        shared: bool,
+        global: bool,
+    },
     /// A memory fence that reaches other blocks.
-    MemoryFence,
+    MemoryFence {
+        acquire: bool,
+        release: bool,
+    },
+    /// `fence.proxy.tensormap::generic.acquire`.
+    MapFence,
     MapReplace(Box<MapReplace>),
     /// `tensormap.cp_fenceproxy`.
     MapCopy {
@@ -536,6 +552,12 @@ impl Program {
             StepKind::Segment(segment) => self.segments[*segment as usize].lines.clone(),
             _ => vec![self.steps[number].line],
         }
+    }
+
+    /// The opcode of PTX line `line`, with its modifiers.
+    pub fn mnemonic(&self, line: u32) -> Option<&str> {
+        let at = self.mnemonics.binary_search_by_key(&line, |(l, _)| *l).ok()?;
+        Some(&self.mnemonics[at].1)
     }
 
     /// Where PTX line `line` comes from.

@@ -43,6 +43,28 @@ impl VectorClock {
     }
 }
 
+/// What has been seen, of the own cluster and of others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Knowledge {
+    pub own: VectorClock,
+    pub foreign: Foreign,
+}
+
+impl Knowledge {
+    pub fn join(&mut self, other: &Knowledge) {
+        self.own.join(&other.own);
+        learn(&mut self.foreign, &other.foreign);
+    }
+
+    /// Whether `agent` of a cluster (`None`: the own one) is known up to `clock`.
+    pub fn covers(&self, cluster: Option<u32>, agent: usize, clock: u32) -> bool {
+        match cluster {
+            None => self.own.get(agent) >= clock,
+            Some(cluster) => self.foreign.get(&cluster).is_some_and(|known| known.get(agent) >= clock),
+        }
+    }
+}
+
 /// What a synchronisation hands from those who release to those who acquire.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Published {
@@ -52,6 +74,10 @@ pub struct Published {
     pub fenced: VectorClock,
     /// What is known of other clusters.
     pub foreign: Foreign,
+    /// What the async proxy may see of global memory.
+    pub fenced_global: Knowledge,
+    /// What may be seen through tensor maps of the maps themselves.
+    pub mapped: Knowledge,
     /// What is behind a memory fence, here and of other clusters: what relaxed atomics release.
     pub released: VectorClock,
     pub released_foreign: Foreign,
@@ -63,6 +89,8 @@ impl Published {
         self.fenced.join(&other.fenced);
         self.released.join(&other.released);
         learn(&mut self.foreign, &other.foreign);
+        self.fenced_global.join(&other.fenced_global);
+        self.mapped.join(&other.mapped);
         learn(&mut self.released_foreign, &other.released_foreign);
     }
 }

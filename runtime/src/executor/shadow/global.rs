@@ -9,9 +9,11 @@
 //! block 0: st [x]; membar.gl; atom [flag]      publishes {block 0: C}  at flag
 //! block 1: atom [flag]; ld [x]                 knows     {block 0: C}: ordered
 //! ```
-//! *Strong* accesses (atomics, volatile, relaxed and stronger) do not race with each other. Each of them acquires. A release order, or a fence
-//! before a relaxed one, makes it release; a missing fence on the acquiring side is not found, since much code leaves it out where hardware
-//! does not mind.
+//! *Strong* accesses (atomics, volatile, relaxed and stronger) do not race with each other. A release order, or a fence before a relaxed one,
+//! makes it release; an acquire order, or a fence after a relaxed one, makes it acquire.
+//!
+//! What bulk copies do carries the epoch of the asynchronous agent that does it. What they read must be ordered in the async proxy's eyes, too,
+//! and tensor maps in those of the proxy that reads them.
 //!
 //! A cell covers 4 bytes and knows which of them the last write touched. It keeps the last write and two reads by different warps, so
 //! that of very many readers one that races may be forgotten; what it reports is always a race.
@@ -21,7 +23,9 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use rustc_hash::FxHashMap;
 
-use super::clocks::VectorClock;
+use super::Epoch;
+use super::clocks::{Knowledge, VectorClock};
+use crate::executor::finding::FindingKind;
 
 /// What is known of other clusters, by their number.
 pub type Foreign = FxHashMap<u32, VectorClock>;
@@ -40,10 +44,33 @@ struct Stamp {
     cluster: u32,
     clock: u32,
     line: u32,
-    warp: u16,
+    /// A warp, or an asynchronous agent.
+    agent: u16,
     /// Bytes of the cell that were touched.
     bytes: u8,
-    strong: bool,
+    kind: Kind,
+}
+
+/// What an access was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Kind {
+    #[default]
+    Weak,
+    Strong,
+    /// By an asynchronous agent.
+    Bulk,
+    /// A reduction by one.
+    BulkStrong,
+}
+
+impl Kind {
+    fn is_strong(self) -> bool {
+        matches!(self, Kind::Strong | Kind::BulkStrong)
+    }
+
+    fn is_bulk(self) -> bool {
+        matches!(self, Kind::Bulk | Kind::BulkStrong)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,6 +84,14 @@ const PAGE: usize = 1024;
 /// Pages that are kept at most: 2 GiB of shadow. What lies beyond is not watched.
 const MAX_PAGES: usize = 1 << 17;
 
+/// What a release hands on, by cluster: what was seen, by the generic proxy, the async proxy, and the one of tensor maps.
+#[derive(Clone, Debug, Default)]
+pub struct Release {
+    pub seen: Foreign,
+    pub fenced: Foreign,
+    pub mapped: Foreign,
+}
+
 type Page = Mutex<Box<[Cell; PAGE / 4]>>;
 
 /// The shadow of all buffers of a launch.
@@ -65,7 +100,7 @@ pub struct GlobalShadow {
     windows: Vec<Box<[OnceLock<Page>]>>,
     pages: AtomicUsize,
     /// What was released at each address, by window and offset.
-    released: Mutex<FxHashMap<(usize, u64), Foreign>>,
+    released: Mutex<FxHashMap<(usize, u64), Release>>,
 }
 
 /// How an access touches memory.
@@ -77,15 +112,38 @@ pub enum GlobalTouch {
     StrongRead,
     /// A strong store, or an atomic.
     StrongWrite,
+    /// A bulk copy's.
+    BulkRead(Epoch),
+    BulkWrite(Epoch),
+    /// A bulk reduction.
+    BulkReduce(Epoch),
+    /// A tensor map, by the copy that uses it.
+    MapRead,
 }
 
 impl GlobalTouch {
-    fn writes(self) -> bool {
-        matches!(self, GlobalTouch::Write | GlobalTouch::StrongWrite)
+    pub fn writes(self) -> bool {
+        use GlobalTouch as T;
+        matches!(self, T::Write | T::StrongWrite | T::BulkWrite(_) | T::BulkReduce(_))
     }
 
-    fn is_strong(self) -> bool {
-        matches!(self, GlobalTouch::StrongRead | GlobalTouch::StrongWrite)
+    fn kind(self) -> Kind {
+        match self {
+            GlobalTouch::Read | GlobalTouch::Write | GlobalTouch::MapRead => Kind::Weak,
+            GlobalTouch::StrongRead | GlobalTouch::StrongWrite => Kind::Strong,
+            GlobalTouch::BulkRead(_) | GlobalTouch::BulkWrite(_) => Kind::Bulk,
+            GlobalTouch::BulkReduce(_) => Kind::BulkStrong,
+        }
+    }
+
+    /// The epoch of the asynchronous agent that does it.
+    pub fn epoch(self) -> Option<Epoch> {
+        match self {
+            GlobalTouch::BulkRead(epoch) | GlobalTouch::BulkWrite(epoch) | GlobalTouch::BulkReduce(epoch) => {
+                Some(epoch)
+            }
+            _ => None,
+        }
     }
 }
 
@@ -99,17 +157,24 @@ pub struct GlobalAgent<'a> {
     pub line: u32,
     pub clock: &'a VectorClock,
     pub foreign: &'a Foreign,
+    /// What the async proxy may see.
+    pub fenced: &'a Knowledge,
+    /// What may be seen through tensor maps.
+    pub mapped: &'a Knowledge,
 }
 
 /// An access that is not ordered after an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GlobalRace {
+    /// `Race`; `ProxyFence` if only a proxy fence is missing; `AsyncInFlight` if the earlier one is a bulk copy's.
+    pub kind: FindingKind,
     pub other_line: u32,
     /// The earlier access was a write.
     pub other_writes: bool,
     /// Number of its cluster.
     pub other_cluster: u32,
-    pub other_warp: u16,
+    /// Its warp, or the asynchronous agent.
+    pub other: Epoch,
     /// Offset of the cell.
     pub offset: u64,
 }
@@ -121,20 +186,53 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl GlobalAgent<'_> {
     fn is_ordered_after(&self, stamp: &Stamp) -> bool {
         if stamp.cluster == self.cluster + 1 {
-            return usize::from(stamp.warp) == self.warp || self.clock.get(stamp.warp.into()) >= stamp.clock;
+            return (!stamp.kind.is_bulk() && usize::from(stamp.agent) == self.warp)
+                || self.clock.get(stamp.agent.into()) >= stamp.clock;
         }
         let known = self.foreign.get(&(stamp.cluster - 1));
-        known.is_some_and(|clock| clock.get(stamp.warp.into()) >= stamp.clock)
+        known.is_some_and(|clock| clock.get(stamp.agent.into()) >= stamp.clock)
     }
 
     /// The race of an access to the bytes `bytes` with an earlier one.
-    fn race(&self, stamp: &Stamp, bytes: u8, strong: bool, writes: bool, offset: u64) -> Option<GlobalRace> {
-        let apart = stamp.cluster == 0 || stamp.bytes & bytes == 0 || (strong && stamp.strong);
-        (!apart && !self.is_ordered_after(stamp)).then(|| GlobalRace {
+    fn race(
+        &self,
+        touch: GlobalTouch,
+        stamp: &Stamp,
+        bytes: u8,
+        writes: bool,
+        offset: u64,
+    ) -> Option<GlobalRace> {
+        let kind = touch.kind();
+        let apart = stamp.cluster == 0
+            || stamp.bytes & bytes == 0
+            || (kind.is_strong() && stamp.kind.is_strong())
+            // What one agent does, it does in some order.
+            || (stamp.kind.is_bulk()
+                && stamp.cluster == self.cluster + 1
+                && touch.epoch().is_some_and(|epoch| epoch.agent == stamp.agent));
+        if apart {
+            return None;
+        }
+        let own = stamp.cluster == self.cluster + 1;
+        let kind = if !self.is_ordered_after(stamp) {
+            if stamp.kind.is_bulk() && own { FindingKind::AsyncInFlight } else { FindingKind::Race }
+        } else {
+            let cluster = (!own).then(|| stamp.cluster - 1);
+            let covered = |known: &Knowledge| known.covers(cluster, stamp.agent.into(), stamp.clock);
+            match touch {
+                GlobalTouch::BulkRead(_) if writes && !stamp.kind.is_bulk() && !covered(self.fenced) => {
+                    FindingKind::ProxyFence
+                }
+                GlobalTouch::MapRead if writes && !covered(self.mapped) => FindingKind::ProxyFence,
+                _ => return None,
+            }
+        };
+        Some(GlobalRace {
+            kind,
             other_line: stamp.line,
             other_writes: writes,
             other_cluster: stamp.cluster - 1,
-            other_warp: stamp.warp,
+            other: Epoch { agent: stamp.agent, clock: stamp.clock },
             offset,
         })
     }
@@ -148,20 +246,15 @@ impl Cell {
         bytes: u8,
         offset: u64,
     ) -> Option<GlobalRace> {
-        let strong = touch.is_strong();
-        let stamp = Stamp {
-            cluster: who.cluster + 1,
-            clock: who.clock.get(who.warp),
-            line: who.line,
-            warp: who.warp as u16,
-            bytes,
-            strong,
-        };
-        let mut race = who.race(&self.write, bytes, strong, true, offset);
+        let own = Epoch { agent: who.warp as u16, clock: who.clock.get(who.warp) };
+        let Epoch { agent, clock } = touch.epoch().unwrap_or(own);
+        let stamp =
+            Stamp { cluster: who.cluster + 1, clock, line: who.line, agent, bytes, kind: touch.kind() };
+        let mut race = who.race(touch, &self.write, bytes, true, offset);
         let same = |other: &Stamp| Stamp { bytes, line: stamp.line, ..*other } == stamp;
         if touch.writes() {
             for read in &self.reads {
-                race = race.or_else(|| who.race(read, bytes, strong, false, offset));
+                race = race.or_else(|| who.race(touch, read, bytes, false, offset));
             }
             let merged = if same(&self.write) { self.write.bytes } else { 0 };
             self.write = Stamp { bytes: bytes | merged, ..stamp };
@@ -173,7 +266,7 @@ impl Cell {
             }
         } else {
             let last = self.reads[0];
-            if last.cluster != stamp.cluster || last.warp != stamp.warp {
+            if last.cluster != stamp.cluster || last.agent != stamp.agent {
                 self.reads[1] = last;
             }
             let merged = if same(&self.reads[0]) { self.reads[0].bytes } else { 0 };
@@ -234,19 +327,21 @@ impl GlobalShadow {
         race
     }
 
-    /// What was released at an address.
-    pub fn acquire(&self, window: usize, offset: u64, into: &mut Foreign) {
-        if let Some(found) = lock(&self.released).get(&(window, offset)) {
-            learn(into, found);
-        }
+    /// What was released at an address; says whether anything was.
+    pub fn acquire(&self, window: usize, offset: u64, into: &mut Release) -> bool {
+        let released = lock(&self.released);
+        let Some(found) = released.get(&(window, offset)) else { return false };
+        *into = found.clone();
+        true
     }
 
-    /// A release at an address: by `cluster`, which has seen `clock` and knows `foreign`.
-    pub fn release(&self, window: usize, offset: u64, cluster: u32, clock: &VectorClock, foreign: &Foreign) {
+    /// A release at an address.
+    pub fn release(&self, window: usize, offset: u64, release: &Release) {
         let mut released = lock(&self.released);
         let here = released.entry((window, offset)).or_default();
-        here.entry(cluster).or_default().join(clock);
-        learn(here, foreign);
+        learn(&mut here.seen, &release.seen);
+        learn(&mut here.fenced, &release.fenced);
+        learn(&mut here.mapped, &release.mapped);
     }
 }
 
@@ -261,7 +356,9 @@ mod tests {
     }
 
     fn agent<'a>(cluster: u32, clock: &'a VectorClock, foreign: &'a Foreign) -> GlobalAgent<'a> {
-        GlobalAgent { cluster, warp: 0, line: cluster + 1, clock, foreign }
+        static NOTHING: OnceLock<Knowledge> = OnceLock::new();
+        let none = NOTHING.get_or_init(Knowledge::default);
+        GlobalAgent { cluster, warp: 0, line: cluster + 1, clock, foreign, fenced: none, mapped: none }
     }
 
     #[test]
@@ -271,10 +368,18 @@ mod tests {
         assert_eq!(shadow.touch(&agent(0, &one, &nothing), GlobalTouch::Write, 0, 0, 16), None);
         let race = shadow.touch(&agent(1, &one, &nothing), GlobalTouch::Read, 0, 8, 4);
         assert_eq!(race.map(|r| (r.other_line, r.other_writes, r.offset)), Some((1, true, 8)));
-        shadow.release(1, 0, 0, &one, &nothing);
-        let mut known = Foreign::default();
-        shadow.acquire(1, 0, &mut known);
-        assert_eq!(shadow.touch(&agent(1, &one, &known), GlobalTouch::Read, 0, 0, 8), None);
+        let seen: Foreign = [(0, one.clone())].into_iter().collect();
+        shadow.release(1, 0, &Release { seen, ..Release::default() });
+        let mut known = Release::default();
+        assert!(shadow.acquire(1, 0, &mut known));
+        assert_eq!(shadow.touch(&agent(1, &one, &known.seen), GlobalTouch::Read, 0, 0, 8), None);
+        // A bulk copy sees what is behind a proxy fence.
+        let bulk = GlobalTouch::BulkRead(Epoch { agent: 9, clock: 1 });
+        let race = shadow.touch(&agent(1, &one, &known.seen), bulk, 0, 0, 4);
+        assert_eq!(race.map(|r| r.kind), Some(FindingKind::ProxyFence));
+        let fenced = Knowledge { foreign: known.seen.clone(), ..Knowledge::default() };
+        let who = GlobalAgent { fenced: &fenced, ..agent(1, &one, &known.seen) };
+        assert_eq!(shadow.touch(&who, bulk, 0, 0, 4), None);
         let race = shadow.touch(&agent(2, &one, &nothing), GlobalTouch::Write, 0, 0, 4);
         assert_eq!(race.map(|r| r.other_writes), Some(true));
     }

@@ -22,12 +22,19 @@
 //! | agent | its operations | its epoch | who learns of it |
 //! | --- | --- | --- | --- |
 //! | an mbarrier | bulk copies that complete on it | the phase they complete | whoever waited for that phase |
-//! | a thread's bulk groups | bulk stores: reads of shared memory | the group | that thread, by `cp.async.bulk.wait_group` |
+//! | a thread's bulk groups | bulk stores: reads of shared memory | the group | that thread, by `cp.async.bulk.wait_group(.read)` |
+//! | the same groups, again | bulk stores: writes to global memory | the group | that thread, by `cp.async.bulk.wait_group` |
 //! | a warpgroup's `wgmma` groups | reads of shared operands | the group | its warps, by `wgmma.wait_group` |
 //!
 //! **Proxies.** Beside `C_w` a warp has `F_w`: what the async proxy may see on its behalf. `fence.proxy.async` by `w` sets `F_w` to `C_w`; every
 //! synchronisation hands both on. An asynchronous *read* of something written by ordinary stores must be ordered in `F`; if it is in
 //! `C` alone, a `fence.proxy.async` is missing.
+//!
+//! Global memory has an `F` of its own, which covers other clusters too, and what may be seen through tensor maps is a third proxy, which
+//! `fence.proxy.tensormap::generic.acquire` fills.
+//!
+//! **Acquiring.** Strong accesses to global memory learn what was released there. A relaxed one only *notes* it; a fence makes it known. What a
+//! relaxed atomic noted is known after a barrier of the block as well: that is how last-block reductions are commonly written.
 //!
 //! A `cp.async` write happens when it is retired, by the waiting thread, and PTX promises it to that thread alone: other *lanes* of
 //! the same warp see it only after a barrier (of the block or the warp). Such writes carry their lane.
@@ -37,8 +44,8 @@
 mod clocks;
 pub mod global;
 
-pub use clocks::{Published, VectorClock};
-use global::{Foreign, GlobalAgent, GlobalShadow, learn};
+pub use clocks::{Knowledge, Published, VectorClock};
+use global::{Foreign, GlobalAgent, GlobalShadow, Release, learn};
 
 use rustc_hash::FxHashMap;
 
@@ -65,8 +72,10 @@ pub struct Epoch {
 pub enum AsyncAgent {
     /// The mbarrier at this offset.
     Mbarrier(u32),
-    /// Bulk groups of a thread: warp and lane.
+    /// Bulk groups of a thread, warp and lane: their reads of shared memory.
     BulkGroups(u32, u32),
+    /// The same groups' writes to global memory.
+    BulkWrites(u32, u32),
     /// `wgmma` groups of a warpgroup, by its first warp.
     Wgmma(u32),
 }
@@ -128,6 +137,17 @@ const FRESH: Cell = Cell {
     written: 0,
 };
 
+/// When a warp knows what was released where it read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acquire {
+    /// It acquires by itself.
+    Now,
+    /// A relaxed load: after a fence.
+    AtFence,
+    /// A relaxed atomic: after a fence or a barrier of the block.
+    AtBarrier,
+}
+
 /// How an access touches memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Touch {
@@ -159,6 +179,12 @@ pub struct Shadow {
     fenced: Vec<VectorClock>,
     /// What each warp knows of other clusters.
     foreign: Vec<Foreign>,
+    /// `F` of each warp for global memory.
+    fenced_global: Vec<Knowledge>,
+    /// What each warp may see through tensor maps.
+    mapped: Vec<Knowledge>,
+    /// What relaxed loads, and relaxed atomics, of each warp noted and no fence has made known.
+    noted: Vec<[Published; 2]>,
     /// What each warp has behind a memory fence.
     released: Vec<(VectorClock, Foreign)>,
     /// What atomics on shared memory hand on, by offset.
@@ -188,6 +214,9 @@ impl Shadow {
             in_flight: vec![0; bytes.div_ceil(4)],
             fenced: vec![VectorClock::new(warps); warps],
             foreign: vec![Foreign::default(); warps],
+            fenced_global: vec![Knowledge::default(); warps],
+            mapped: vec![Knowledge::default(); warps],
+            noted: vec![Default::default(); warps],
             released: vec![Default::default(); warps],
             atomics: FxHashMap::default(),
             agents: FxHashMap::default(),
@@ -525,11 +554,24 @@ impl Shadow {
         self.clocks[warp].get(warp)
     }
 
-    /// `fence.proxy.async` by `warp`.
-    pub fn proxy_fence(&mut self, warp: usize) {
-        let clock = self.clocks[warp].clone();
-        self.fenced[warp].join(&clock);
+    /// `fence.proxy.async` by `warp`, for shared memory, global memory or both.
+    pub fn proxy_fence(&mut self, warp: usize, shared: bool, global: bool) {
+        let clock = &self.clocks[warp];
+        if shared {
+            self.fenced[warp].join(clock);
+        }
+        if global {
+            self.fenced_global[warp].own.join(clock);
+            learn(&mut self.fenced_global[warp].foreign, &self.foreign[warp]);
+        }
         // Later writes of the warp are not behind this fence.
+        self.clocks[warp].tick(warp);
+    }
+
+    /// `fence.proxy.tensormap::generic.acquire` by `warp`.
+    pub fn map_fence(&mut self, warp: usize) {
+        self.mapped[warp].own.join(&self.clocks[warp]);
+        learn(&mut self.mapped[warp].foreign, &self.foreign[warp]);
         self.clocks[warp].tick(warp);
     }
 
@@ -539,6 +581,8 @@ impl Shadow {
         into.fenced.join(&self.fenced[warp]);
         into.released.join(&self.released[warp].0);
         learn(&mut into.foreign, &self.foreign[warp]);
+        into.fenced_global.join(&self.fenced_global[warp]);
+        into.mapped.join(&self.mapped[warp]);
         learn(&mut into.released_foreign, &self.released[warp].1);
     }
 
@@ -554,11 +598,27 @@ impl Shadow {
         self.fenced[warp].join(&clock.fenced);
         self.released[warp].0.join(&clock.released);
         learn(&mut self.foreign[warp], &clock.foreign);
+        self.fenced_global[warp].join(&clock.fenced_global);
+        self.mapped[warp].join(&clock.mapped);
         learn(&mut self.released[warp].1, &clock.released_foreign);
     }
 
+    /// What relaxed atomics noted is known where the block's threads meet.
+    pub fn meet(&mut self, warp: usize) {
+        let noted = std::mem::take(&mut self.noted[warp][1]);
+        self.acquire(warp, &noted);
+    }
+
     /// A memory fence by `warp` that other blocks see.
-    pub fn memory_fence(&mut self, warp: usize) {
+    pub fn memory_fence(&mut self, warp: usize, acquire: bool, release: bool) {
+        if acquire {
+            for noted in std::mem::take(&mut self.noted[warp]) {
+                self.acquire(warp, &noted);
+            }
+        }
+        if !release {
+            return;
+        }
         let (clock, foreign) = &mut self.released[warp];
         clock.join(&self.clocks[warp]);
         learn(foreign, &self.foreign[warp]);
@@ -576,17 +636,47 @@ impl Shadow {
 
     /// What `warp` knows, as an agent in global memory.
     pub fn global_agent(&self, cluster: u32, warp: usize, line: u32) -> GlobalAgent<'_> {
-        GlobalAgent { cluster, warp, line, clock: &self.clocks[warp], foreign: &self.foreign[warp] }
+        GlobalAgent {
+            cluster,
+            warp,
+            line,
+            clock: &self.clocks[warp],
+            foreign: &self.foreign[warp],
+            fenced: &self.fenced_global[warp],
+            mapped: &self.mapped[warp],
+        }
     }
 
-    /// `warp` acquires what was released at an address of global memory.
-    pub fn acquire_global(&mut self, global: &GlobalShadow, cluster: u32, warp: usize, at: (usize, u64)) {
-        let mut known = Foreign::default();
-        global.acquire(at.0, at.1, &mut known);
-        if let Some(own) = known.remove(&cluster) {
-            self.clocks[warp].join(&own);
+    /// `warp` meets what was released at an address of global memory: it knows that if it `acquires`, else it notes it.
+    pub fn acquire_global(
+        &mut self,
+        global: &GlobalShadow,
+        cluster: u32,
+        warp: usize,
+        at: (usize, u64),
+        how: Acquire,
+    ) {
+        let mut release = Release::default();
+        if !global.acquire(at.0, at.1, &mut release) {
+            return;
         }
-        learn(&mut self.foreign[warp], &known);
+        let split = |mut known: Foreign| {
+            let own = known.remove(&cluster).unwrap_or_default();
+            Knowledge { own, foreign: known }
+        };
+        let seen = split(release.seen);
+        let found = Published {
+            generic: seen.own,
+            foreign: seen.foreign,
+            fenced_global: split(release.fenced),
+            mapped: split(release.mapped),
+            ..Published::default()
+        };
+        match how {
+            Acquire::Now => self.acquire(warp, &found),
+            Acquire::AtFence => self.noted[warp][0].join(&found),
+            Acquire::AtBarrier => self.noted[warp][1].join(&found),
+        }
     }
 
     /// `warp` releases at an address of global memory: everything, or what is behind its last fence.
@@ -598,13 +688,35 @@ impl Shadow {
         at: (usize, u64),
         all: bool,
     ) {
+        let with = |own: &VectorClock, foreign: &Foreign| {
+            let mut known = foreign.clone();
+            known.insert(cluster, own.clone());
+            known
+        };
         let (clock, foreign) = &self.released[warp];
-        if all {
-            global.release(at.0, at.1, cluster, &self.clocks[warp], &self.foreign[warp]);
-            self.clocks[warp].tick(warp);
+        let seen = if all {
+            with(&self.clocks[warp], &self.foreign[warp])
         } else if *clock != VectorClock::default() {
-            global.release(at.0, at.1, cluster, clock, foreign);
+            with(clock, foreign)
+        } else {
+            return;
+        };
+        let proxy = |known: &Knowledge| with(&known.own, &known.foreign);
+        let (fenced, mapped) = (proxy(&self.fenced_global[warp]), proxy(&self.mapped[warp]));
+        global.release(at.0, at.1, &Release { seen, fenced, mapped });
+        if all {
+            self.clocks[warp].tick(warp);
         }
+    }
+
+    /// Whether `warp` is ordered after the start of an operation of an asynchronous agent.
+    pub fn saw_start(&self, warp: usize, epoch: Epoch) -> bool {
+        self.started.get(&epoch).is_none_or(|&(who, clock)| self.is_after(warp, who, clock))
+    }
+
+    /// Remembers that `warp` starts an operation that only touches global memory.
+    pub fn note_start(&mut self, warp: usize, epoch: Epoch) {
+        self.start(Agent { warp, lane: 0, line: 0 }, Touch::BulkRead(epoch));
     }
 
     /// `warp` published its clocks: what it does from now on is not covered.

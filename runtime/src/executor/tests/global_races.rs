@@ -25,12 +25,18 @@ fn warps_of_a_block_need_a_barrier() {
 #[test]
 fn blocks_need_a_release_and_an_acquire() {
     let body = "mov.b32 %r5, 1;\n@%p3 st.global.b32 [%rd5], 7;\n@%p3 membar.gl;\n@%p3 atom.global.exch.b32 %r4, [%rd6], 1;\n\
-                @!%p4 bra DONE;\nSPIN: atom.global.add.u32 %r4, [%rd6], 0;\nsetp.ne.u32 %p5, %r4, 1;\n@%p5 bra SPIN;\nld.global.b32 %r3, [%rd5];";
+                @!%p4 bra DONE;\nSPIN: atom.global.add.u32 %r4, [%rd6], 0;\nsetp.ne.u32 %p5, %r4, 1;\n@%p5 bra SPIN;\nmembar.gl;\nld.global.b32 %r3, [%rd5];";
     assert_eq!(kinds(body, 32, 2), []);
     assert_eq!(kinds(&body.replace("@%p3 membar.gl;\n", ""), 32, 2), [FindingKind::Race]);
     let released =
         body.replace("@%p3 membar.gl;\n", "").replace("atom.global.exch", "atom.release.gpu.global.exch");
     assert_eq!(kinds(&released, 32, 2), []);
+    // The reader needs a fence as well, or an atomic that acquires.
+    assert_eq!(kinds(&body.replace("SPIN;\nmembar.gl;", "SPIN;"), 32, 2), [FindingKind::Race]);
+    let acquired = body
+        .replace("SPIN;\nmembar.gl;", "SPIN;")
+        .replace("SPIN: atom.global", "SPIN: atom.acquire.gpu.global");
+    assert_eq!(kinds(&acquired, 32, 2), []);
 }
 
 #[test]

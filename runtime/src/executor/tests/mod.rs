@@ -13,6 +13,7 @@ mod global_races;
 mod hopper;
 mod instructions;
 mod memory;
+mod pipeline;
 mod sanitizer;
 
 use super::{Arg, ExecError, FindingKind, Launch, Options, Outcome, run};

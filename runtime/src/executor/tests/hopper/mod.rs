@@ -3,6 +3,7 @@
 mod bulk;
 mod clusters;
 mod mbarriers;
+mod orders;
 mod tensors;
 mod wgmma;
 
