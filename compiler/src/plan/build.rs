@@ -15,6 +15,7 @@ use super::fragments::Tiling;
 use super::general;
 use super::items;
 use super::knobs::{Knobs, Problem};
+use super::layouts::Layouts;
 use super::refuse::Refusal;
 use super::shared;
 use crate::diagnostics::Span;
@@ -189,16 +190,23 @@ impl Pipeline<'_> {
             if self.knobs.overlap { (last - 1, (2 * slices - 1).max(3)) } else { (last, 0) };
         self.op(OpKind::Wait { chan: self.chan }, Some(filled), first_stage, first_order, span);
         let mut acc = param;
+        // What is computed is whole: its loads come first in the step, and each part is computed where it is multiplied.
+        let whole_a = self.compute(a, &c.a, filled, true, last)?;
+        let whole_b = self.compute(b, &c.b, filled, false, last)?;
         let mut fragments = Vec::new();
         for kk in 0..slices {
             let (stage, order) = if kk == 0 { (first_stage, first_order) } else { (last, 2 * (kk - 1)) };
-            let fa = self.load(a, &c.a, filled, kk, true, stage, order);
-            let fb = self.load(b, &c.b, filled, kk, false, stage, order);
+            let mut part = |staged, operand, whole, is_a| match whole {
+                Some(whole) => (whole, kk * t.atom.k()),
+                None => (self.load(staged, operand, filled, kk, is_a, stage, order), 0),
+            };
+            let fa = part(a, &c.a, whole_a, true);
+            let fb = part(b, &c.b, whole_b, false);
             fragments.push((fa, fb));
         }
         for (kk, (fa, fb)) in (0u32..).zip(fragments) {
             let next = acc_tile(self, format!("{}.k{kk}", c.name));
-            let kind = OpKind::Mma { atom: t.atom, a: fa, b: fb, acc };
+            let kind = OpKind::Mma { atom: t.atom, a: fa.0, b: fb.0, acc, at: (fa.1, fb.1) };
             // The copies (order 1) go out before the first matrix instructions; the last slice's come after the next step's fragments.
             let order = match kk {
                 0 => 2,
@@ -252,6 +260,37 @@ impl Pipeline<'_> {
         };
         self.op(kind, Some(token), 0, 1, self.kernel.tensor(operand.tensor).span);
         token
+    }
+
+    /// A computed operand: all of its step from shared memory, and the ops on that.
+    fn compute(
+        &mut self,
+        staged: &shared::Staged,
+        operand: &Operand,
+        slot: ValId,
+        is_a: bool,
+        stage: u32,
+    ) -> Result<Option<ValId>, Refusal> {
+        let Some(computed) = operand.computed else { return Ok(None) };
+        let (outer, k, tiling) = (operand.outer, self.c.k, self.tiling);
+        let layouts = Layouts::Fragment { tiling: &tiling, is_a, outer, k };
+        let axes = self.kernel.ty(computed.staged).axes.clone();
+        let Some(layout) = layouts.layout(&axes) else {
+            return Err(Refusal::construct(
+                self.kernel.tensor(operand.tensor).span,
+                "an operand on other axes",
+            ));
+        };
+        let whole = self.tile(operand.elem, axes, layout, false, operand.name.clone());
+        let kind = OpKind::Load { slot, buf: staged.buf, at: 0, size: tiling.bk, atom: staged.atom };
+        self.op(kind, Some(whole), stage, 0, self.kernel.tensor(operand.tensor).span);
+        let module = self.module.clone();
+        let (module, ops, value) = general::operand(self.kernel, computed, whole, layouts, module)?;
+        self.module = module;
+        for op in ops {
+            self.op(op.kind, op.result, stage, 0, op.span);
+        }
+        Ok(Some(value))
     }
 
     #[allow(clippy::too_many_arguments)]

@@ -28,6 +28,17 @@ pub struct Operand {
     pub outer: t1::AxisId,
     /// Which of the kept and the contracted axis subscripts the tensor's last dimension, along which memory is contiguous.
     pub major: Major,
+    /// Where the operand is computed on its way from shared memory to the product.
+    pub computed: Option<Computed>,
+}
+
+/// An operand that elementwise work makes of what is staged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Computed {
+    /// What is multiplied.
+    pub value: t1::ValueId,
+    /// The read that is staged.
+    pub staged: t1::ValueId,
 }
 
 /// The axis of an operand along which memory is contiguous.
@@ -184,12 +195,29 @@ fn operand(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Result<Operand
         }
         _ => v,
     };
+    let whole = v;
+    let (v, computed) = match kernel.value(v).op {
+        t1::Op::Read { .. } => (v, None),
+        _ => {
+            let staged = staged(kernel, v, k).ok_or_else(|| {
+                Refusal::construct(kernel.value(v).span, "a computed operand of `@`")
+                    .note("what is computed element by element from a tensor on the operand's own axes is lowered today")
+            })?;
+            (staged, Some(Computed { value: v, staged }))
+        }
+    };
     let value = kernel.value(v);
     let t1::Op::Read { tensor, ix } = &value.op else {
-        return Err(Refusal::construct(value.span, "a computed operand of `@`")
-            .note("operands that are read straight from a tensor are lowered today, and `as tf32` of them"));
+        unreachable!("an operand is a read or made of one");
     };
     let t = kernel.tensor(*tensor);
+    if computed.is_some() && !matches!(elem, t1::ElemType::F16 | t1::ElemType::Bf16) {
+        return Err(Refusal::construct(
+            kernel.value(whole).span,
+            format!("a computed operand of `@` of {elem}"),
+        )
+        .note("computed operands of f16 and bf16 are lowered today"));
+    }
     let ty = match elem {
         t1::ElemType::F16 => MmaType::F16,
         t1::ElemType::Bf16 => MmaType::Bf16,
@@ -233,7 +261,28 @@ fn operand(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Result<Operand
         gather,
         outer,
         major,
+        computed,
     })
+}
+
+/// The first read, of those that a value is made of element by element, that has the value's axes as plain subscripts: the one that
+/// is worth staging. `None` where something else than elementwise work is in between.
+fn staged(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Option<t1::ValueId> {
+    let axes = &kernel.ty(v).axes;
+    let value = kernel.value(v);
+    match &value.op {
+        t1::Op::Read { tensor, ix } => {
+            let plain =
+                |a: &t1::AxisId| ix.iter().any(|x| index(kernel, *x).is_some_and(|i| i.axis == Some(*a)));
+            let last = ix.last().and_then(|x| index(kernel, *x)).and_then(|i| i.axis);
+            let elem = kernel.tensor(*tensor).elem.bits();
+            let whole = axes.len() == 2 && axes.iter().all(plain) && last == Some(k);
+            (whole && matches!(elem, 8 | 16)).then_some(v)
+        }
+        t1::Op::Reorder(x) => staged(kernel, *x, k),
+        op if op.is_elementwise() => op.operands().into_iter().find_map(|x| staged(kernel, x, k)),
+        _ => None,
+    }
 }
 
 /// Subscripts of an operand, one of which may be a tile of coordinates for the kept range.

@@ -116,40 +116,69 @@ impl Tiling {
 
     /// A fragment of one k-slice of an atom's depth, on (row, k).
     pub fn a_fragment(&self) -> Layout {
-        let (row_atom, row_warp) = self.rows();
-        let (mut bits, lane, upper) = self.depth();
-        bits.extend([(8, 0), (0, upper)]);
-        bits.extend(row_atom.iter().map(|a| (*a, 0)));
-        let registers = bits.len();
-        bits.extend([(0, lane[0]), (0, lane[1]), (1, 0), (2, 0), (4, 0)]);
-        bits.extend((0..self.wn.trailing_zeros()).map(|_| (0, 0)));
-        bits.extend(row_warp.iter().map(|w| (*w, 0)));
-        self.operand(registers, &bits, self.bm)
+        self.a_part(self.atom.k(), &[true, false])
     }
 
     /// B's fragment of one k-slice of an atom's depth, on (column, k).
     pub fn b_fragment(&self) -> Layout {
+        self.b_part(self.atom.k(), &[true, false])
+    }
+
+    /// Slices side by side to this depth: the slice's number is the highest register digits. `axes` says which the
+    /// layout has, in order: `true` is the kept axis, `false` is k.
+    pub fn a_part(&self, depth: u32, axes: &[bool]) -> Layout {
+        let (row_atom, row_warp) = self.rows();
+        let (mut bits, lane, upper) = self.depth();
+        bits.extend([(8, 0), (0, upper)]);
+        bits.extend(row_atom.iter().map(|a| (*a, 0)));
+        bits.extend(self.slices(depth));
+        let registers = bits.len();
+        bits.extend([(0, lane[0]), (0, lane[1]), (1, 0), (2, 0), (4, 0)]);
+        bits.extend((0..self.wn.trailing_zeros()).map(|_| (0, 0)));
+        bits.extend(row_warp.iter().map(|w| (*w, 0)));
+        self.operand(registers, &bits, self.bm, depth, axes)
+    }
+
+    /// The same for B.
+    pub fn b_part(&self, depth: u32, axes: &[bool]) -> Layout {
         let c = self.columns();
         let (mut bits, lane, upper) = self.depth();
         bits.push((0, upper));
         bits.extend(c.atom.iter().map(|a| (*a, 0)));
+        bits.extend(self.slices(depth));
         let registers = bits.len();
         // The atom's column bits are the pair bit and the two lane bits of the accumulator.
         bits.extend([(0, lane[0]), (0, lane[1]), (1, 0), (c.lane[0], 0), (c.lane[1], 0)]);
         bits.extend(c.warp.iter().map(|w| (*w, 0)));
         bits.extend((0..self.wm.trailing_zeros()).map(|_| (0, 0)));
-        self.operand(registers, &bits, self.bn)
+        self.operand(registers, &bits, self.bn, depth, axes)
     }
 
-    fn operand(&self, registers: usize, bits: &[(u64, u64)], extent: u32) -> Layout {
+    /// What the register bits that number slices move.
+    fn slices(&self, depth: u32) -> impl Iterator<Item = (u64, u64)> {
+        let k = self.atom.k();
+        (0..(depth / k).trailing_zeros()).map(move |b| (0, u64::from(k) << b))
+    }
+
+    fn operand(
+        &self,
+        registers: usize,
+        bits: &[(u64, u64)],
+        extent: u32,
+        depth: u32,
+        axes: &[bool],
+    ) -> Layout {
         let (odd, outer) = split(extent);
-        let columns: Vec<Vec<u64>> = bits.iter().map(|(o, k)| vec![*o, *k]).collect();
-        let odd = if odd > 1 {
-            vec![OddDigit { radix: odd as u16, from: Dim::Reg, to: Axis(0) }]
+        let moved = |(o, k): &(u64, u64)| axes.iter().map(|kept| if *kept { *o } else { *k }).collect();
+        let columns: Vec<Vec<u64>> = bits.iter().map(moved).collect();
+        let odd = if let Some(kept) = axes.iter().position(|kept| *kept).filter(|_| odd > 1) {
+            vec![OddDigit { radix: odd as u16, from: Dim::Reg, to: Axis(kept as u16) }]
         } else {
             Vec::new()
         };
-        self.layout(registers, &[(Axis(0), outer), (Axis(1), self.atom.k().trailing_zeros())], &columns, odd)
+        let sizes = axes.iter().map(|kept| if *kept { outer } else { depth.trailing_zeros() });
+        let outs: Vec<(Axis, u32)> = sizes.enumerate().map(|(n, bits)| (Axis(n as u16), bits)).collect();
+        self.layout(registers, &outs, &columns, odd)
     }
 
     fn layout(

@@ -11,7 +11,7 @@
 
 use super::access::{self, launch_scalar, structural};
 use super::across_grid;
-use super::contraction::Contraction;
+use super::contraction::{Computed, Contraction};
 use super::cover;
 use super::distribution::Distribution;
 use super::elementwise;
@@ -151,6 +151,48 @@ pub fn rows(
     let rows = general.value(v)?;
     general.module.body = general.open.pop().unwrap_or_default();
     Ok((general.module, rows))
+}
+
+/// The ops that compute an operand of a product, in order, and its tile; `staged` is the tile of what is read from shared memory.
+pub fn operand(
+    kernel: &t1::Kernel,
+    computed: Computed,
+    staged: ValId,
+    layouts: Layouts<'_>,
+    module: Module,
+) -> Result<(Module, Vec<Op>, ValId), Refusal> {
+    let mut general = General {
+        kernel,
+        layouts,
+        variant: module.variant,
+        module,
+        open: vec![Vec::new()],
+        values: FxHashMap::from_iter([(computed.staged, staged)]),
+        accesses: Vec::new(),
+        unroll: FxHashMap::default(),
+        ranks: Vec::new(),
+    };
+    let value = general.value(computed.value)?;
+    let nodes = general.open.pop().unwrap_or_default();
+    let mut ops = Vec::new();
+    for node in nodes {
+        match node {
+            Node::Op(op) => ops.push(op),
+            Node::Loop(_) | Node::If(_) | Node::Sync(_) => {
+                return Err(Refusal::construct(
+                    kernel.value(computed.value).span,
+                    "an operand of `@` that loops or branches",
+                ));
+            }
+        }
+    }
+    let shared = |op: &Op| {
+        matches!(op.kind, OpKind::PutTile { .. } | OpKind::PutPartials { .. } | OpKind::PutAt { .. })
+    };
+    if let Some(op) = ops.iter().find(|op| shared(op)) {
+        return Err(Refusal::construct(op.span, "an operand of `@` that threads must exchange elements for"));
+    }
+    Ok((general.module, ops, value))
 }
 
 /// A module being built.

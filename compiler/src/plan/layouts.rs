@@ -22,6 +22,13 @@ pub enum Layouts<'a> {
         m: t1::AxisId,
         n: t1::AxisId,
     },
+    /// All of an operand that is computed from fragments, on its kept axis and k.
+    Fragment {
+        tiling: &'a Tiling,
+        is_a: bool,
+        outer: t1::AxisId,
+        k: t1::AxisId,
+    },
     /// The rows that threads copy: coordinates of one axis in the layout of the copy.
     Rows {
         layout: &'a Layout,
@@ -38,6 +45,14 @@ impl Layouts<'_> {
                 let known = axes.iter().all(|a| a == m || a == n);
                 known.then(|| tiling.accumulator_on(axes.iter().map(|a| a == m)))
             }
+            Layouts::Fragment { tiling, is_a, outer, k } => {
+                let known = axes.iter().all(|a| a == outer || a == k);
+                let axes: Vec<bool> = axes.iter().map(|a| a == outer).collect();
+                known.then(|| match is_a {
+                    true => tiling.a_part(tiling.bk, &axes),
+                    false => tiling.b_part(tiling.bk, &axes),
+                })
+            }
             Layouts::Rows { layout, axis } => match axes {
                 [] => layout.reduce(Axis(0)).ok(),
                 [one] if one == axis => Some((*layout).clone()),
@@ -50,7 +65,7 @@ impl Layouts<'_> {
     pub fn warp_mask(&self, axes: &[t1::AxisId]) -> u32 {
         match self {
             Layouts::Digits(d) => d.warp_mask(axes),
-            Layouts::Accumulator { .. } | Layouts::Rows { .. } => {
+            Layouts::Accumulator { .. } | Layouts::Fragment { .. } | Layouts::Rows { .. } => {
                 let Some(layout) = self.layout(axes) else { return 0 };
                 let moves = |w: &u32| layout.coords(&[(Dim::Warp, 1 << w)]).iter().any(|(_, c)| *c != 0);
                 (0..layout.ins().bits(Dim::Warp)).filter(moves).fold(0, |mask, w| mask | 1 << w)
@@ -63,7 +78,7 @@ impl Layouts<'_> {
     pub fn eager(&self, axes: &[t1::AxisId]) -> bool {
         match self {
             Layouts::Digits(d) => d.registers_of(axes) <= MOST_EAGER,
-            Layouts::Accumulator { .. } => false,
+            Layouts::Accumulator { .. } | Layouts::Fragment { .. } => false,
             Layouts::Rows { .. } => true,
         }
     }

@@ -303,8 +303,9 @@ pub enum OpKind {
     Load { slot: ValId, buf: BufId, at: u32, size: u32, atom: LoadAtom },
     /// A fresh accumulator holding a constant.
     AccNew { init: f64 },
-    /// `acc' = a · bᵀ + acc` by matrix instructions; the accumulator is linear.
-    Mma { atom: MmaAtom, a: ValId, b: ValId, acc: ValId },
+    /// `acc' = a · bᵀ + acc` by matrix instructions, over one atom's depth of each operand: a fragment of just that, or all of a computed
+    /// operand, of which `at` says where along k the part begins. The accumulator is linear.
+    Mma { atom: MmaAtom, a: ValId, b: ValId, acc: ValId, at: (u32, u32) },
     /// The accumulator's value; implies that everything issued on it is complete.
     AccGet { acc: ValId },
     /// The T1 op of `value`, element by element, over tiles of one layout.

@@ -242,7 +242,7 @@ impl Printer<'_> {
                 )
             }
             OpKind::AccNew { init } => format!("acc.new {init}"),
-            OpKind::Mma { atom, a, b, acc } => {
+            OpKind::Mma { atom, a, b, acc, .. } => {
                 format!("mma {}, {}, {} atom={}", self.name(*a), self.name(*b), self.name(*acc), atom.name())
             }
             OpKind::AccGet { acc } => format!("acc.get {}", self.name(*acc)),

@@ -184,6 +184,12 @@ fn copies_in(l: &t2::Loop) -> bool {
     l.body.iter().any(|n| matches!(n, t2::Node::Op(t2::Op { kind: t2::OpKind::CopyIn { .. }, .. })))
 }
 
+/// A node that makes elements.
+fn computes(node: &t2::Node) -> bool {
+    use t2::OpKind::{Elementwise, ReadReg, Spread};
+    matches!(node, t2::Node::Op(t2::Op { kind: Elementwise { .. } | ReadReg { .. } | Spread { .. }, .. }))
+}
+
 /// What has been computed where: a body's own knowledge does not hold after it.
 #[derive(Clone)]
 pub struct Saved {
@@ -292,10 +298,17 @@ impl Lower<'_> {
 
     fn emit_loop(&mut self, l: &t2::Loop) -> Result<(), Refusal> {
         let left = self.loop_total(l)?;
+        let computes = l.body.iter().any(computes);
+        let saved = self.save();
         let mut copies = Vec::new();
         for copy in 0..l.unroll {
             self.outside.clear();
             self.b.open();
+            if computes {
+                // What a step computes is the step's own.
+                self.restore(saved.clone());
+                self.enter_step(l, left, copy)?;
+            }
             for node in &l.body {
                 match node {
                     t2::Node::Op(op) => self.op(op, copy)?,
@@ -309,6 +322,9 @@ impl Lower<'_> {
                 }
             }
             copies.push(self.b.close());
+        }
+        if computes {
+            self.restore(saved);
         }
         self.outside.clear();
         let turn = l.unroll * l.by;
@@ -337,6 +353,23 @@ impl Lower<'_> {
             advance,
             rolled: false,
         }));
+        Ok(())
+    }
+
+    /// The loop's coordinate in a copy of the step.
+    fn enter_step(&mut self, l: &t2::Loop, left: Reg, copy: u32) -> Result<(), Refusal> {
+        let Some(t1::AxisKind::Loop(id)) = l.axis().map(|a| self.kernel.axis(a).kind) else { return Ok(()) };
+        let hi = self.scalars.coordinate(&mut self.b, l.hi)?;
+        let hi = match hi {
+            Src::Reg(hi) => hi,
+            imm => self.b.mov(Class::B32, imm),
+        };
+        let at = self.b.int(IntOp::Sub, IntTy::S32, hi, left);
+        let at = match copy * l.by {
+            0 => at,
+            ahead => self.b.add(at, i64::from(ahead)),
+        };
+        self.scalars.enter_loop(id, at);
         Ok(())
     }
 
@@ -386,7 +419,7 @@ impl Lower<'_> {
                     }
                 }
             }
-            t2::OpKind::Mma { atom, a, b, acc } => self.emit_mma(*atom, *a, *b, *acc),
+            t2::OpKind::Mma { atom, a, b, acc, at } => self.emit_mma(*atom, (*a, at.0), (*b, at.1), *acc)?,
             t2::OpKind::WriteReg { .. } => self.emit_write(&op.kind)?,
             t2::OpKind::Atomic { op: how, tensor, ix, value, when } => {
                 self.emit_atomic(*how, *tensor, ix, *value, *when, op.result)?;

@@ -5,9 +5,11 @@
 //! matrix so that the registers hold the same as ever. It does so with 16-bit elements only: others come one by one.
 
 use super::copies::offset;
+use super::elements::Element;
 use super::ir::*;
 use super::lower::Lower;
 use super::tilemap::TileMap;
+use crate::plan::Refusal;
 use crate::plan::shared::fragment_rows;
 use crate::scheduled::ir as t2;
 use crate::tile::ir as t1;
@@ -60,7 +62,7 @@ impl Lower<'_> {
         regs
     }
 
-    /// Element by element; the elements of a register are put together by shifts.
+    /// Element by element, or neighbours together; what makes a register is put together by shifts.
     fn load_elements(&mut self, result: t2::ValId, buf: t2::BufId, at: u32, slot: u32) -> Vec<Reg> {
         let map = self.map(result);
         let buffer = self.module.buffer(buf);
@@ -73,15 +75,25 @@ impl Lower<'_> {
         let regs = self.fragment(result, map.registers / packed);
         for (r, d) in regs.iter().enumerate() {
             let mut word: Option<Reg> = None;
-            for e in 0..packed {
+            let place = |e: usize| {
                 let n = packed * r + e;
-                let constant = offset(&buffer.layout, outer.register[n], k.register[n] + at);
-                let mut from = self.threads.shared(&mut self.b, &columns, constant);
+                offset(&buffer.layout, outer.register[n], k.register[n] + at)
+            };
+            // As many as are neighbours in every thread: no thread's part moves the bits in which they differ.
+            let together = |n: usize| {
+                let bytes = n as u32 * bits / 8;
+                let neighbours = |e: usize| (place(e) ^ place(e / n * n)) == (e % n) as u32 * bits / 8;
+                columns.iter().all(|c| c % bytes == 0)
+                    && (0..packed).all(|e| neighbours(e) && place(e / n * n) % bytes == 0)
+            };
+            let run = (1..=packed).rev().filter(|n| n.is_power_of_two()).find(|n| together(*n)).unwrap_or(1);
+            for e in (0..packed).step_by(run) {
+                let mut from = self.threads.shared(&mut self.b, &columns, place(e));
                 from.offset += base;
-                let last = e + 1 == packed;
-                let x = if packed == 1 { *d } else { self.b.reg(Class::B32) };
-                self.b.push(Op::LoadShared { d: x, from, bytes: bits / 8 });
-                if packed == 1 {
+                let last = e + run == packed;
+                let x = if packed == run { *d } else { self.b.reg(Class::B32) };
+                self.b.push(Op::LoadShared { d: x, from, bytes: run as u32 * bits / 8 });
+                if packed == run {
                     continue;
                 }
                 let high = self.b.shift(x, (e as u32 * bits) as i32);
@@ -114,17 +126,24 @@ impl Lower<'_> {
         rows
     }
 
-    /// `acc += a · bᵀ`, atom by atom; columns go back and forth so that neighbours share an operand.
-    pub fn emit_mma(&mut self, atom: t2::MmaAtom, a: t2::ValId, b: t2::ValId, acc: t2::ValId) {
-        let (ma, mb, mc) = (self.map(a), self.map(b), self.map(acc));
+    /// `acc += a · bᵀ`, atom by atom; columns go back and forth so that neighbours share an operand. Of each operand the part that
+    /// begins at a coordinate along k.
+    pub fn emit_mma(
+        &mut self,
+        atom: t2::MmaAtom,
+        a: (t2::ValId, u32),
+        b: (t2::ValId, u32),
+        acc: t2::ValId,
+    ) -> Result<(), Refusal> {
+        let mc = self.map(acc);
         // Elements of A and B in a thread for one instruction: four and two registers.
         let packed = (32 / atom.a.bits()) as usize;
         let (ea, eb) = (4 * packed, 2 * packed);
-        let fa = self.fragment(a, ma.registers / packed);
-        let fb = self.fragment(b, mb.registers / packed);
+        let (fa, ra) = self.factor(atom, a, acc)?;
+        let (fb, rb) = self.factor(atom, b, acc)?;
         let fc = self.accumulator(acc, mc.registers);
-        let row_of = |r: u32| (0..ma.registers / ea).find(|m| ma.axes[0].register[ea * m] == r);
-        let column_of = |c: u32| (0..mb.registers / eb).find(|n| mb.axes[0].register[eb * n] == c);
+        let row_of = |r: u32| (0..ra.len() / ea).find(|m| ra[ea * m] == r);
+        let column_of = |c: u32| (0..rb.len() / eb).find(|n| rb[eb * n] == c);
         let mut atoms: Vec<(usize, usize, usize)> = Vec::new();
         for g in 0..mc.registers / 4 {
             let (Some(m), Some(n)) =
@@ -141,5 +160,80 @@ impl Lower<'_> {
             let b = [fb[2 * n], fb[2 * n + 1]];
             self.b.push(Op::Mma { atom, c, a, b });
         }
+        Ok(())
+    }
+
+    /// The registers of an operand's part, and where along the kept axis each of their elements is.
+    fn factor(
+        &mut self,
+        atom: t2::MmaAtom,
+        (v, at): (t2::ValId, u32),
+        acc: t2::ValId,
+    ) -> Result<(Vec<Reg>, Vec<u32>), Refusal> {
+        let map = self.map(v);
+        let packed = (32 / atom.a.bits()) as usize;
+        if matches!(self.producers.get(&v), Some(t2::OpKind::Load { .. })) {
+            return Ok((self.fragment(v, map.registers / packed), map.axes[0].register.clone()));
+        }
+        let (t2::ValKind::Tile { axes, .. }, t2::ValKind::Tile { axes: kept, .. }) =
+            (&self.module.value(v).kind, &self.module.value(acc).kind)
+        else {
+            unreachable!("T2.1: operands are register tiles");
+        };
+        let outer = axes.iter().position(|a| kept.contains(a)).unwrap_or(0);
+        let k = 1 - outer;
+        let half = match atom.a {
+            t2::MmaType::Bf16 => Half::Bf16,
+            _ => Half::F16,
+        };
+        // The part's elements are neighbours: the slice is the highest digit.
+        let mine: Vec<usize> =
+            (0..map.registers).filter(|r| map.axes[k].register[*r] / atom.k() == at / atom.k()).collect();
+        let mut registers = Vec::new();
+        for pair in mine.chunks(packed) {
+            let mut floats = Vec::new();
+            for r in pair {
+                let e = self.element(v, *r)?;
+                let x = match e {
+                    // The pair is rounded together.
+                    Element::Half(_, x) => x,
+                    other => self.float(other, self.b.span)?,
+                };
+                // A lane that does not exist adds nothing, whatever it would be computed to.
+                let exists = self.existing(&[axes[k]], axes, &map, *r)?;
+                floats.push(match exists {
+                    Some(p) => {
+                        let d = self.b.reg(Class::F32);
+                        self.b.push(Op::Select { d, a: x, b: Src::F32(0.0), p });
+                        d.into()
+                    }
+                    None => x,
+                });
+            }
+            let d = self.b.reg(Class::B32);
+            self.b.push(Op::PackHalf { to: half, d, lo: floats[0], hi: floats[1] });
+            registers.push(d);
+        }
+        Ok((registers, mine.iter().map(|r| map.axes[outer].register[*r]).collect()))
+    }
+
+    /// An element of a tile that was loaded from shared memory.
+    pub fn loaded_element(&mut self, v: t2::ValId, buf: t2::BufId, r: usize) -> Result<Element, Refusal> {
+        let elem = self.module.buffer(buf).elem;
+        let bits = elem.bits();
+        let packed = (32 / bits) as usize;
+        let n = self.map(v).registers / packed;
+        let word = self.fragment(v, n)[r / packed];
+        let from = (r % packed) as u32 * bits;
+        let half = match elem {
+            t1::ElemType::F16 => Half::F16,
+            t1::ElemType::Bf16 => Half::Bf16,
+            _ => return Ok(self.narrow_element(elem, bits, word, from)),
+        };
+        let (lo, hi) = (self.b.reg(Class::B16), self.b.reg(Class::B16));
+        self.b.push(Op::Split16 { lo, hi, a: word });
+        let d = self.b.reg(Class::F32);
+        self.b.push(Op::FromHalf { from: half, d, a: if from == 0 { lo } else { hi } });
+        Ok(Element::F32(d.into()))
     }
 }

@@ -185,7 +185,7 @@ impl Lower<'_> {
     }
 
     /// The element at a bit of a word.
-    fn narrow_element(&mut self, elem: ElemType, bits: u32, word: Reg, at: u32) -> Element {
+    pub fn narrow_element(&mut self, elem: ElemType, bits: u32, word: Reg, at: u32) -> Element {
         if matches!(elem, ElemType::Int(_)) {
             let up = self.b.shift(word, (32 - bits - at) as i32);
             return Element::Int(self.b.int(IntOp::Shr, IntTy::S32, up, i64::from(32 - bits)).into());

@@ -304,8 +304,9 @@ impl<'a, 'm> Block<'a, 'm> {
                 self.hold(op, Tile { axes: axes.clone(), shape, data }, turn);
                 Ok(())
             }
-            OpKind::Mma { a, b, acc, .. } => {
-                let tile = self.mma(op, *a, *b, *acc, turn)?;
+            OpKind::Mma { atom, a, b, acc, at } => {
+                let parts = [(*a, at.0), (*b, at.1)];
+                let tile = self.mma(op, parts, atom.k(), *acc, turn)?;
                 self.hold(op, tile, turn);
                 Ok(())
             }

@@ -12,11 +12,12 @@ impl Block<'_, '_> {
     pub(super) fn mma(
         &mut self,
         op: &Op,
-        a: ValId,
-        b: ValId,
+        [a, b]: [(ValId, u32); 2],
+        depth: u32,
         acc: ValId,
         turn: Option<Turn>,
     ) -> Result<Tile, Halt> {
+        let ((a, from_a), (b, from_b)) = (a, b);
         let (a, b) = (self.tile(a, turn, op.span)?, self.tile(b, turn, op.span)?);
         let acc = self.tile(acc, turn, op.span)?;
         let shared: Vec<t1::AxisId> = a.axes.iter().copied().filter(|x| b.axes.contains(x)).collect();
@@ -24,6 +25,7 @@ impl Block<'_, '_> {
         let Some(contract) = contract else {
             return Err(self.malformed("a product without a contracted axis"));
         };
+        let (a, b) = (part(&a, contract, from_a, depth), part(&b, contract, from_b, depth));
         let sizes = |t: &Tile, x: t1::AxisId| t.axes.iter().position(|y| *y == x).map(|at| t.shape[at]);
         if let Some(x) = shared.iter().find(|x| sizes(&a, **x) != sizes(&b, **x)) {
             let name = &self.machine.kernel.axis(*x).name;
@@ -173,6 +175,25 @@ impl Block<'_, '_> {
             self.find(format!("`{what}` on {name} {}", problem.words()), op.span);
         }
     }
+}
+
+/// The part of a tile from `from` along an axis, `size` long or as long as it is.
+fn part(tile: &Tile, axis: t1::AxisId, from: u32, size: u32) -> Tile {
+    let Some(at) = tile.axes.iter().position(|a| *a == axis) else { return tile.clone() };
+    let (from, n) = (from as usize, tile.shape[at]);
+    let kept = (from + size as usize).min(n).saturating_sub(from);
+    let inner: usize = tile.shape[at + 1..].iter().product();
+    let outer: usize = tile.shape[..at].iter().product();
+    let runs = (0..outer).map(|o| (o * n + from) * inner).map(|start| start..start + kept * inner);
+    let data = match &tile.data {
+        Values::Float(x) => {
+            Values::Float(runs.filter(|r| !r.is_empty()).flat_map(|r| x[r].to_vec()).collect())
+        }
+        Values::Int(x) => Values::Int(runs.filter(|r| !r.is_empty()).flat_map(|r| x[r].to_vec()).collect()),
+    };
+    let mut shape = tile.shape.clone();
+    shape[at] = kept;
+    Tile { axes: tile.axes.clone(), shape, data }
 }
 
 pub(super) fn word(values: &Values, at: usize) -> u64 {
