@@ -199,7 +199,9 @@ pub fn read(
     };
     // So do what an epilogue needs and where a block stands among its tiles; parts of sums were measured with an epilogue's needs.
     let stays = dispatch == Dispatch::Persistent && p.fused;
-    let direct = staged.iter().any(|t| items.via(*t) == Via::Direct) || gathered && parts || stays;
+    let computed = [&c.a, &c.b].iter().any(|o| o.computed.is_some());
+    let direct =
+        staged.iter().any(|t| items.via(*t) == Via::Direct) || gathered && parts || stays || computed;
     let p = Problem { direct, ..p };
     let pins = Pins {
         warps: warps.map(|(w, _)| w),

@@ -1,6 +1,7 @@
 //! Products in every operand order, type and batching on the executor: right by the evaluator's verdict for every shape and variant, silent
 //! under the sanitizer, free of bank conflicts; and with any one barrier or wait taken out, not silent.
 
+mod computed;
 mod persistent;
 mod program;
 

@@ -1,0 +1,66 @@
+//! Operands that are computed between shared memory and the product.
+
+use crate::holds;
+use crate::program::Program;
+
+fn dequantised(weight: &str) -> String {
+    format!(
+        "kernel p<G: 16..=128 = 32>(x: f16[M, K], w: {weight}[N, K], s: f16[N, K / G], z: f16[N, K / G], out y: f16[M, N]) {{
+             tune BM in {{64}}, BN in {{64}}, BK in {{32}};
+             grid i over M by BM, j over N by BN;
+             let mut acc: f32[i, j] = 0;
+             for k over K by BK {{ acc += x[i, k] @ ((w[j, k] as f16 - z[j, k / G]) * s[j, k / G]).T; }}
+             y[i, j] = acc as f16;
+         }}"
+    )
+}
+
+#[test]
+fn weights_of_every_byte_type_with_scales_and_zeros() {
+    for weight in ["i8", "u8", "e4m3", "e5m2", "f16", "i16"] {
+        for sets in ["G=32", "G=16", "G=64,k.stages=3", "G=32,k.split=stream"] {
+            let mut program = Program::compile(&dequantised(weight), "p", sets);
+            program.sms = Some(3);
+            let ran = holds(
+                &program,
+                &format!("{weight} {sets}"),
+                &[("M", 70), ("N", 90), ("K", 192)],
+                weight == "i8",
+            );
+            assert!(ran > 0, "{weight} {sets}");
+        }
+    }
+}
+
+/// Beyond the end of k an element is computed from zeros, and would not be zero: it must not count.
+#[test]
+fn lanes_that_do_not_exist_add_nothing() {
+    let text = "kernel p<T: f16 | bf16>(x: T[M, K], w: T[N, K], out y: f32[M, N]) {
+             tune BM in {64}, BN in {64}, BK in {32};
+             grid i over M by BM, j over N by BN;
+             let mut acc: f32[i, j] = 0;
+             for k over K by BK { acc += ((1 / x[i, k]) as T) @ (exp2(w[j, k] as f32) as T).T; }
+             y[i, j] = acc;
+         }";
+    for sets in ["T=f16", "T=bf16,k.overlap=false"] {
+        let program = Program::compile(text, "p", sets);
+        for k in [32, 40, 72, 7] {
+            holds(&program, sets, &[("M", 65), ("N", 66), ("K", k)], true);
+        }
+    }
+}
+
+#[test]
+fn a_mask_and_a_position_in_an_operand() {
+    let text = "kernel p(x: f16[M, K], w: f16[N, K], out y: f32[M, N]) {
+             tune BM in {64}, BN in {64}, BK in {32};
+             grid i over M by BM, j over N by BN;
+             let mut acc: f32[i, j] = 0;
+             for k over K by BK { acc += where(k <= i, x[i, k], 0) @ (w[j, k] * ((j - k) as f16)).T; }
+             y[i, j] = acc;
+         }";
+    let program = Program::compile(text, "p", "");
+    for (m, n, k) in [(100, 70, 100), (64, 64, 64), (3, 5, 7)] {
+        holds(&program, "positions", &[("M", m), ("N", n), ("K", k)], true);
+    }
+}
