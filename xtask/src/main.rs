@@ -9,6 +9,7 @@
 //! | `sass` | counts the instructions of the main loop of each operand order |
 //! | `fuzz` | changes the bytes of every program: nothing may panic, hang or fail without a place |
 //! | `verify` | runs every example at every level on random shapes and schedules, 50 seeds a kernel (`test` has a few) |
+//! | `exec-vs-gpu` | runs the corpus of launch files and every example on the executor and on a GPU, and compares; `--dry-run` needs no GPU |
 //! | `bless` | accepts every changed snapshot |
 
 mod assembler;
@@ -18,6 +19,7 @@ mod sass;
 mod steps;
 mod sweep;
 mod verify;
+mod versus;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -72,6 +74,16 @@ enum Command {
         #[arg(default_value = "")]
         only: String,
     },
+    /// Run launch files (other compilers' PTX, and every example's) on the executor and on the first GPU, and compare the results. Fails
+    /// where there is no GPU
+    ExecVsGpu {
+        /// Everything but the GPU: read, plan and run each launch on the executor
+        #[arg(long)]
+        dry_run: bool,
+        /// Only launches whose name contains this
+        #[arg(default_value = "")]
+        only: String,
+    },
     /// Accept every changed snapshot
     Bless,
 }
@@ -89,6 +101,7 @@ fn main() -> ExitCode {
         Command::Sass => assembler::fetch().and_then(|bin| sass::check(&bin)),
         Command::Fuzz { n, seed } => steps::fuzz(n, seed),
         Command::Verify { seeds, only } => verify::run(seeds, &only),
+        Command::ExecVsGpu { dry_run, only } => versus::run(&only, dry_run),
         Command::Bless => steps::bless(),
     };
     match result {

@@ -92,6 +92,7 @@ pub mod trace;
 #[cfg(test)]
 mod tests;
 
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use tilewright_compiler::ptx;
@@ -174,21 +175,45 @@ impl Executor {
     }
 }
 
-/// Parses, checks, compiles and runs one launch.
+/// Parses, checks, compiles and runs one launch. The last few kernels are kept compiled, so that the same text is not compiled anew.
 ///
 /// # Errors
 /// [`ExecError`] if the launch could not start; faults of the running kernel are findings of the outcome.
 pub fn run(launch: Launch<'_>) -> Result<Outcome, ExecError> {
     let started = Instant::now();
-    let module = ptx::parse(launch.ptx).map_err(|errors| match errors.first() {
-        Some(error) => ExecError::Parse { line: error.line, message: error.kind.to_string() },
-        None => ExecError::Internal("the parser failed without an error".into()),
-    })?;
-    let executor = Executor::new(&module, launch.entry, launch.buffers.len())?;
+    let executor = compiled(launch.ptx, launch.entry, launch.buffers.len())?;
     let compile_time = started.elapsed();
     let Launch { grid, block, cluster, shared_bytes, .. } = launch;
     let shape = Grid { grid, block, cluster, shared_bytes };
     let mut outcome = executor.launch(&shape, &launch.args, launch.buffers, &launch.options)?;
     outcome.compile_time = compile_time;
     Ok(outcome)
+}
+
+/// Kernels that were compiled lately: text, entry, number of buffers.
+type Compiled = ((String, String, usize), Arc<Executor>);
+
+/// Kernels that are kept compiled.
+const KEPT: usize = 8;
+
+/// The compiled kernel, from the last few if it is among them.
+fn compiled(text: &str, entry: &str, buffers: usize) -> Result<Arc<Executor>, ExecError> {
+    static CACHE: Mutex<Vec<Compiled>> = Mutex::new(Vec::new());
+    let lock = || CACHE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let known =
+        lock().iter().find(|((t, e, n), _)| *n == buffers && e == entry && t == text).map(|(_, k)| k.clone());
+    if let Some(executor) = known {
+        return Ok(executor);
+    }
+    let module = ptx::parse(text).map_err(|errors| match errors.first() {
+        Some(error) => ExecError::Parse { line: error.line, message: error.kind.to_string() },
+        None => ExecError::Internal("the parser failed without an error".into()),
+    })?;
+    let executor = Arc::new(Executor::new(&module, entry, buffers)?);
+    let mut cache = lock();
+    if cache.len() >= KEPT {
+        cache.remove(0);
+    }
+    cache.push(((text.into(), entry.into(), buffers), executor.clone()));
+    Ok(executor)
 }

@@ -317,8 +317,12 @@ impl<'l> Block<'l> {
             self.shuffle();
             let before = self.env.effects;
             let mut moved = false;
-            for turn in 0..self.order.len() {
-                moved |= self.turn(self.order[turn])?;
+            if self.env.tracer.is_some() {
+                moved = self.earliest_turn()?;
+            } else {
+                for turn in 0..self.order.len() {
+                    moved |= self.turn(self.order[turn])?;
+                }
             }
             if self.warps.iter().all(|w| w.fragments.is_empty()) {
                 while self.force()? {}
@@ -343,6 +347,18 @@ impl<'l> Block<'l> {
             }
         }
         Ok(Progress::Paused)
+    }
+
+    /// The turn of the warp whose clock is behind all others that can go on, until it is not any more: what a trace shows of pipes and
+    /// tensor cores that warps share depends on who comes first.
+    fn earliest_turn(&mut self) -> Result<bool, Stop> {
+        let Some(tracer) = &mut self.env.tracer else { return Ok(false) };
+        let ready = self.warps.iter().filter(|w| w.next_ready().is_some());
+        let mut clocks: Vec<(u64, usize)> = ready.map(|w| (tracer.now(w.index), w.index)).collect();
+        clocks.sort_unstable();
+        let Some(&(_, first)) = clocks.first() else { return Ok(false) };
+        tracer.limit = clocks.get(1).map_or(u64::MAX, |&(now, _)| now);
+        self.turn(first)
     }
 
     /// A warp's turn; says whether it could do anything.
@@ -411,7 +427,7 @@ impl<'l> Block<'l> {
         any
     }
 
-    fn check_limits(&mut self) -> Result<(), Stop> {
+    pub(super) fn check_limits(&mut self) -> Result<(), Stop> {
         if self.env.launch.deadline.is_some_and(|d| Instant::now() > d) {
             let at = self.warps.iter().flat_map(|w| &w.fragments).map(|f| f.at).next();
             let line = at.map_or(0, |at| self.line_of(at));

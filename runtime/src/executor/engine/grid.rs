@@ -21,8 +21,13 @@ use super::Kernel;
 use super::block::{Block, LaunchState, Progress, Storage};
 use super::counters::Counters;
 
-/// Clusters (blocks, where there are none) alive at once: what a large GPU holds.
-const RESIDENT: usize = 264;
+/// Multiprocessors of a large GPU, each of which holds two blocks if their shared memory fits.
+const MULTIPROCESSORS: usize = 132;
+/// Most blocks along y and z, and along x, that a GPU launches.
+const MAX_GRID: u32 = 65_535;
+const MAX_GRID_X: u32 = i32::MAX as u32;
+/// Local memory of all blocks that are alive, in bytes: more would exhaust this machine and not the kernel.
+const MAX_LOCAL: usize = 4 << 30;
 /// Rounds over a block's warps in one slice.
 const SLICE: usize = 4096;
 /// Most shared memory any GPU gives a block.
@@ -90,8 +95,10 @@ fn check_shape(
             "a block of {block:?} threads: a block has 1 to 1024 threads, at most 64 in z"
         )));
     }
-    if grid.iter().fold(1u64, |p, &n| p.saturating_mul(n.into())) > 1 << 40 {
-        return Err(bad(format!("a grid of {grid:?} blocks is beyond anything that can be run")));
+    if grid[0] > MAX_GRID_X || grid[1] > MAX_GRID || grid[2] > MAX_GRID {
+        return Err(bad(format!(
+            "a grid of {grid:?} blocks: a GPU launches at most {MAX_GRID_X} along x and {MAX_GRID} along y and z"
+        )));
     }
     let size = cluster.iter().fold(1u64, |p, &n| p.saturating_mul(n.into()));
     if size == 0 || size > MAX_CLUSTER || (0..3).any(|d| !grid[d].is_multiple_of(cluster[d].max(1))) {
@@ -242,6 +249,13 @@ fn block_number(index: u64, blocks: u64, seed: u64) -> u64 {
     ((u128::from(index) * u128::from(factor) + u128::from(seed)) % u128::from(blocks)) as u64
 }
 
+/// Clusters (blocks, where there are none) that are alive at once: as many as a large GPU holds.
+fn resident(shared: usize, local: usize, cluster: usize, threads: usize) -> usize {
+    let per_multiprocessor = if 2 * shared > MAX_SHARED as usize { 1 } else { 2 };
+    let clusters = MULTIPROCESSORS * per_multiprocessor / cluster.max(1);
+    clusters.min(MAX_LOCAL / (local * cluster).max(1)).max(threads)
+}
+
 struct Queue<'l> {
     next: u64,
     paused: VecDeque<Block<'l>>,
@@ -308,12 +322,21 @@ pub fn launch(
         printed: Vec::new(),
         trace: None,
     });
-    let threads =
-        options.threads.unwrap_or_else(rayon::current_num_threads).clamp(1, blocks.clamp(1, 1024) as usize);
+    let local = program.local_bytes as usize * block.iter().product::<u32>() as usize;
+    let size = cluster.iter().product::<u32>() as usize;
+    // Each thread has a block's memory.
+    let most = (MAX_LOCAL / (local * size).max(1)).clamp(1, 1024);
+    let threads = options
+        .threads
+        .unwrap_or_else(rayon::current_num_threads)
+        .clamp(1, (blocks.clamp(1, 1024) as usize).min(most));
+    let resident = resident(shared as usize, local, size, threads);
     if threads == 1 {
-        work(&state, &queue, blocks);
+        work(&state, &queue, blocks, resident);
     } else {
-        rayon::scope(|scope| (0..threads).for_each(|_| scope.spawn(|_| work(&state, &queue, blocks))));
+        rayon::scope(|scope| {
+            (0..threads).for_each(|_| scope.spawn(|_| work(&state, &queue, blocks, resident)))
+        });
     }
     let Queue { findings, counters, mut printed, trace, .. } =
         queue.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -330,7 +353,7 @@ pub fn launch(
 }
 
 /// One worker: takes blocks until none is left.
-fn work<'l>(state: &'l LaunchState<'l>, queue: &Mutex<Queue<'l>>, blocks: u64) {
+fn work<'l>(state: &'l LaunchState<'l>, queue: &Mutex<Queue<'l>>, blocks: u64, resident: usize) {
     let lock = || queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     // Making a block takes a while; nobody else has to wait for that.
     enum Next<'l> {
@@ -343,7 +366,7 @@ fn work<'l>(state: &'l LaunchState<'l>, queue: &Mutex<Queue<'l>>, blocks: u64) {
             if state.stop.load(Ordering::Relaxed) {
                 return;
             }
-            let fresh = queue.next < blocks && queue.running + queue.paused.len() < RESIDENT;
+            let fresh = queue.next < blocks && queue.running + queue.paused.len() < resident;
             let next = if fresh {
                 let number = block_number(queue.next, blocks, state.options.seed);
                 queue.next += 1;
@@ -363,7 +386,8 @@ fn work<'l>(state: &'l LaunchState<'l>, queue: &Mutex<Queue<'l>>, blocks: u64) {
             Next::Fresh(cluster, storage) => Box::new(Block::new(state, cluster, storage)),
             Next::Paused(block) => block,
         };
-        let result = block.run(SLICE);
+        // A block that is quickly done looks at the clock no more often than this.
+        let result = block.check_limits().and_then(|()| block.run(SLICE));
         let mut queue = lock();
         queue.running -= 1;
         match result {

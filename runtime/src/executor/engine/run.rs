@@ -111,6 +111,12 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
                     }
                 }
             }
+            if let Some(tracer) = &env.tracer
+                && tracer.now(warp.index) > tracer.limit
+            {
+                warp.fragments[current] = Fragment { mask, at, ..warp.fragments[current] };
+                return Ok(Turn::Quantum);
+            }
             let active = mask & valp(&warp.frame, step.guard);
             env.counters.warp_instructions += u64::from(step.count);
             env.counters.executed(at as usize);

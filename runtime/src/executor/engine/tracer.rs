@@ -1,7 +1,7 @@
 //! Recording a [`Trace`]: the clocks of the model that `executor/trace.rs` describes.
 //!
-//! Execution runs a warp until it must wait, so events do not come in the order of time; but every event's moment follows from moments that
-//! are known when it is executed: its warp's clock, and the moments at which what it waited for happened.
+//! Every event's moment follows from moments that are known when it is executed: its warp's clock, and the moments at which what it waited for
+//! happened. The traced block runs the warp whose clock is behind (`Block::earliest_turn`), so that what warps share is given to who comes first.
 
 use rustc_hash::FxHashMap;
 
@@ -80,9 +80,17 @@ pub struct Tracer {
     matrix_cycles: FxHashMap<u32, u64>,
     /// When the transfer that is being carried out is done.
     pub transfer_end: u64,
+    /// The moment at which another warp that can go on is next.
+    pub limit: u64,
 }
 
 impl Tracer {
+    /// A warp's clock.
+    #[inline]
+    pub fn now(&self, warp: usize) -> u64 {
+        self.warps[warp].now
+    }
+
     pub fn new(program: &Program, blocks: Vec<[u32; 3]>, warps_per_block: usize) -> Tracer {
         let hopper = program.steps.iter().any(|s| matches!(s.kind, StepKind::Wgmma(_)));
         let rate = if hopper { 2 * MULTIPLY_ADDS } else { MULTIPLY_ADDS };
@@ -107,6 +115,7 @@ impl Tracer {
             cluster: 0,
             matrix_cycles,
             transfer_end: 0,
+            limit: u64::MAX,
         }
     }
 

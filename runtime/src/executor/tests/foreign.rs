@@ -74,13 +74,15 @@ fn compare(case: &Path, out: &Path) {
 fn check(name: &str) {
     let Some(folder) = corpus("foreign_ptx") else { return };
     let case = folder.join(name);
-    for options in [
-        Options { stats: true, ..Options::default() },
-        Options { sanitize: true, seed: 7, ..Options::default() },
-    ] {
-        let (report, out) = run(&case, options);
-        assert_eq!(report.findings, [], "{name}");
-        compare(&case, out.path());
+    // Eager, lazy, and lazy with the sanitizer; ten orders of warps and blocks. Statistics and a trace must not change anything.
+    for seed in 0..10 {
+        let plain = Options { seed, stats: seed == 1, trace: seed == 2, ..Options::default() };
+        let lazy = Options { seed, lazy: true, ..Options::default() };
+        for options in [plain, lazy, Options { sanitize: true, seed, ..Options::default() }] {
+            let (report, out) = run(&case, options);
+            assert_eq!(report.findings, [], "{name}, seed {seed}");
+            compare(&case, out.path());
+        }
     }
 }
 
@@ -138,7 +140,7 @@ fn broken(name: &str) {
     wanted.extend(
         verdict["accept"].as_array().into_iter().flatten().filter_map(|k| k.as_str().map(str::to_string)),
     );
-    for seed in 0..4 {
+    for seed in 0..10 {
         let (report, _out) = run(&case, Options { sanitize: true, seed, ..Options::default() });
         let kinds: Vec<&str> = report.findings.iter().map(|f| f.kind.name()).collect();
         assert!(
