@@ -44,6 +44,11 @@ spelled! {
 }
 
 spelled! {
+    /// Searches for bits, extensions and masks of a number of bits that is an operand.
+    BitSearchOp { FindNthSet = "fns", SignExtend = "szext", Mask = "bmsk" }
+}
+
+spelled! {
     /// Additions of a carry chain.
     CarryOp { Add = "add", Addc = "addc", Sub = "sub", Subc = "subc", MadLo = "mad.lo", MadHi = "mad.hi", MadcLo = "madc.lo", MadcHi = "madc.hi" }
 }
@@ -244,6 +249,25 @@ pub struct Dp4a {
     pub b: Operand,
     /// Addend.
     pub c: Operand,
+}
+
+/// `fns.b32`, `szext.clamp.s32`, `bmsk.wrap.b32`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BitSearch {
+    /// Which.
+    pub op: BitSearchOp,
+    /// `.wrap` instead of `.clamp`.
+    pub wrap: bool,
+    /// `szext.s32`.
+    pub signed: bool,
+    /// Written.
+    pub dst: RegId,
+    /// The mask of `fns`, the value of `szext`, the position of `bmsk`.
+    pub a: Operand,
+    /// The base of `fns`, the width of the others.
+    pub b: Operand,
+    /// The offset of `fns`.
+    pub c: Option<Operand>,
 }
 
 /// `add.cc`, `addc`, `madc.hi.cc`...: extended precision through the condition-code carry.
@@ -468,6 +492,38 @@ impl Instruction for Dp4a {
         v.value(&self.a);
         v.value(&self.b);
         v.value(&self.c);
+    }
+    fn kind(&self) -> OpKind {
+        OpKind::Lane
+    }
+}
+
+impl Instruction for BitSearch {
+    fn mnemonic(&self, m: &mut Mnemonic<'_>) {
+        use crate::ptx::types::Spelled;
+        m.op(self.op.text());
+        if self.op != BitSearchOp::FindNthSet {
+            m.op(if self.wrap { ".wrap" } else { ".clamp" });
+        }
+        m.op(match (self.op, self.signed) {
+            (BitSearchOp::SignExtend, true) => ".s32",
+            (BitSearchOp::SignExtend, false) => ".u32",
+            _ => ".b32",
+        });
+    }
+    fn operands(&self, v: &mut dyn OperandVisitor) {
+        v.def(self.dst);
+        v.value(&self.a);
+        v.value(&self.b);
+        if let Some(c) = &self.c {
+            v.value(c);
+        }
+    }
+    fn requires(&self) -> Requires {
+        match self.op {
+            BitSearchOp::FindNthSet => Requires::BASE,
+            _ => Requires::new(7, 6, 70),
+        }
     }
     fn kind(&self) -> OpKind {
         OpKind::Lane

@@ -139,7 +139,7 @@ ops! {
     // data
     Mov, Pack, Unpack, Cvt, CvtPack, Cvta, IsSpace, Mapa, GetCtaRank, Setp, Set, Selp, Slct,
     // integer
-    IntBinary, IntMad, IntUnary, Logic, Shift, Lop3, Prmt, Funnel, BitExtract, BitInsert, Sad, Dp4a, CarryChain,
+    IntBinary, IntMad, IntUnary, Logic, Shift, Lop3, Prmt, Funnel, BitExtract, BitInsert, Sad, Dp4a, CarryChain, BitSearch,
     // floating point
     FloatBinary, Fma, FloatUnary, Testp,
     // memory

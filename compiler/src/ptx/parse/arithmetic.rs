@@ -299,6 +299,26 @@ impl<'a> Parser<'a> {
                     BitInsert { ty, dst, a, b, pos, len }.into()
                 }
             }
+            "fns" | "szext" | "bmsk" => {
+                let op: BitSearchOp = self.operation_named(head, &m)?;
+                let wrap = op != BitSearchOp::FindNthSet && m.eat("wrap");
+                if op != BitSearchOp::FindNthSet && !wrap {
+                    m.expect("clamp")?;
+                }
+                let ty = m.ty()?;
+                m.end()?;
+                let extends = op == BitSearchOp::SignExtend;
+                m.require(
+                    if extends { matches!(ty, Type::U32 | Type::S32) } else { ty == W },
+                    "this type is not for this operation",
+                )?;
+                let dst = self.def(body, W)?;
+                let a = self.src(body, W)?;
+                let b = self.next_src(body, W)?;
+                let c =
+                    if op == BitSearchOp::FindNthSet { Some(self.next_src(body, Type::S32)?) } else { None };
+                BitSearch { op, wrap, signed: ty == Type::S32, dst, a, b, c }.into()
+            }
             "sad" => {
                 let ty = m.ty()?;
                 m.end()?;

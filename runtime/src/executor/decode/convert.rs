@@ -2,10 +2,12 @@
 
 use tilewright_compiler::ptx::{Operand, Rounding, Type, op};
 
+use super::super::frame::R32;
 use super::super::lanes::numbers::{self, integral};
+use super::super::lanes::rounding::{self, target};
 use super::super::lanes::{bytes, floats, halves};
 use super::super::launch::ExecError;
-use super::super::program::{Fn32, IntBin, LaneCall, LaneOp, Val32, Val64};
+use super::super::program::{Fn32, Fn64, IntBin, LaneCall, LaneOp, Val32, Val64};
 use super::emit::{Decoder, Home};
 
 type Result<T = ()> = std::result::Result<T, ExecError>;
@@ -23,6 +25,14 @@ fn integral_how(rnd: Option<Rounding>) -> Option<u8> {
 
 /// Instantiates a function for a rounding that is only known now.
 macro_rules! by_rounding {
+    ($how:expr, rounding, $f:ident $(<$first:tt>)? $(, $generic:tt)*) => {
+        match $how {
+            integral::NEAREST => rounding::$f::<$($first,)? { integral::NEAREST } $(, $generic)*>,
+            integral::ZERO => rounding::$f::<$($first,)? { integral::ZERO } $(, $generic)*>,
+            integral::DOWN => rounding::$f::<$($first,)? { integral::DOWN } $(, $generic)*>,
+            _ => rounding::$f::<$($first,)? { integral::UP } $(, $generic)*>,
+        }
+    };
     ($how:expr, $f:ident $(, $generic:tt)*) => {
         match $how {
             integral::NEAREST => numbers::$f::<{ integral::NEAREST } $(, $generic)*>,
@@ -89,7 +99,7 @@ impl Decoder<'_> {
             return self.saturating(op);
         }
         if op.sat && !(dty.bits() >= sty.bits() && dty.is_signed() == sty.is_signed()) {
-            return self.unsupported("saturating conversions of 64-bit integers");
+            return self.saturating_wide(op);
         }
         let source = if sty.bits() == 64 {
             let wide = self.v64(&op.src, sty)?;
@@ -157,12 +167,52 @@ impl Decoder<'_> {
         Ok(())
     }
 
+    /// From or to 64 bits: clamped as a 64-bit integer.
+    fn saturating_wide(&mut self, op: &op::Cvt) -> Result {
+        let (dty, sty) = (op.dty, op.sty);
+        let source = self.int_as_64(&op.src, sty)?;
+        let bits = dty.bits();
+        let most = if dty.is_signed() { i64::MAX as u64 >> (64 - bits) } else { u64::MAX >> (64 - bits) };
+        let least = if dty.is_signed() { (i64::MIN >> (64 - bits)) as u64 } else { 0 };
+        let (low, value) = (self.t64(), self.t64());
+        if sty.is_signed() {
+            self.lane(LaneOp::Int64 { op: IntBin::MaxS, d: low, a: source, b: Val64::Imm(least) });
+            // A bound above what is signed bounds nothing.
+            let most = most.min(i64::MAX as u64);
+            self.lane(LaneOp::Int64 { op: IntBin::MinS, d: value, a: Val64::Reg(low), b: Val64::Imm(most) });
+        } else {
+            self.lane(LaneOp::Int64 { op: IntBin::MinU, d: value, a: source, b: Val64::Imm(most) });
+        }
+        match self.home(op.dst) {
+            Home::R64(d) => self.lane(LaneOp::Mov64 { d, a: Val64::Reg(value) }),
+            Home::R32(d) => {
+                let low = self.t32();
+                self.lane(LaneOp::Low { d: low, a: Val64::Reg(value) });
+                let mask = if self.entry.reg_type(op.dst).bits() <= 16 { 0xffff } else { u32::MAX };
+                self.lane(LaneOp::Int32 { op: IntBin::And, d, a: Val32::Reg(low), b: Val32::Imm(mask) });
+            }
+            _ => return self.invalid("a conversion into this register"),
+        }
+        Ok(())
+    }
+
+    /// An integer of any width, extended to 64 bits.
+    fn int_as_64(&mut self, operand: &Operand, ty: Type) -> Result<Val64> {
+        if ty.bits() == 64 {
+            return self.v64(operand, ty);
+        }
+        let (value, wide) = (self.int_source(operand, ty)?, self.t64());
+        self.lane(LaneOp::Widen { signed: ty.is_signed(), d: wide, a: value });
+        Ok(Val64::Reg(wide))
+    }
+
     fn int_to_float(&mut self, op: &op::Cvt) -> Result {
         let (dty, sty) = (op.dty, op.sty);
-        if !matches!(op.rnd, None | Some(Rounding::Rn)) {
-            return self.unsupported("this rounding");
-        }
         let signed = sty.is_signed();
+        let common = matches!(op.rnd, None | Some(Rounding::Rn)) && !op.sat;
+        if !(common && (sty.bits() < 64 || matches!(dty, Type::F32 | Type::F64))) {
+            return self.int_to_float_exactly(op);
+        }
         if dty == Type::F64 {
             let d = self.d64(op.dst)?;
             if sty.bits() == 64 {
@@ -178,9 +228,6 @@ impl Decoder<'_> {
         let d = self.d32(op.dst)?;
         let single = if dty == Type::F32 { d } else { self.t32() };
         if sty.bits() == 64 {
-            if dty != Type::F32 {
-                return self.unsupported("64-bit integers to halves");
-            }
             let a = self.v64(&op.src, sty)?;
             let (f, a) =
                 (if signed { numbers::s64_to_f32 } else { numbers::u64_to_f32 } as Narrow, self.reg64(a));
@@ -201,6 +248,72 @@ impl Decoder<'_> {
             Type::Bf16 => self.call32(halves::f32_to_bf16, d, &[Val32::Reg(single)]),
             _ => return self.unsupported("this destination type"),
         }
+        Ok(())
+    }
+
+    /// In any rounding, through 64 bits.
+    fn int_to_float_exactly(&mut self, op: &op::Cvt) -> Result {
+        let how = integral_how(op.rnd).unwrap_or(integral::NEAREST);
+        let signed = op.sty.is_signed();
+        let source = self.int_as_64(&op.src, op.sty)?;
+        if op.dty == Type::F64 {
+            let d = self.d64(op.dst)?;
+            let f: Fn64 = if signed {
+                by_rounding!(how, rounding, int_to_f64, true)
+            } else {
+                by_rounding!(how, rounding, int_to_f64, false)
+            };
+            let value = self.t64();
+            self.call64(f, value, &[source]);
+            if op.sat {
+                self.call64(floats::saturate_f64, d, &[Val64::Reg(value)]);
+            } else {
+                self.lane(LaneOp::Mov64 { d, a: Val64::Reg(value) });
+            }
+            return Ok(());
+        }
+        let f: Narrow = match (op.dty, signed) {
+            (Type::F16, true) => by_rounding!(how, rounding, from_int<{ target::F16 }>, true),
+            (Type::F16, false) => by_rounding!(how, rounding, from_int<{ target::F16 }>, false),
+            (Type::Bf16, true) => by_rounding!(how, rounding, from_int<{ target::BF16 }>, true),
+            (Type::Bf16, false) => by_rounding!(how, rounding, from_int<{ target::BF16 }>, false),
+            (Type::F32, true) => by_rounding!(how, rounding, from_int<{ target::F32 }>, true),
+            (Type::F32, false) => by_rounding!(how, rounding, from_int<{ target::F32 }>, false),
+            _ => return self.unsupported("this destination type"),
+        };
+        let (value, a) = (self.t32(), self.reg64(source));
+        self.call(LaneCall::Narrow { f, d: value, a });
+        self.finish_float(op, value)
+    }
+
+    /// Clamps a converted value of 16 or 32 bits on its way into the destination.
+    fn finish_float(&mut self, op: &op::Cvt, value: R32) -> Result {
+        let d = self.d32(op.dst)?;
+        let mut value = value;
+        let f: [Option<Fn32>; 3] = match op.dty {
+            Type::F16 => [
+                op.satfinite.then_some(halves::finite_f16x2 as Fn32),
+                op.sat.then_some(halves::saturate_f16x2),
+                op.relu.then_some(halves::relu_f16x2),
+            ],
+            Type::Bf16 => [
+                op.satfinite.then_some(halves::finite_bf16x2 as Fn32),
+                op.sat.then_some(halves::saturate_bf16x2),
+                op.relu.then_some(halves::relu_bf16x2),
+            ],
+            Type::Tf32 => [
+                op.satfinite.then_some(halves::finite_tf32 as Fn32),
+                None,
+                op.relu.then_some(halves::relu_tf32),
+            ],
+            _ => [None, op.sat.then_some(floats::saturate as Fn32), op.relu.then_some(floats::relu)],
+        };
+        for f in f.into_iter().flatten() {
+            let t = self.t32();
+            self.call32(f, t, &[Val32::Reg(value)]);
+            value = t;
+        }
+        self.lane(LaneOp::Mov32 { d, a: Val32::Reg(value) });
         Ok(())
     }
 
@@ -256,98 +369,87 @@ impl Decoder<'_> {
 
     fn float_to_float(&mut self, op: &op::Cvt) -> Result {
         let (dty, sty) = (op.dty, op.sty);
-        if op.satfinite && dty != Type::Tf32 {
-            return self.unsupported("`.satfinite`");
-        }
+        let integer = matches!(op.rnd, Some(Rounding::Rni | Rounding::Rzi | Rounding::Rmi | Rounding::Rpi));
+        let how = integral_how(op.rnd).unwrap_or(integral::NEAREST);
         if sty == Type::F64 {
             let a = self.v64(&op.src, sty)?;
-            match (dty, op.rnd) {
-                (Type::F64, rnd) => {
-                    let d = self.d64(op.dst)?;
-                    match integral_how(rnd) {
-                        Some(how) => {
-                            let f = by_rounding!(how, f64_round);
-                            self.call64(f, d, &[a]);
-                        }
-                        None => self.lane(LaneOp::Mov64 { d, a }),
-                    }
+            if dty == Type::F64 {
+                let (d, mut value) = (self.d64(op.dst)?, a);
+                if integer {
+                    let t = self.t64();
+                    let f = by_rounding!(how, f64_round);
+                    self.call64(f, t, &[value]);
+                    value = Val64::Reg(t);
                 }
-                (Type::F32, None | Some(Rounding::Rn)) => {
-                    let (d, a, t) = (self.d32(op.dst)?, self.reg64(a), self.t32());
-                    self.call(LaneCall::Narrow { f: numbers::f64_to_f32, d: t, a });
-                    let value = if op.ftz { self.flush(Val32::Reg(t)) } else { Val32::Reg(t) };
-                    self.clamp_into(op, d, value);
+                if op.sat {
+                    self.call64(floats::saturate_f64, d, &[value]);
+                } else {
+                    self.lane(LaneOp::Mov64 { d, a: value });
                 }
-                (Type::F16, None | Some(Rounding::Rn)) => {
-                    let (d, a) = (self.d32(op.dst)?, self.reg64(a));
-                    self.call(LaneCall::Narrow { f: halves::f64_to_f16, d, a });
-                }
+                return Ok(());
+            }
+            let f: Narrow = match dty {
+                Type::F32 if how == integral::NEAREST => numbers::f64_to_f32,
+                Type::F32 => by_rounding!(how, rounding, from_f64<{ target::F32 }>),
+                Type::F16 => by_rounding!(how, rounding, from_f64<{ target::F16 }>),
+                Type::Bf16 => by_rounding!(how, rounding, from_f64<{ target::BF16 }>),
                 _ => return self.unsupported("this conversion from f64"),
+            };
+            let (a, mut value) = (self.reg64(a), self.t32());
+            self.call(LaneCall::Narrow { f, d: value, a });
+            if op.ftz && dty == Type::F32 {
+                let t = self.t32();
+                self.lane(LaneOp::Flush32 { d: t, a: Val32::Reg(value) });
+                value = t;
             }
-            return Ok(());
+            return self.finish_float(op, value);
         }
-        let a = self.as_f32(&op.src, sty, op.ftz)?;
-        match dty {
-            Type::F64 => {
-                let (d, a) = (self.d64(op.dst)?, self.reg32(a));
-                self.call(LaneCall::Widen { f: numbers::f32_to_f64, d, a });
-            }
-            Type::F32 => {
-                let d = self.d32(op.dst)?;
-                let value = match op.rnd {
-                    Some(Rounding::Rni | Rounding::Rzi | Rounding::Rmi | Rounding::Rpi) => {
-                        let how = integral_how(op.rnd).unwrap_or(integral::NEAREST);
-                        let t = self.t32();
-                        let f: Fn32 = by_rounding!(how, f32_round);
-                        self.call32(f, t, &[a]);
-                        Val32::Reg(t)
-                    }
-                    _ => a,
-                };
-                self.clamp_into(op, d, value);
-            }
-            Type::Tf32 => {
-                let f = match op.rnd {
-                    Some(Rounding::Rna) => halves::f32_to_tf32_rna,
-                    Some(Rounding::Rn) => halves::f32_to_tf32_rn,
-                    _ => return self.unsupported("this rounding"),
-                };
-                let d = self.d32(op.dst)?;
-                self.call32(f, d, &[a]);
-            }
-            Type::F16 | Type::Bf16 => {
-                let mut a = a;
-                if op.sat || op.relu {
-                    let t = self.t32();
-                    self.call32(if op.sat { floats::saturate } else { floats::relu }, t, &[a]);
-                    a = Val32::Reg(t);
-                }
-                if let Some(how) = integral_how(op.rnd).filter(|_| {
-                    matches!(op.rnd, Some(Rounding::Rni | Rounding::Rzi | Rounding::Rmi | Rounding::Rpi))
-                }) {
-                    let t = self.t32();
-                    let f: Fn32 = by_rounding!(how, f32_round);
-                    self.call32(f, t, &[a]);
-                    a = Val32::Reg(t);
-                }
-                let f = match (dty, op.rnd) {
-                    (Type::F16, Some(Rounding::Rz)) => halves::f32_to_f16_rz,
-                    (Type::Bf16, Some(Rounding::Rz)) => halves::f32_to_bf16_rz,
-                    (_, Some(Rounding::Rm | Rounding::Rp | Rounding::Rna | Rounding::Rs)) => {
-                        return self.unsupported("this rounding");
-                    }
-                    (Type::F16, _) => halves::f32_to_f16,
-                    (_, _) => halves::f32_to_bf16,
-                };
-                let d = self.d32(op.dst)?;
-                self.call32(f, d, &[a]);
-            }
-            _ => return self.unsupported("this destination type"),
+        let mut a = self.as_f32(&op.src, sty, op.ftz)?;
+        if integer {
+            let t = self.t32();
+            let f: Fn32 = by_rounding!(how, f32_round);
+            self.call32(f, t, &[a]);
+            a = Val32::Reg(t);
         }
-        Ok(())
+        let value = self.t32();
+        match (dty, op.rnd) {
+            (Type::F64, _) => {
+                let (d, a, wide) = (self.d64(op.dst)?, self.reg32(a), self.t64());
+                self.call(LaneCall::Widen { f: numbers::f32_to_f64, d: wide, a });
+                if op.sat {
+                    self.call64(floats::saturate_f64, d, &[Val64::Reg(wide)]);
+                } else {
+                    self.lane(LaneOp::Mov64 { d, a: Val64::Reg(wide) });
+                }
+                return Ok(());
+            }
+            (Type::F32, _) => {
+                let d = self.d32(op.dst)?;
+                self.clamp_into(op, d, a);
+                return Ok(());
+            }
+            (Type::Tf32, Some(Rounding::Rna)) => self.call32(halves::f32_to_tf32_rna, value, &[a]),
+            (_, Some(Rounding::Rna | Rounding::Rs)) => return self.unsupported("this rounding"),
+            (Type::F16, _) if integer || how == integral::NEAREST => {
+                self.call32(halves::f32_to_f16, value, &[a]);
+            }
+            (Type::Bf16, _) if integer || how == integral::NEAREST => {
+                self.call32(halves::f32_to_bf16, value, &[a]);
+            }
+            _ => {
+                let f: Fn32 = match dty {
+                    Type::F16 => by_rounding!(how, rounding, from_f32<{ target::F16 }>),
+                    Type::Bf16 => by_rounding!(how, rounding, from_f32<{ target::BF16 }>),
+                    Type::Tf32 => by_rounding!(how, rounding, from_f32<{ target::TF32 }>),
+                    _ => return self.unsupported("this destination type"),
+                };
+                self.call32(f, value, &[a]);
+            }
+        }
+        self.finish_float(op, value)
     }
 
-    fn clamp_into(&mut self, op: &op::Cvt, d: super::super::frame::R32, value: Val32) {
+    fn clamp_into(&mut self, op: &op::Cvt, d: R32, value: Val32) {
         if op.sat || op.relu {
             self.call32(if op.sat { floats::saturate } else { floats::relu }, d, &[value]);
         } else {
@@ -386,25 +488,44 @@ impl Decoder<'_> {
             self.call32(f, d, &[hi, lo]);
             return Ok(());
         }
-        if op.sty != Type::F32 || op.satfinite {
+        if op.sty != Type::F32 {
             return self.unsupported("this pair");
         }
-        let f = match (op.dty, op.rnd) {
-            (Type::F16x2, Rounding::Rn) => halves::pack_f16x2,
-            (Type::F16x2, Rounding::Rz) => halves::pack_f16x2_rz,
-            (Type::Bf16x2, Rounding::Rn) => halves::pack_bf16x2,
-            (Type::Bf16x2, Rounding::Rz) => halves::pack_bf16x2_rz,
+        let (d, hi, lo) = (self.d32(op.dst)?, self.v32(&op.hi, Type::F32)?, self.v32(&op.lo, Type::F32)?);
+        let f16 = match op.dty {
+            Type::F16x2 => true,
+            Type::Bf16x2 => false,
             _ => return self.unsupported("this pair"),
         };
-        let (d, hi, lo) = (self.d32(op.dst)?, self.v32(&op.hi, Type::F32)?, self.v32(&op.lo, Type::F32)?);
-        if op.relu {
-            let t = self.t32();
-            self.call32(f, t, &[hi, lo]);
-            let relu = if op.dty == Type::F16x2 { halves::relu_f16x2 } else { halves::relu_bf16x2 };
-            self.call32(relu, d, &[Val32::Reg(t)]);
-        } else {
-            self.call32(f, d, &[hi, lo]);
+        let mut value = self.t32();
+        match (f16, op.rnd) {
+            (true, Rounding::Rn) => self.call32(halves::pack_f16x2, value, &[hi, lo]),
+            (false, Rounding::Rn) => self.call32(halves::pack_bf16x2, value, &[hi, lo]),
+            (_, Rounding::Rz) => {
+                let f: Fn32 = if f16 {
+                    rounding::from_f32::<{ target::F16 }, { integral::ZERO }>
+                } else {
+                    rounding::from_f32::<{ target::BF16 }, { integral::ZERO }>
+                };
+                let (upper, lower) = (self.t32(), self.t32());
+                self.call32(f, upper, &[hi]);
+                self.call32(f, lower, &[lo]);
+                self.call32(halves::join, value, &[Val32::Reg(upper), Val32::Reg(lower)]);
+            }
+            _ => return self.unsupported("this rounding"),
         }
+        let of = |a: Fn32, b: Fn32| if f16 { a } else { b };
+        for (wanted, f) in [
+            (op.satfinite, of(halves::finite_f16x2, halves::finite_bf16x2)),
+            (op.relu, of(halves::relu_f16x2, halves::relu_bf16x2)),
+        ] {
+            if wanted {
+                let t = self.t32();
+                self.call32(f, t, &[Val32::Reg(value)]);
+                value = t;
+            }
+        }
+        self.lane(LaneOp::Mov32 { d, a: Val32::Reg(value) });
         Ok(())
     }
 

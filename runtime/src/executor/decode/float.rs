@@ -3,15 +3,63 @@
 //! f32 and f64 additions, multiplications and fused multiply-adds are compiled; `.ftz` flushes operands before and the result
 //! after. Halves, divisions and transcendental functions are calls.
 
-use tilewright_compiler::ptx::{Operand, Rounding, Type, op};
+use tilewright_compiler::ptx::{Operand, RegId, Rounding, Type, op};
 
 use super::super::frame::R32;
+use super::super::lanes::numbers::integral;
+use super::super::lanes::rounding::{self, operation};
 use super::super::lanes::{floats, halves};
 use super::super::launch::ExecError;
-use super::super::program::{FloatBin, IntBin, LaneCall, LaneOp, Val32, Val64};
+use super::super::program::{FloatBin, Fn32, Fn64, IntBin, IntCmp, LaneCall, LaneOp, Val32, Val64};
 use super::emit::Decoder;
 
 type Result<T = ()> = std::result::Result<T, ExecError>;
+
+/// A rounding other than to nearest.
+fn direction(rnd: Option<Rounding>) -> Option<u8> {
+    match rnd? {
+        Rounding::Rz => Some(integral::ZERO),
+        Rounding::Rm => Some(integral::DOWN),
+        Rounding::Rp => Some(integral::UP),
+        _ => None,
+    }
+}
+
+fn is_f16(ty: Type) -> bool {
+    matches!(ty, Type::F16 | Type::F16x2)
+}
+
+/// Instantiates `$f` for an operation and a direction that are only known now.
+macro_rules! directed {
+    ($f:ident, $op:expr, $how:expr) => {{
+        macro_rules! by_direction {
+            ($which:expr) => {
+                match $how {
+                    integral::ZERO => rounding::$f::<{ $which }, { integral::ZERO }>,
+                    integral::DOWN => rounding::$f::<{ $which }, { integral::DOWN }>,
+                    _ => rounding::$f::<{ $which }, { integral::UP }>,
+                }
+            };
+        }
+        match $op {
+            operation::ADD => by_direction!(operation::ADD),
+            operation::SUB => by_direction!(operation::SUB),
+            operation::MUL => by_direction!(operation::MUL),
+            operation::DIV => by_direction!(operation::DIV),
+            operation::FMA => by_direction!(operation::FMA),
+            operation::RCP => by_direction!(operation::RCP),
+            _ => by_direction!(operation::SQRT),
+        }
+    }};
+}
+
+fn directed32(op: u8, how: u8) -> Fn32 {
+    directed!(f32s, op, how)
+}
+
+fn directed64(op: u8, how: u8) -> Fn64 {
+    directed!(f64s, op, how)
+}
 
 impl Decoder<'_> {
     fn float32(&mut self, operand: &Operand, ftz: bool) -> Result<Val32> {
@@ -36,13 +84,9 @@ impl Decoder<'_> {
     pub(super) fn float_binary(&mut self, op: &op::FloatBinary) -> Result {
         use op::FloatBinaryOp as B;
         if op.xorsign_abs {
-            return self.unsupported("`.xorsign.abs`");
+            return self.min_max_xorsign(op);
         }
-        let rz = match op.rnd {
-            None | Some(Rounding::Rn | Rounding::Approx | Rounding::Full) => false,
-            Some(Rounding::Rz) if op.ty == Type::F32 => true,
-            Some(_) => return self.unsupported("this rounding"),
-        };
+        let how = direction(op.rnd);
         let simple = match op.op {
             B::Add => Some(FloatBin::Add),
             B::Sub => Some(FloatBin::Sub),
@@ -57,25 +101,16 @@ impl Decoder<'_> {
                     (self.d32(op.dst)?, self.float32(&op.a, op.ftz)?, self.float32(&op.b, op.ftz)?);
                 let plain = !op.ftz && !op.sat;
                 let result = if plain { d } else { self.t32() };
-                match (simple, op.op) {
-                    (Some(kind), _) if !rz => self.lane(LaneOp::F32 { op: kind, d: result, a, b }),
-                    (_, B::Add) => self.call32(floats::add_rz, result, &[a, b]),
-                    (_, B::Sub) => {
-                        let negated = self.t32();
-                        self.lane(LaneOp::Int32 {
-                            op: IntBin::Xor,
-                            d: negated,
-                            a: b,
-                            b: Val32::Imm(1 << 31),
-                        });
-                        self.call32(floats::add_rz, result, &[a, Val32::Reg(negated)]);
-                    }
-                    (_, B::Mul) => self.call32(floats::mul_rz, result, &[a, b]),
-                    (_, B::Div) if rz => return self.unsupported("division rounded toward zero"),
-                    (_, B::Div) => self.call32(floats::div, result, &[a, b]),
-                    (_, B::Min) => self.call32(floats::min_nan, result, &[a, b]),
-                    (_, B::Max) => self.call32(floats::max_nan, result, &[a, b]),
-                    (_, B::Copysign) => self.call32(floats::copysign, result, &[a, b]),
+                match (simple, op.op, how) {
+                    (_, B::Add, Some(how)) => self.call32(directed32(operation::ADD, how), result, &[a, b]),
+                    (_, B::Sub, Some(how)) => self.call32(directed32(operation::SUB, how), result, &[a, b]),
+                    (_, B::Mul, Some(how)) => self.call32(directed32(operation::MUL, how), result, &[a, b]),
+                    (_, B::Div, Some(how)) => self.call32(directed32(operation::DIV, how), result, &[a, b]),
+                    (Some(kind), ..) => self.lane(LaneOp::F32 { op: kind, d: result, a, b }),
+                    (_, B::Min, _) => self.call32(floats::min_nan, result, &[a, b]),
+                    (_, B::Max, _) => self.call32(floats::max_nan, result, &[a, b]),
+                    (_, B::Copysign, _) => self.call32(floats::copysign, result, &[a, b]),
+                    _ => self.call32(floats::div, result, &[a, b]),
                 }
                 if !plain {
                     self.finish32(d, result, op.ftz, op.sat, false);
@@ -83,10 +118,14 @@ impl Decoder<'_> {
             }
             Type::F64 => {
                 let (d, a, b) = (self.d64(op.dst)?, self.v64(&op.a, op.ty)?, self.v64(&op.b, op.ty)?);
-                match (simple, op.op) {
-                    (Some(kind), _) => self.lane(LaneOp::F64 { op: kind, d, a, b }),
-                    (_, B::Div) => self.call64(floats::div_f64, d, &[a, b]),
-                    (_, B::Copysign) => self.call64(floats::copysign_f64, d, &[a, b]),
+                match (simple, op.op, how) {
+                    (_, B::Add, Some(how)) => self.call64(directed64(operation::ADD, how), d, &[a, b]),
+                    (_, B::Sub, Some(how)) => self.call64(directed64(operation::SUB, how), d, &[a, b]),
+                    (_, B::Mul, Some(how)) => self.call64(directed64(operation::MUL, how), d, &[a, b]),
+                    (_, B::Div, Some(how)) => self.call64(directed64(operation::DIV, how), d, &[a, b]),
+                    (Some(kind), ..) => self.lane(LaneOp::F64 { op: kind, d, a, b }),
+                    (_, B::Div, _) => self.call64(floats::div_f64, d, &[a, b]),
+                    (_, B::Copysign, _) => self.call64(floats::copysign_f64, d, &[a, b]),
                     _ => return self.unsupported("this operation on f64"),
                 }
             }
@@ -123,20 +162,17 @@ impl Decoder<'_> {
                     (B::Max, true, Bf16x2) => halves::max_nan_bf16x2,
                     _ => return self.unsupported("this operation on this type"),
                 };
-                if op.sat || op.ftz {
-                    return self.unsupported("`.sat` and `.ftz` on halves");
-                }
-                let (d, a, b) = (self.d32(op.dst)?, self.v32(&op.a, ty)?, self.v32(&op.b, ty)?);
-                self.call32(f, d, &[a, b]);
+                let (a, b) = (self.half(&op.a, ty, op.ftz)?, self.half(&op.b, ty, op.ftz)?);
+                let t = self.t32();
+                self.call32(f, t, &[a, b]);
+                self.finish_half(ty, op.dst, t, (op.ftz, op.sat, false))?;
             }
         }
         Ok(())
     }
 
     pub(super) fn fma(&mut self, op: &op::Fma) -> Result {
-        if op.rnd != Rounding::Rn {
-            return self.unsupported("this rounding");
-        }
+        let how = direction(Some(op.rnd));
         match op.ty {
             Type::F32 => {
                 let (a, b, c) = (
@@ -147,7 +183,9 @@ impl Decoder<'_> {
                 let d = self.d32(op.dst)?;
                 let plain = !op.ftz && !op.sat && !op.relu;
                 let result = if plain { d } else { self.t32() };
-                if crate::executor::codegen::has_fma() {
+                if let Some(how) = how {
+                    self.call32(directed32(operation::FMA, how), result, &[a, b, c]);
+                } else if crate::executor::codegen::has_fma() {
                     self.lane(LaneOp::Fma32 { d: result, a, b, c });
                 } else {
                     self.call32(floats::fma, result, &[a, b, c]);
@@ -163,10 +201,15 @@ impl Decoder<'_> {
                     self.v64(&op.b, op.ty)?,
                     self.v64(&op.c, op.ty)?,
                 );
-                if !crate::executor::codegen::has_fma() {
-                    return self.unsupported("f64 fma on a host without one");
+                match how {
+                    Some(how) => self.call64(directed64(operation::FMA, how), d, &[a, b, c]),
+                    None if crate::executor::codegen::has_fma() => self.lane(LaneOp::Fma64 { d, a, b, c }),
+                    None => self.call64(
+                        rounding::f64s::<{ operation::FMA }, { integral::NEAREST }>,
+                        d,
+                        &[a, b, c],
+                    ),
                 }
-                self.lane(LaneOp::Fma64 { d, a, b, c });
             }
             ty => {
                 let f = match ty {
@@ -176,25 +219,98 @@ impl Decoder<'_> {
                     Type::Bf16x2 => halves::fma_bf16x2,
                     _ => return self.unsupported("this type"),
                 };
-                if op.sat || op.ftz {
-                    return self.unsupported("`.sat` and `.ftz` on halves");
-                }
-                let (d, a, b, c) =
-                    (self.d32(op.dst)?, self.v32(&op.a, ty)?, self.v32(&op.b, ty)?, self.v32(&op.c, ty)?);
-                if op.relu {
-                    let t = self.t32();
-                    self.call32(f, t, &[a, b, c]);
-                    let relu = if matches!(ty, Type::F16 | Type::F16x2) {
-                        halves::relu_f16x2
-                    } else {
-                        halves::relu_bf16x2
-                    };
-                    self.call32(relu, d, &[Val32::Reg(t)]);
-                } else {
-                    self.call32(f, d, &[a, b, c]);
-                }
+                let [a, b, c] = [&op.a, &op.b, &op.c].map(|operand| self.half(operand, ty, op.ftz));
+                let t = self.t32();
+                self.call32(f, t, &[a?, b?, c?]);
+                self.finish_half(ty, op.dst, t, (op.ftz, op.sat, op.relu))?;
             }
         }
+        Ok(())
+    }
+
+    /// A source of 16 bits, or a pair.
+    fn half(&mut self, operand: &Operand, ty: Type, ftz: bool) -> Result<Val32> {
+        let value = self.v32(operand, ty)?;
+        if !ftz {
+            return Ok(value);
+        }
+        let t = self.t32();
+        self.call32(self.flush_half(ty), t, &[value]);
+        Ok(Val32::Reg(t))
+    }
+
+    /// Flushes subnormal halves.
+    pub(super) fn flush_half(&self, ty: Type) -> Fn32 {
+        if is_f16(ty) { halves::flush_f16x2 } else { halves::flush_bf16x2 }
+    }
+
+    /// Flushes and clamps halves on their way into `dst`.
+    pub(super) fn finish_half(
+        &mut self,
+        ty: Type,
+        dst: RegId,
+        value: R32,
+        (ftz, sat, relu): (bool, bool, bool),
+    ) -> Result {
+        let d = self.d32(dst)?;
+        let mut value = value;
+        let of = |f16: Fn32, bf16: Fn32| if is_f16(ty) { f16 } else { bf16 };
+        for (wanted, f) in [
+            (ftz, of(halves::flush_f16x2, halves::flush_bf16x2)),
+            (sat, of(halves::saturate_f16x2, halves::saturate_bf16x2)),
+            (relu, of(halves::relu_f16x2, halves::relu_bf16x2)),
+        ] {
+            if wanted {
+                let t = self.t32();
+                self.call32(f, t, &[Val32::Reg(value)]);
+                value = t;
+            }
+        }
+        self.lane(LaneOp::Mov32 { d, a: Val32::Reg(value) });
+        Ok(())
+    }
+
+    /// `min.xorsign.abs`: of the magnitudes, with the product's sign.
+    fn min_max_xorsign(&mut self, op: &op::FloatBinary) -> Result {
+        let ty = op.ty;
+        let signs = match ty {
+            Type::F32 => 1 << 31,
+            Type::F16 | Type::Bf16 => 0x8000,
+            Type::F16x2 | Type::Bf16x2 => 0x8000_8000,
+            _ => return self.unsupported("`.xorsign.abs` of this type"),
+        };
+        let mut operands = [self.v32(&op.a, ty)?, self.v32(&op.b, ty)?];
+        let sign = self.t32();
+        self.lane(LaneOp::Int32 { op: IntBin::Xor, d: sign, a: operands[0], b: operands[1] });
+        self.lane(LaneOp::Int32 { op: IntBin::And, d: sign, a: Val32::Reg(sign), b: Val32::Imm(signs) });
+        for value in &mut operands {
+            let t = self.t32();
+            self.lane(LaneOp::Int32 { op: IntBin::And, d: t, a: *value, b: Val32::Imm(!signs) });
+            *value = Val32::Reg(t);
+            if op.ftz && ty != Type::F32 {
+                self.call32(self.flush_half(ty), t, &[*value]);
+            } else if op.ftz {
+                self.lane(LaneOp::Flush32 { d: t, a: *value });
+            }
+        }
+        let minimum = op.op == op::FloatBinaryOp::Min;
+        let f: Fn32 = match (ty, minimum, op.nan) {
+            (Type::F32, true, false) => floats::min_number,
+            (Type::F32, false, false) => floats::max_number,
+            (Type::F32, true, true) => floats::min_nan,
+            (Type::F32, false, true) => floats::max_nan,
+            (Type::F16 | Type::F16x2, true, false) => halves::min_f16x2,
+            (Type::F16 | Type::F16x2, false, false) => halves::max_f16x2,
+            (Type::F16 | Type::F16x2, true, true) => halves::min_nan_f16x2,
+            (Type::F16 | Type::F16x2, false, true) => halves::max_nan_f16x2,
+            (_, true, false) => halves::min_bf16x2,
+            (_, false, false) => halves::max_bf16x2,
+            (_, true, true) => halves::min_nan_bf16x2,
+            (_, false, true) => halves::max_nan_bf16x2,
+        };
+        let (d, t) = (self.d32(op.dst)?, self.t32());
+        self.call32(f, t, &operands);
+        self.lane(LaneOp::Int32 { op: IntBin::Or, d, a: Val32::Reg(t), b: Val32::Reg(sign) });
         Ok(())
     }
 
@@ -217,9 +333,12 @@ impl Decoder<'_> {
                             U::Ex2 => floats::ex2,
                             _ => floats::tanh,
                         };
-                        if !matches!(op.rnd, None | Some(Rounding::Rn | Rounding::Approx)) {
-                            return self.unsupported("this rounding");
-                        }
+                        let f: Fn32 = match (op.op, direction(op.rnd)) {
+                            (U::Rcp, Some(how)) => directed32(operation::RCP, how),
+                            (U::Sqrt, Some(how)) => directed32(operation::SQRT, how),
+                            (_, Some(_)) => return self.unsupported("this rounding"),
+                            (_, None) => f,
+                        };
                         if op.ftz {
                             let t = self.t32();
                             self.call32(f, t, &[a]);
@@ -235,6 +354,13 @@ impl Decoder<'_> {
                 match op.op {
                     U::Neg => self.lane(LaneOp::Int64 { op: IntBin::Xor, d, a, b: Val64::Imm(1 << 63) }),
                     U::Abs => self.lane(LaneOp::Int64 { op: IntBin::And, d, a, b: Val64::Imm(!(1 << 63)) }),
+                    U::Rcp | U::Sqrt if direction(op.rnd).is_some() => {
+                        let which = if op.op == U::Rcp { operation::RCP } else { operation::SQRT };
+                        let how = direction(op.rnd).unwrap_or(integral::ZERO);
+                        self.call64(directed64(which, how), d, &[a]);
+                    }
+                    U::Rcp if op.ftz => self.call64(floats::rcp_ftz_f64, d, &[a]),
+                    U::Rsqrt if op.ftz => self.call64(floats::rsqrt_ftz_f64, d, &[a]),
                     U::Rcp => self.call64(floats::rcp_f64, d, &[a]),
                     U::Sqrt => self.call64(floats::sqrt_f64, d, &[a]),
                     U::Rsqrt => self.call64(floats::rsqrt_f64, d, &[a]),
@@ -243,7 +369,7 @@ impl Decoder<'_> {
             }
             ty @ (Type::F16 | Type::Bf16 | Type::F16x2 | Type::Bf16x2) => {
                 let sign = if ty.is_packed() { 0x8000_8000 } else { 0x8000 };
-                let (d, a) = (self.d32(op.dst)?, self.v32(&op.a, ty)?);
+                let (d, a) = (self.d32(op.dst)?, self.half(&op.a, ty, op.ftz)?);
                 let f = match (op.op, ty) {
                     (U::Neg, _) => {
                         self.lane(LaneOp::Int32 { op: IntBin::Xor, d, a, b: Val32::Imm(sign) });
@@ -263,7 +389,9 @@ impl Decoder<'_> {
                     (U::Tanh, _) => halves::tanh_bf16x2,
                     _ => return self.unsupported("this function of halves"),
                 };
-                self.call32(f, d, &[a]);
+                let t = self.t32();
+                self.call32(f, t, &[a]);
+                self.finish_half(ty, op.dst, t, (op.ftz, false, false))?;
             }
             _ => return self.unsupported("this type"),
         }
@@ -272,8 +400,8 @@ impl Decoder<'_> {
 
     pub(super) fn testp(&mut self, op: &op::Testp) -> Result {
         use op::TestpOp as T;
-        if op.ty != Type::F32 {
-            return self.unsupported("this type");
+        if op.ty == Type::F64 {
+            return self.testp_f64(op);
         }
         let f = match op.op {
             T::Finite => floats::is_finite,
@@ -286,6 +414,27 @@ impl Decoder<'_> {
         let (d, a) = (self.dp(op.dst)?, self.v32(&op.a, op.ty)?);
         let a = self.reg32(a);
         self.call(LaneCall::Test { f, d, a, b: a });
+        Ok(())
+    }
+
+    /// Magnitudes are ordered as their bits are.
+    fn testp_f64(&mut self, op: &op::Testp) -> Result {
+        use op::TestpOp as T;
+        const INFINITY: u64 = 0x7ff << 52;
+        const NORMAL: u64 = 1 << 52;
+        let (d, a) = (self.dp(op.dst)?, self.v64(&op.a, op.ty)?);
+        let (bits, above) = (self.t64(), self.t64());
+        self.lane(LaneOp::Int64 { op: IntBin::And, d: bits, a, b: Val64::Imm(!(1 << 63)) });
+        let (cmp, below, bound) = match op.op {
+            T::Finite => (IntCmp::LtU, 0, INFINITY),
+            T::Infinite => (IntCmp::Eq, 0, INFINITY),
+            T::Number => (IntCmp::LeU, 0, INFINITY),
+            T::NotANumber => (IntCmp::GtU, 0, INFINITY),
+            T::Normal => (IntCmp::LtU, NORMAL, INFINITY - NORMAL),
+            T::Subnormal => (IntCmp::LtU, 1, NORMAL - 1),
+        };
+        self.lane(LaneOp::Int64 { op: IntBin::Sub, d: above, a: Val64::Reg(bits), b: Val64::Imm(below) });
+        self.lane(LaneOp::Cmp64 { cmp, d, a: Val64::Reg(above), b: Val64::Imm(bound) });
         Ok(())
     }
 }

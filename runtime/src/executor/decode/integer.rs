@@ -49,8 +49,34 @@ impl Decoder<'_> {
     pub(super) fn int_binary(&mut self, op: &op::IntBinary) -> Result {
         use op::IntBinaryOp as B;
         let (ty, signed) = (op.ty, op.ty.is_signed());
-        if ty.is_packed() || op.relu {
-            return self.unsupported("packed integers and `.relu`");
+        if ty.is_packed() {
+            let f: Fn32 = match (op.op, signed, op.relu) {
+                (B::Add, ..) => integers::add_16x2,
+                (B::Min, true, false) => integers::min_s16x2,
+                (B::Min, true, true) => integers::min_relu_s16x2,
+                (B::Min, false, _) => integers::min_u16x2,
+                (B::Max, true, false) => integers::max_s16x2,
+                (B::Max, true, true) => integers::max_relu_s16x2,
+                (B::Max, false, _) => integers::max_u16x2,
+                _ => return self.unsupported("this operation on packed integers"),
+            };
+            let (d, a, b) = (self.d32(op.dst)?, self.v32(&op.a, ty)?, self.v32(&op.b, ty)?);
+            self.call32(f, d, &[a, b]);
+            return Ok(());
+        }
+        if op.relu {
+            let kind = match op.op {
+                B::Min => IntBin::MinS,
+                B::Max => IntBin::MaxS,
+                _ => return self.unsupported("`.relu` here"),
+            };
+            if ty != Type::S32 {
+                return self.unsupported("`.relu` of this width");
+            }
+            let (d, a, b) = (self.d32(op.dst)?, self.v32(&op.a, ty)?, self.v32(&op.b, ty)?);
+            let value = self.int(kind, a, b);
+            self.lane(LaneOp::Int32 { op: IntBin::MaxS, d, a: value, b: Val32::Imm(0) });
+            return Ok(());
         }
         if op.sat {
             let f = match op.op {
@@ -118,7 +144,10 @@ impl Decoder<'_> {
                 let (a, b) = (self.extend24(signed, a), self.extend24(signed, b));
                 self.lane(LaneOp::Int32 { op: IntBin::Mul, d, a, b });
             }
-            B::Mul24Hi => return self.unsupported("`mul24.hi`"),
+            B::Mul24Hi => {
+                let d = self.d32(op.dst)?;
+                self.product24_high(signed, d, a, b);
+            }
             B::Div | B::Rem => {
                 let f = match (op.op, signed) {
                     (B::Div, true) => integers::div_s32,
@@ -139,14 +168,40 @@ impl Decoder<'_> {
         wide
     }
 
+    /// Bits 16 to 47 of the product of 24-bit numbers.
+    fn product24_high(&mut self, signed: bool, d: R32, a: Val32, b: Val32) {
+        let (a, b) = (self.extend24(signed, a), self.extend24(signed, b));
+        let (wide, shifted) = (self.product(signed, a, b), self.t64());
+        self.lane(LaneOp::Shift64 { op: Shift::RightU, d: shifted, a: Val64::Reg(wide), by: 16 });
+        self.lane(LaneOp::Low { d, a: Val64::Reg(shifted) });
+    }
+
     fn extend24(&mut self, signed: bool, value: Val32) -> Val32 {
         if signed { self.sign_extend(value, 24) } else { self.zero_extend(value, 24) }
     }
 
     pub(super) fn int_mad(&mut self, op: &op::IntMad) -> Result {
         let (ty, signed) = (op.ty, op.ty.is_signed());
-        if op.sat {
-            return self.unsupported("saturation here");
+        if op.sat || op.m24 && op.mode == MulMode::Hi {
+            // High parts of 32 or 24 bits; `.sat` is for s32.
+            let (d, a, b, c) =
+                (self.d32(op.dst)?, self.v32(&op.a, ty)?, self.v32(&op.b, ty)?, self.v32(&op.c, ty)?);
+            if op.mode != MulMode::Hi || ty.bits() != 32 {
+                return self.unsupported("saturation here");
+            }
+            let high = self.t32();
+            if op.m24 {
+                self.product24_high(signed, high, a, b);
+            } else {
+                let wide = self.product(signed, a, b);
+                self.lane(LaneOp::High { d: high, a: Val64::Reg(wide) });
+            }
+            if op.sat {
+                self.call32(integers::add_sat, d, &[Val32::Reg(high), c]);
+            } else {
+                self.lane(LaneOp::Int32 { op: IntBin::Add, d, a: Val32::Reg(high), b: c });
+            }
+            return Ok(());
         }
         if ty.bits() == 64 {
             let (d, a, b, c) =
@@ -178,7 +233,15 @@ impl Decoder<'_> {
                 self.lane(LaneOp::High { d: high, a: Val64::Reg(wide) });
                 self.lane(LaneOp::Int32 { op: IntBin::Add, d, a: Val32::Reg(high), b: c });
             }
-            MulMode::Hi => return self.unsupported("`mad.hi` of 16 bits"),
+            MulMode::Hi => {
+                let c = self.v32(&op.c, ty)?;
+                let (product, high) = (self.t32(), self.t32());
+                self.lane(LaneOp::Int32 { op: IntBin::Mul, d: product, a, b });
+                self.lane(LaneOp::Shift32 { op: Shift::RightU, d: high, a: Val32::Reg(product), by: 16 });
+                self.into(ty, op.dst, |d, r| {
+                    d.lane(LaneOp::Int32 { op: IntBin::Add, d: r, a: Val32::Reg(high), b: c });
+                })?;
+            }
             MulMode::Lo | MulMode::Wide => {
                 let result = if op.mode == MulMode::Wide { Type::B32 } else { ty };
                 let c = self.v32(&op.c, result)?;
@@ -510,17 +573,29 @@ impl Decoder<'_> {
     }
 
     pub(super) fn sad(&mut self, op: &op::Sad) -> Result {
-        if op.ty.bits() != 32 {
-            return self.unsupported("`sad` of this width");
-        }
         let (kind_max, kind_min) =
             if op.ty.is_signed() { (IntBin::MaxS, IntBin::MinS) } else { (IntBin::MaxU, IntBin::MinU) };
-        let (d, a, b, c) =
-            (self.d32(op.dst)?, self.v32(&op.a, op.ty)?, self.v32(&op.b, op.ty)?, self.v32(&op.c, op.ty)?);
+        if op.ty.bits() == 64 {
+            let (d, a, b, c) = (
+                self.d64(op.dst)?,
+                self.v64(&op.a, op.ty)?,
+                self.v64(&op.b, op.ty)?,
+                self.v64(&op.c, op.ty)?,
+            );
+            let (most, least, distance) = (self.t64(), self.t64(), self.t64());
+            self.lane(LaneOp::Int64 { op: kind_max, d: most, a, b });
+            self.lane(LaneOp::Int64 { op: kind_min, d: least, a, b });
+            let (x, y) = (Val64::Reg(most), Val64::Reg(least));
+            self.lane(LaneOp::Int64 { op: IntBin::Sub, d: distance, a: x, b: y });
+            self.lane(LaneOp::Int64 { op: IntBin::Add, d, a: Val64::Reg(distance), b: c });
+            return Ok(());
+        }
+        let (a, b, c) = (self.int32(&op.a, op.ty)?, self.int32(&op.b, op.ty)?, self.v32(&op.c, op.ty)?);
         let (most, least) = (self.int(kind_max, a, b), self.int(kind_min, a, b));
         let distance = self.int(IntBin::Sub, most, least);
-        self.lane(LaneOp::Int32 { op: IntBin::Add, d, a: distance, b: c });
-        Ok(())
+        self.into(op.ty, op.dst, |d, r| {
+            d.lane(LaneOp::Int32 { op: IntBin::Add, d: r, a: distance, b: c });
+        })
     }
 
     pub(super) fn dp4a(&mut self, op: &op::Dp4a) -> Result {
@@ -547,6 +622,29 @@ impl Decoder<'_> {
         let (d, a, b) = (self.d32(op.dst)?, self.v32(&op.a, Type::B32)?, self.v32(&op.b, Type::B32)?);
         let c = self.v32(&op.c, Type::B32)?;
         self.call32(f, d, &[a, b, c]);
+        Ok(())
+    }
+
+    /// `fns`, `szext`, `bmsk`.
+    pub(super) fn bit_search(&mut self, op: &op::BitSearch) -> Result {
+        use op::BitSearchOp as B;
+        let f: Fn32 = match (op.op, op.wrap, op.signed) {
+            (B::FindNthSet, ..) => integers::fns,
+            (B::SignExtend, false, true) => integers::szext::<false, true>,
+            (B::SignExtend, false, false) => integers::szext::<false, false>,
+            (B::SignExtend, true, true) => integers::szext::<true, true>,
+            (B::SignExtend, true, false) => integers::szext::<true, false>,
+            (B::Mask, false, _) => integers::bmsk::<false>,
+            (B::Mask, true, _) => integers::bmsk::<true>,
+        };
+        let (d, a, b) = (self.d32(op.dst)?, self.v32(&op.a, Type::B32)?, self.v32(&op.b, Type::B32)?);
+        match &op.c {
+            Some(c) => {
+                let c = self.v32(c, Type::S32)?;
+                self.call32(f, d, &[a, b, c]);
+            }
+            None => self.call32(f, d, &[a, b]),
+        }
         Ok(())
     }
 }

@@ -4,8 +4,8 @@ use tilewright_compiler::ptx::{Address, AtomOp, Base, Operand, RegClass, Semanti
 
 use super::super::launch::ExecError;
 use super::super::program::{
-    Atomic, AtomicOp, CpAsync, Extend, LaneOp, MemAccess, MemReg, MemSpace, Order, StepKind, Val32, Val64,
-    ValP,
+    Addr, Atomic, AtomicOp, CpAsync, Extend, LaneOp, MemAccess, MemReg, MemSpace, Order, StepKind, Val32,
+    Val64, ValP,
 };
 use super::emit::{Decoder, Home};
 
@@ -130,9 +130,6 @@ impl Decoder<'_> {
     }
 
     pub(super) fn atom(&mut self, op: &op::Atom) -> Result {
-        if op.b.len() != 1 {
-            return self.unsupported("vector atomics");
-        }
         let ty = op.ty;
         let signed = ty.is_signed();
         let kind = match (op.op, ty) {
@@ -142,6 +139,10 @@ impl Decoder<'_> {
             (AtomOp::Add, Type::Bf16) => AtomicOp::AddBf16,
             (AtomOp::Add, Type::F16x2) => AtomicOp::AddF16x2,
             (AtomOp::Add, Type::Bf16x2) => AtomicOp::AddBf16x2,
+            (AtomOp::Min, Type::F16 | Type::F16x2) => AtomicOp::MinF16,
+            (AtomOp::Max, Type::F16 | Type::F16x2) => AtomicOp::MaxF16,
+            (AtomOp::Min, Type::Bf16 | Type::Bf16x2) => AtomicOp::MinBf16,
+            (AtomOp::Max, Type::Bf16 | Type::Bf16x2) => AtomicOp::MaxBf16,
             (AtomOp::Min | AtomOp::Max, ty) if ty.is_float() => {
                 return self.unsupported("this atomic on floats");
             }
@@ -162,31 +163,44 @@ impl Decoder<'_> {
         if !matches!(bytes, 2 | 4 | 8) {
             return self.unsupported("atomics of this width");
         }
-        let d = match op.dst.as_ref().and_then(|dst| dst.first()).and_then(|dst| dst.reg()) {
-            None => MemReg::None,
-            Some(reg) => match self.home(reg) {
-                Home::R32(r) => MemReg::R32(r),
-                Home::R64(r) => MemReg::R64(r),
-                _ => return self.invalid("this register cannot hold the old value"),
-            },
-        };
-        let b = self.stored(&op.b[0], ty)?;
         let c = match &op.c {
             Some(c) => self.stored(c, ty)?,
             None => MemReg::None,
         };
-        let atomic = Atomic {
-            op: kind,
-            space: self.space(op.space),
-            addr: self.addr(&op.addr)?,
-            bytes: bytes as u8,
-            releases: matches!(op.sem, Semantics::Release | Semantics::AcqRel),
-            acquires: matches!(op.sem, Semantics::Acquire | Semantics::AcqRel),
-            d,
-            b,
-            c,
-        };
-        self.step(StepKind::Atomic(atomic));
+        let addr = self.addr(&op.addr)?;
+        let elements = op.b.len();
+        // The elements of a vector are updated one by one. Old values wait aside until the last, since they may go to where the
+        // operands or the address are.
+        let mut moves = Vec::new();
+        for (element, b) in op.b.iter().enumerate() {
+            let wanted = op.dst.as_ref().and_then(|dst| dst.get(element)).and_then(|dst| dst.reg());
+            let d = match wanted.map(|reg| self.home(reg)) {
+                None => MemReg::None,
+                Some(Home::R32(r)) if elements > 1 => {
+                    let t = self.t32();
+                    moves.push(LaneOp::Mov32 { d: r, a: Val32::Reg(t) });
+                    MemReg::R32(t)
+                }
+                Some(Home::R32(r)) => MemReg::R32(r),
+                Some(Home::R64(r)) if elements == 1 => MemReg::R64(r),
+                Some(_) => return self.invalid("this register cannot hold the old value"),
+            };
+            let at = element as i64 * i64::from(bytes);
+            let atomic = Atomic {
+                op: kind,
+                space: self.space(op.space),
+                addr: Addr { offset: addr.offset.wrapping_add(at), ..addr },
+                bytes: bytes as u8,
+                align: if element == 0 { (bytes * elements as u32) as u8 } else { bytes as u8 },
+                releases: matches!(op.sem, Semantics::Release | Semantics::AcqRel),
+                acquires: matches!(op.sem, Semantics::Acquire | Semantics::AcqRel),
+                d,
+                b: self.stored(b, ty)?,
+                c,
+            };
+            self.step(StepKind::Atomic(atomic));
+        }
+        moves.into_iter().for_each(|op| self.lane(op));
         Ok(())
     }
 

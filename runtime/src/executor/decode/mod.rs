@@ -161,6 +161,7 @@ fn dispatch(d: &mut Decoder<'_>, op: &Op) -> Result<(), ExecError> {
         Op::BitExtract(op) => d.bit_extract(op),
         Op::BitInsert(op) => d.bit_insert(op),
         Op::Sad(op) => d.sad(op),
+        Op::BitSearch(op) => d.bit_search(op),
         Op::FloatBinary(op) => d.float_binary(op),
         Op::Fma(op) => d.fma(op),
         Op::FloatUnary(op) => d.float_unary(op),

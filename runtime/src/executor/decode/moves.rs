@@ -153,7 +153,7 @@ impl Decoder<'_> {
         let parts = op.dsts.len();
         let part_bits = op.ty.bits() / parts.max(1) as u32;
         let words: Vec<Val32> = match op.ty.bits() {
-            32 => {
+            16 | 32 => {
                 let src = self.v32(&op.src, op.ty)?;
                 // The source may be one of the destinations: work on a copy.
                 let copy = self.t32();
@@ -244,12 +244,7 @@ impl Decoder<'_> {
             }
             (TypeKind::Float, 16) => {
                 let Some(cmp) = float_cmp(cmp) else { return self.invalid("no such comparison of floats") };
-                let widen = if ty == Type::Bf16 { halves::bf16_to_f32 } else { halves::f16_to_f32 };
-                let (a, b) = (self.v32(a, ty)?, self.v32(b, ty)?);
-                let (wide_a, wide_b) = (self.t32(), self.t32());
-                self.call32(widen, wide_a, &[a]);
-                self.call32(widen, wide_b, &[b]);
-                self.lane(LaneOp::CmpF32 { cmp, d: p, a: Val32::Reg(wide_a), b: Val32::Reg(wide_b) });
+                self.compare_halves(cmp, ty, (ftz, false), p, (a, b))?;
             }
             (TypeKind::Float, 64) => {
                 let Some(cmp) = float_cmp(cmp) else { return self.invalid("no such comparison of floats") };
@@ -278,9 +273,73 @@ impl Decoder<'_> {
         Ok(p)
     }
 
+    /// Compares halves, or the `upper` ones of pairs, into `p`.
+    fn compare_halves(
+        &mut self,
+        cmp: FloatCmp,
+        ty: Type,
+        (ftz, upper): (bool, bool),
+        p: PredId,
+        (a, b): (&Operand, &Operand),
+    ) -> Result {
+        let widen = match (matches!(ty, Type::Bf16 | Type::Bf16x2), upper) {
+            (true, false) => halves::bf16_to_f32,
+            (true, true) => halves::upper_bf16_to_f32,
+            (false, false) => halves::f16_to_f32,
+            (false, true) => halves::upper_f16_to_f32,
+        };
+        let mut wide = [Val32::Imm(0); 2];
+        for (wide, operand) in wide.iter_mut().zip([a, b]) {
+            let mut value = self.v32(operand, ty)?;
+            if ftz {
+                let t = self.t32();
+                self.call32(self.flush_half(ty), t, &[value]);
+                value = Val32::Reg(t);
+            }
+            let t = self.t32();
+            self.call32(widen, t, &[value]);
+            *wide = Val32::Reg(t);
+        }
+        self.lane(LaneOp::CmpF32 { cmp, d: p, a: wide[0], b: wide[1] });
+        Ok(())
+    }
+
+    /// Compares both halves of pairs: lower, upper.
+    fn compare_pairs(
+        &mut self,
+        cmp: CmpOp,
+        ty: Type,
+        ftz: bool,
+        a: &Operand,
+        b: &Operand,
+    ) -> Result<[PredId; 2]> {
+        let Some(cmp) = float_cmp(cmp) else { return self.invalid("no such comparison of floats") };
+        let both = [self.tp(), self.tp()];
+        self.compare_halves(cmp, ty, (ftz, false), both[0], (a, b))?;
+        self.compare_halves(cmp, ty, (ftz, true), both[1], (a, b))?;
+        Ok(both)
+    }
+
+    fn combined(&mut self, value: ValP, third: Option<(BoolOp, ValP)>) -> ValP {
+        let Some((how, c)) = third else { return value };
+        let t = self.tp();
+        self.lane(LaneOp::Pred { op: pred_bin(how), d: t, a: value, b: c });
+        ValP::Reg(t)
+    }
+
     pub(super) fn setp(&mut self, op: &op::Setp) -> Result {
         if op.ty.is_packed() {
-            return self.unsupported("comparisons of packed pairs");
+            let both = self.compare_pairs(op.cmp, op.ty, op.ftz, &op.a, &op.b)?;
+            let third =
+                op.combine.map(|(how, c)| Ok::<_, ExecError>((how, self.pred_use(c)?))).transpose()?;
+            let values = both.map(|p| self.combined(ValP::Reg(p), third));
+            let second = op.dst2.map(|d| self.dst_pred(d)).transpose()?.flatten();
+            for (d, a) in [self.dst_pred(op.dst)?, second].into_iter().zip(values) {
+                if let Some(d) = d {
+                    self.lane(LaneOp::PredMov { d, a });
+                }
+            }
+            return Ok(());
         }
         let p = self.compare(op.cmp, op.ty, op.ftz, &op.a, &op.b)?;
         let third = op.combine.map(|(how, c)| Ok::<_, ExecError>((how, self.pred_use(c)?))).transpose()?;
@@ -306,18 +365,33 @@ impl Decoder<'_> {
     }
 
     pub(super) fn set(&mut self, op: &op::Set) -> Result {
-        if op.sty.is_packed() || op.dty.bits() != 32 || op.dty.is_packed() {
-            return self.unsupported("`set` with these types");
-        }
-        let mut p = self.compare(op.cmp, op.sty, op.ftz, &op.a, &op.b)?;
-        if let Some((how, c)) = op.combine {
-            let (c, t) = (self.pred_use(c)?, self.tp());
-            self.lane(LaneOp::Pred { op: pred_bin(how), d: t, a: ValP::Reg(p), b: c });
-            p = t;
-        }
-        let truth = if op.dty == Type::F32 { 1f32.to_bits() } else { u32::MAX };
+        let truth: u32 = match op.dty {
+            Type::F32 => 1f32.to_bits(),
+            Type::F16 | Type::F16x2 => 0x3c00,
+            Type::Bf16 | Type::Bf16x2 => 0x3f80,
+            Type::U16 | Type::S16 => 0xffff,
+            Type::U32 | Type::S32 => u32::MAX,
+            _ => return self.unsupported("`set` with these types"),
+        };
+        let third = op.combine.map(|(how, c)| Ok::<_, ExecError>((how, self.pred_use(c)?))).transpose()?;
         let d = self.d32(op.dst)?;
-        self.lane(LaneOp::Select32 { d, p: ValP::Reg(p), a: Val32::Imm(truth), b: Val32::Imm(0) });
+        if op.sty.is_packed() {
+            if op.dty != op.sty {
+                return self.unsupported("`set` with these types");
+            }
+            let both = self.compare_pairs(op.cmp, op.sty, op.ftz, &op.a, &op.b)?;
+            let mut parts = [Val32::Imm(0); 2];
+            for ((part, p), value) in parts.iter_mut().zip(both).zip([truth, truth << 16]) {
+                let (p, t) = (self.combined(ValP::Reg(p), third), self.t32());
+                self.lane(LaneOp::Select32 { d: t, p, a: Val32::Imm(value), b: Val32::Imm(0) });
+                *part = Val32::Reg(t);
+            }
+            self.lane(LaneOp::Int32 { op: IntBin::Or, d, a: parts[0], b: parts[1] });
+            return Ok(());
+        }
+        let p = self.compare(op.cmp, op.sty, op.ftz, &op.a, &op.b)?;
+        let p = self.combined(ValP::Reg(p), third);
+        self.lane(LaneOp::Select32 { d, p, a: Val32::Imm(truth), b: Val32::Imm(0) });
         Ok(())
     }
 

@@ -9,6 +9,20 @@ use super::access::{Target, addresses, lanes_of};
 use super::block::{Env, Stop};
 use super::warp::Warp;
 
+/// The lesser of two halves: the number if one is NaN, -0 below +0.
+fn lesser(x: u16, y: u16, value: fn(u16) -> f32) -> u16 {
+    let (a, b) = (value(x), value(y));
+    if b.is_nan() || a < b || (a == b && a.is_sign_negative()) { x } else { y }
+}
+
+fn f16(bits: u16) -> f32 {
+    half::f16::from_bits(bits).to_f32()
+}
+
+fn bf16(bits: u16) -> f32 {
+    half::bf16::from_bits(bits).to_f32()
+}
+
 /// The new value of `op` on `bytes`-wide values.
 fn combine(op: AtomicOp, bytes: u8, old: u64, b: u64, c: u64) -> u64 {
     let shift = 64 - 8 * u32::from(bytes);
@@ -67,6 +81,10 @@ fn combine(op: AtomicOp, bytes: u8, old: u64, b: u64, c: u64) -> u64 {
         AtomicOp::AddF64 => (f64::from_bits(old) + f64::from_bits(b)).to_bits(),
         AtomicOp::AddF16 => u64::from(f16_add(old as u16, b as u16)),
         AtomicOp::AddBf16 => u64::from(bf16_add(old as u16, b as u16)),
+        AtomicOp::MinF16 => halves(|x, y| lesser(x, y, f16)),
+        AtomicOp::MaxF16 => halves(|x, y| lesser(x ^ 0x8000, y ^ 0x8000, f16) ^ 0x8000),
+        AtomicOp::MinBf16 => halves(|x, y| lesser(x, y, bf16)),
+        AtomicOp::MaxBf16 => halves(|x, y| lesser(x ^ 0x8000, y ^ 0x8000, bf16) ^ 0x8000),
         AtomicOp::AddF16x2 => halves(f16_add),
         AtomicOp::AddBf16x2 => halves(bf16_add),
     }
@@ -94,6 +112,16 @@ impl Env<'_> {
             n => (1 << (8 * n)) - 1,
         };
         let how = if atomic.acquires { Acquire::Now } else { Acquire::AtBarrier };
+        let align = u64::from(atomic.align);
+        if let Some(lane) = lanes_of(mask).find(|&lane| !at[lane].is_multiple_of(align)) {
+            self.report(FindingKind::Misaligned, line, None, || {
+                format!(
+                    "warp {} lane {lane}: a vector of atomics at address {:#x}, no multiple of {align}",
+                    warp.index, at[lane]
+                )
+            });
+            return Err(Stop);
+        }
         let mut old: Lanes64 = [0; 32];
         self.effects += 1;
         for lane in lanes_of(mask) {
@@ -172,6 +200,8 @@ mod tests {
         assert_eq!(op(AtomicOp::MinS, 1, 0xffff_fffe), 0xffff_fffe);
         assert_eq!(op(AtomicOp::MinU, 1, 0xffff_fffe), 1);
         assert_eq!(combine(AtomicOp::Cas, 4, 5, 5, 9), 9);
+        assert_eq!(combine(AtomicOp::MinF16, 4, 0x3c00_7e00, 0xbc00_4000, 0), 0xbc00_4000);
+        assert_eq!(combine(AtomicOp::MaxBf16, 4, 0x8000_3f80, 0x0000_7fc0, 0), 0x0000_3f80);
         assert_eq!(combine(AtomicOp::AddF16x2, 4, 0x3c00_3c00, 0x4000_3c00, 0), 0x4200_4000);
     }
 }

@@ -28,6 +28,41 @@ macro_rules! lanes64 {
     )+ };
 }
 
+fn nth_set(mask: u32, base: u32, offset: i32) -> u32 {
+    if base > 31 {
+        return u32::MAX;
+    }
+    if offset == 0 {
+        return if mask >> base & 1 == 1 { base } else { u32::MAX };
+    }
+    let set = |bit: &u32| mask >> bit & 1 == 1;
+    let skip = offset.unsigned_abs() as usize - 1;
+    let found =
+        if offset > 0 { (base..32).filter(set).nth(skip) } else { (0..=base).rev().filter(set).nth(skip) };
+    found.unwrap_or(u32::MAX)
+}
+
+/// `szext`: the low `b` bits of `a`, extended.
+pub fn szext<const WRAP: bool, const SIGNED: bool>(out: &mut Lanes32, a: &Lanes32, b: &Lanes32, _: &Lanes32) {
+    for lane in 0..32 {
+        let bits = if WRAP { b[lane] & 31 } else { b[lane].min(32) };
+        out[lane] = match 32 - bits {
+            32 => 0,
+            cut if SIGNED => ((a[lane] << cut) as i32 >> cut) as u32,
+            cut => a[lane] << cut >> cut,
+        };
+    }
+}
+
+/// `bmsk`: `b` ones from bit `a` on.
+pub fn bmsk<const WRAP: bool>(out: &mut Lanes32, a: &Lanes32, b: &Lanes32, _: &Lanes32) {
+    for lane in 0..32 {
+        let (from, count) = if WRAP { (a[lane] & 31, b[lane] & 31) } else { (a[lane], b[lane].min(32)) };
+        let ones = ((1u64 << count) - 1) as u32;
+        out[lane] = ones.checked_shl(from).unwrap_or(0);
+    }
+}
+
 macro_rules! narrow {
     ($($(#[$meta:meta])* $name:ident($a:ident) = $body:expr;)+) => { $(
         $(#[$meta])*
@@ -40,7 +75,21 @@ macro_rules! narrow {
     )+ };
 }
 
+/// Each half of two words.
+fn pairs(a: u32, b: u32, f: impl Fn(u16, u16) -> u16) -> u32 {
+    u32::from(f(a as u16, b as u16)) | u32::from(f((a >> 16) as u16, (b >> 16) as u16)) << 16
+}
+
 lanes32! {
+    add_16x2(a, b, _c) = pairs(a, b, u16::wrapping_add);
+    min_u16x2(a, b, _c) = pairs(a, b, u16::min);
+    max_u16x2(a, b, _c) = pairs(a, b, u16::max);
+    min_s16x2(a, b, _c) = pairs(a, b, |x, y| (x as i16).min(y as i16) as u16);
+    max_s16x2(a, b, _c) = pairs(a, b, |x, y| (x as i16).max(y as i16) as u16);
+    min_relu_s16x2(a, b, _c) = pairs(a, b, |x, y| (x as i16).min(y as i16).max(0) as u16);
+    max_relu_s16x2(a, b, _c) = pairs(a, b, |x, y| (x as i16).max(y as i16).max(0) as u16);
+    /// The bit of `a` that is the `c`-th set one from bit `b` on (upwards for positive `c`, downwards for negative, `b` itself for 0).
+    fns(a, b, c) = nth_set(a, b, c as i32);
     add_sat(a, b, _c) = (a as i32).saturating_add(b as i32) as u32;
     sub_sat(a, b, _c) = (a as i32).saturating_sub(b as i32) as u32;
     /// Division by zero: the ISA leaves it open; GPUs yield all ones.

@@ -8,3 +8,4 @@ pub mod floats;
 pub mod halves;
 pub mod integers;
 pub mod numbers;
+pub mod rounding;

@@ -243,6 +243,11 @@ pub enum AtomicOp {
     AddBf16,
     AddF32,
     AddF64,
+    /// Of one half or a pair, by width.
+    MinF16,
+    MaxF16,
+    MinBf16,
+    MaxBf16,
 }
 
 /// `atom` and `red`.
@@ -253,6 +258,8 @@ pub struct Atomic {
     pub addr: Addr,
     /// 2, 4 or 8.
     pub bytes: u8,
+    /// What the address must be a multiple of: more than `bytes` for the first of a vector.
+    pub align: u8,
     /// It orders what was done before it by itself, without a fence.
     pub releases: bool,
     /// It orders what is done after it by itself, without a fence.

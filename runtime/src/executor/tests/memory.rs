@@ -125,3 +125,35 @@ fn matrices_load_and_store_in_their_fragment_layout() {
         (0..32).map(|l| element(1, 2 * (l % 4), l / 4) | element(1, 2 * (l % 4) + 1, l / 4) << 16).collect();
     assert_eq!(got, want);
 }
+
+#[test]
+fn vectors_of_atomics_update_each_element() {
+    // Two words a lane: old values come back over the operands.
+    let body = "mad.wide.u32 %rd9, %t, 8, %rd8; mov.b32 %f1, %a; mov.b32 %f2, %b;
+        red.global.add.v2.f32 [%rd9], {%f1, %f2}; red.global.gpu.relaxed.add.v2.f32 [%rd9], {%f1, %f2};
+        atom.global.add.v2.f32 {%f2, %f1}, [%rd9], {%f1, %f2}; mov.b32 %r1, %f2; mov.b32 %r2, %f1;
+        xor.b32 %d, %r1, %r2; ld.global.v2.b32 {%r3, %r4}, [%rd9]; xor.b32 %d, %d, %r3; shl.b32 %r4, %r4, 1; xor.b32 %d, %d, %r4;";
+    let body = format!("mov.u64 %rd8, cells; {body}");
+    let input: Vec<[u32; 3]> =
+        (0..32).map(|i| [(i as f32).to_bits(), (0.5 * i as f32).to_bits(), 0]).collect();
+    let got = Kernel::new(&body).module(".global .align 8 .b8 cells[256];").run(&input);
+    for ([a, b, _], got) in input.iter().zip(got) {
+        let (a, b) = (f32::from_bits(*a), f32::from_bits(*b));
+        let want =
+            (2.0 * a).to_bits() ^ (2.0 * b).to_bits() ^ (3.0 * a).to_bits() ^ ((3.0 * b).to_bits() << 1);
+        assert_eq!(got, want, "{a}");
+    }
+    let odd =
+        Kernel::new("mov.u64 %rd8, cells; add.u64 %rd8, %rd8, 4; red.global.add.v2.f32 [%rd8], {%f1, %f2};")
+            .module(".global .align 8 .b8 cells[256];");
+    assert_eq!(odd.findings()[0].0, FindingKind::Misaligned);
+    let halves = "mov.u64 %rd8, cells; mad.wide.u32 %rd8, %t, 8, %rd8; mov.b32 {%h1, %h2}, %a; mov.b32 {%h3, %h4}, %b;
+        red.global.max.noftz.v4.f16 [%rd8], {%h1, %h2, %h3, %h4}; red.global.min.noftz.v2.bf16x2 [%rd8], {%c, %c};
+        ld.global.v2.b32 {%r1, %r2}, [%rd8]; shl.b32 %r2, %r2, 1; xor.b32 %d, %r1, %r2;";
+    let input: Vec<[u32; 3]> = (0..32).map(|i| [0x3c00_bc00 + i, 0x4000_7e00, 0x7f80_7f80]).collect();
+    let got = Kernel::new(halves).module(".global .align 8 .b8 cells[256];").run(&input);
+    for ([a, ..], got) in input.iter().zip(got) {
+        // Against zeros: negative values and NaN lose; +infinity of bf16 changes nothing.
+        assert_eq!(got, (a & 0xffff_0000) ^ (0x4000_0000 << 1), "{a:#x}");
+    }
+}

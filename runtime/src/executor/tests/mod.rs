@@ -14,6 +14,7 @@ mod hopper;
 mod instructions;
 mod memory;
 mod pipeline;
+mod rare;
 mod sanitizer;
 
 use super::{Arg, ExecError, FindingKind, Launch, Options, Outcome, run};
@@ -60,7 +61,7 @@ impl<'a> Kernel<'a> {
         format!(
             ".version 8.0\n.target sm_80\n.address_size 64\n{}\n.visible .entry k(.param .u64 p_in, .param .u64 p_out)\n{{\n\
              .reg .b32 %a, %b, %c, %d, %t, %r<40>;\n.reg .b64 %rd<40>, %in, %out;\n.reg .pred %p<20>;\n\
-             .reg .b16 %h<20>;\n.reg .f32 %f<20>;\n.reg .f64 %fd<20>;\n\
+             .reg .b16 %h<20>;\n.reg .b128 %q<4>;\n.reg .f32 %f<20>;\n.reg .f64 %fd<20>;\n\
              ld.param.u64 %rd1, [p_in];\nld.param.u64 %rd2, [p_out];\nmov.u32 %t, %tid.x;\n\
              mad.wide.u32 %in, %t, 12, %rd1;\nmad.wide.u32 %out, %t, 4, %rd2;\n\
              ld.global.b32 %a, [%in];\nld.global.b32 %b, [%in+4];\nld.global.b32 %c, [%in+8];\nmov.b32 %d, 0;\n\
