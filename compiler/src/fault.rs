@@ -41,6 +41,10 @@ pub enum FaultKind {
     LostCondition,
     /// Plan: every instance writes what one should.
     WrittenByAll,
+    /// Plan: what an instance has is not put into the workspace.
+    LostPart,
+    /// Plan: the combination of instances leaves out every other one.
+    SkipPart,
     /// Expand: a copy in the steady loop works for the next iteration.
     WrongStage,
     /// Expand: an op of the prologue is missing.
@@ -67,6 +71,13 @@ pub enum FaultKind {
     MaskOffByOne,
     /// Lower: a comparison that guards an edge is its opposite.
     InvertMask,
+    /// Lower: an instance counts itself without making known what it has put. (The fence behind the count is not among the places: the
+    /// executor takes every atomic to acquire, as the memory that its threads share does.)
+    DropFence,
+    /// Lower: the first instance to count itself goes on for all, and not the last.
+    WrongCount,
+    /// Lower: the search for a part of a ragged range adds up other lanes.
+    WrongSearch,
     /// Select: a guard holds where it should not.
     NegateGuard,
     /// Print: a number is off by one.
@@ -74,7 +85,7 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
-    pub const ALL: [FaultKind; 23] = [
+    pub const ALL: [FaultKind; 28] = [
         FaultKind::ExchangeAxes,
         FaultKind::WrongSlice,
         FaultKind::WrongInit,
@@ -83,6 +94,8 @@ impl FaultKind {
         FaultKind::SharedSlot,
         FaultKind::LostCondition,
         FaultKind::WrittenByAll,
+        FaultKind::LostPart,
+        FaultKind::SkipPart,
         FaultKind::WrongStage,
         FaultKind::LostPrologue,
         FaultKind::DropWait,
@@ -96,6 +109,9 @@ impl FaultKind {
         FaultKind::WrongOffset,
         FaultKind::MaskOffByOne,
         FaultKind::InvertMask,
+        FaultKind::DropFence,
+        FaultKind::WrongCount,
+        FaultKind::WrongSearch,
         FaultKind::NegateGuard,
         FaultKind::Misprint,
     ];
@@ -106,10 +122,12 @@ impl FaultKind {
         match self {
             ExchangeAxes | WrongSlice | WrongInit | OverlappingSlots => Pass::Plan,
             WrongCombination | SharedSlot | LostCondition | WrittenByAll => Pass::Plan,
+            LostPart | SkipPart => Pass::Plan,
             WrongStage | LostPrologue => Pass::Expand,
             DropWait | LateWait | DropBarrier => Pass::Synchronise,
             SwapFragments | ShiftSwizzle | WrongOffset | MaskOffByOne => Pass::Lower,
             SwapElements | SkipShuffle | WrongSlot | InvertMask => Pass::Lower,
+            DropFence | WrongCount | WrongSearch => Pass::Lower,
             NegateGuard => Pass::Select,
             Misprint => Pass::Print,
         }
@@ -122,11 +140,13 @@ pub(crate) struct Plant {
     fault: Option<Fault>,
     /// Places seen so far where the fault can happen.
     pub places: usize,
+    /// The register in which instances are counted.
+    counted: Option<t3::Reg>,
 }
 
 impl Plant {
     pub fn new(fault: Option<Fault>) -> Plant {
-        Plant { fault, places: 0 }
+        Plant { fault, places: 0, counted: None }
     }
 
     fn kind(&self, pass: Pass) -> Option<FaultKind> {
@@ -163,6 +183,10 @@ impl Plant {
         for mut node in before {
             let keep = match &mut node {
                 t2::Node::Loop(l) => {
+                    let instances = matches!(l.over, t2::Over::Instances(_));
+                    if kind == FaultKind::SkipPart && instances && self.here() {
+                        l.by *= 2;
+                    }
                     self.nodes(kind, &mut l.body, true);
                     true
                 }
@@ -212,6 +236,10 @@ impl Plant {
                     _ => t1::ReduceOp::Sum,
                 }
             }
+            (FaultKind::WrongCombination, OpKind::Combine { op, .. }) if self.here() => {
+                *op = if *op == t1::ReduceOp::Max { t1::ReduceOp::Min } else { t1::ReduceOp::Max }
+            }
+            (FaultKind::LostPart, OpKind::WorkPut { .. }) => return !self.here(),
             (FaultKind::WrongCombination, OpKind::Atomic { op, .. }) if self.here() => {
                 *op = if *op == t1::Combine::Max { t1::Combine::Add } else { t1::Combine::Max }
             }
@@ -269,6 +297,13 @@ impl Plant {
     fn stmts(&mut self, kind: FaultKind, stmts: &mut [t3::Stmt]) {
         for stmt in stmts {
             match stmt {
+                t3::Stmt::Inst(inst) if kind == FaultKind::DropFence => match inst.op {
+                    t3::Op::CountGlobal { d, .. } => self.counted = Some(d),
+                    t3::Op::FenceGpu if self.counted.take().is_none() && self.here() => {
+                        *stmt = t3::Stmt::Comment(String::new());
+                    }
+                    _ => {}
+                },
                 t3::Stmt::Inst(inst) => self.inst(kind, &mut inst.op),
                 t3::Stmt::Loop(l) => {
                     for copy in &mut l.copies {
@@ -302,6 +337,13 @@ impl Plant {
             (FaultKind::ShiftSwizzle, Op::Int { op: IntOp::Xor, b: Src::Int(c), .. }) if self.here() => {
                 *c *= 2
             }
+            (FaultKind::WrongCount, Op::CountGlobal { d, .. }) => self.counted = Some(*d),
+            (FaultKind::WrongCount, Op::SetInt { cmp: Cmp::Eq, a, b, .. })
+                if self.counted.is_some_and(|d| *a == d.into()) && self.here() =>
+            {
+                *b = Src::Int(0)
+            }
+            (FaultKind::WrongSearch, Op::ShuffleUp { by, .. }) if self.here() => *by += 1,
             (FaultKind::WrongOffset, Op::Ldmatrix { from, .. }) if self.here() => from.offset ^= 16,
             (
                 FaultKind::MaskOffByOne | FaultKind::InvertMask,

@@ -19,11 +19,12 @@ use tilewright_compiler::check::check;
 use tilewright_compiler::compile::{Options, compile};
 use tilewright_compiler::diagnostics::{Diagnostics, SourceMap, codes};
 use tilewright_compiler::elaborate::{Settings, elaborate, kernel_names};
-use tilewright_compiler::front::Memory;
+use tilewright_compiler::front::format::format;
+use tilewright_compiler::front::{Memory, Program};
 use tilewright_compiler::target::Target;
 use tilewright_compiler::tile::eval::{EvalErrorKind, Inputs, Mode, Values, evaluate};
 use tilewright_compiler::tile::{
-    Const, DimId, Kernel, LaunchFacts, Op, ScalarId, TensorId, TensorKind, verify::verify,
+    Const, DimId, Kernel, LaunchFacts, Op, ScalarId, TensorId, TensorKind, print::print, verify::verify,
 };
 
 /// Without an environment variable: some 20 s on two cores. A number and not a time, so that every machine tries the same.
@@ -167,6 +168,7 @@ fn try_mutant(text: &str, files: &[(String, Vec<u8>)]) -> Result<(), String> {
     let mut sources = SourceMap::default();
     let (program, diagnostics) = check(&mut sources, &memory, "mutant.tw");
     placed(&diagnostics, &sources)?;
+    keeps_its_meaning(text, &memory, &program, diagnostics.has_errors())?;
     if diagnostics.has_errors() {
         return Ok(());
     }
@@ -184,6 +186,38 @@ fn try_mutant(text: &str, files: &[(String, Vec<u8>)]) -> Result<(), String> {
                 return Err(format!("does not verify: {findings:?}"));
             }
             evaluates(&kernel)?;
+        }
+    }
+    Ok(())
+}
+
+/// What parses can be formatted; the second time changes nothing, and what checked before has the same kernels after.
+fn keeps_its_meaning(text: &str, files: &Memory, program: &Program, wrong: bool) -> Result<(), String> {
+    let mut sources = SourceMap::default();
+    let done = match format(&mut sources, "mutant.tw", text) {
+        Ok(done) => done,
+        Err(diagnostics) => return placed(&diagnostics, &sources),
+    };
+    match format(&mut SourceMap::default(), "mutant.tw", &done) {
+        Ok(twice) if twice == done => {}
+        Ok(twice) => return Err(format!("formatting twice differs:\n{done}\n----\n{twice}")),
+        Err(_) => return Err(format!("what was formatted does not parse:\n{done}")),
+    }
+    let mut files = files.clone();
+    files.add("mutant.tw", done.as_str());
+    let (after, diagnostics) = check(&mut SourceMap::default(), &files, "mutant.tw");
+    if wrong != diagnostics.has_errors() {
+        return Err(format!("formatting changes whether it checks:\n{done}"));
+    }
+    if wrong {
+        return Ok(());
+    }
+    let tile = |program: &Program, name: &str| {
+        elaborate(program, name, &Settings::default()).0.map(|kernel| print(&kernel))
+    };
+    for name in kernel_names(program) {
+        if tile(program, &name) != tile(&after, &name) {
+            return Err(format!("formatting changes {name}:\n{done}"));
         }
     }
     Ok(())

@@ -80,12 +80,12 @@ pub fn find(kernel: &t1::Kernel) -> Result<Option<Contraction>, Refusal> {
             t1::Stmt::Let(_) | t1::Stmt::Write(_) => {}
             t1::Stmt::For(id) if found.is_none() => found = Some(contraction(kernel, *id)?),
             t1::Stmt::For(id) => {
-                return Err(Refusal::construct(kernel.loop_(*id).span, "a second loop in one kernel"));
+                return Err(Refusal::construct(kernel.loop_(*id).span, "a second loop in a kernel with `@`"));
             }
             t1::Stmt::If(id) => {
                 return Err(Refusal::construct(kernel.if_(*id).span, "`if` on a value known at launch"));
             }
-            t1::Stmt::Atomic(a) => return Err(Refusal::construct(a.span, "`atomic`")),
+            t1::Stmt::Atomic(a) => return Err(Refusal::construct(a.span, "`atomic` in a kernel with `@`")),
         }
     }
     Ok(found)

@@ -70,7 +70,12 @@ pub fn schedule_items(
     let by = |pin: Option<Pin<u32>>, otherwise| pin.map_or(otherwise, |(_, by)| by);
     let mut out = vec![printed("warps", warps, by(knobs.warps, ChosenBy::Model))];
     out.extend(occupancy.map(|n| printed("occupancy", n, by(knobs.items.occupancy, ChosenBy::Default))));
-    let mut names: Vec<&String> = kernel.loops.iter().map(|l| &l.name).collect();
+    // Loops of functions that were inlined have no names that a schedule could use.
+    let own = |l: &&t1::Loop| {
+        let (all, l) = (kernel.span, l.span);
+        all.file == l.file && all.start <= l.start && l.end <= all.end
+    };
+    let mut names: Vec<&String> = kernel.loops.iter().filter(own).map(|l| &l.name).collect();
     names.sort_unstable();
     names.dedup();
     for name in names {

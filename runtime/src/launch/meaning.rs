@@ -112,9 +112,8 @@ impl Meaning {
     /// Evaluates a launch in real arithmetic, in its own types, and in the other ways that are right.
     pub fn of(kernel: &Kernel, prepared: &Prepared) -> Result<Meaning, EvalError> {
         let inputs = inputs(kernel, prepared);
-        let reference = evaluate(kernel, &inputs, Mode::Unrounded)?;
+        let (reference, slacks) = freedom::unrounded_and_slacks(kernel, &inputs)?;
         let typed = evaluate(kernel, &inputs, Mode::Typed)?;
-        let slacks = freedom::slacks(kernel, &inputs)?;
         let moved = freedom::moved_results(kernel, &inputs, &slacks);
         let compared = compared(kernel, &inputs, &reference)?;
         Ok(Meaning { reference, typed, moved, compared })

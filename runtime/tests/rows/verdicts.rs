@@ -81,6 +81,21 @@ fn either_side_within_the_error_of_a_boundary() {
     assert!(!judged.right("up", &[3.0, 2.0, -3.0, 1.0]) && !judged.right("up", &[3.0, 3.0, -3.0, 0.0]));
 }
 
+/// A difference that is rounding alone has no sign that a machine must agree with.
+#[test]
+fn comparisons_jump_where_the_difference_is_an_error() {
+    let text = "kernel passed(x: f32[N], out m: bool[N], out n: i32[1]) {
+        grid i over N by 64;
+        let v = x[i] * 0.1 - 0.3;
+        m[i] = v > 0.0;
+        n[0] = sum(sum(where(v > 0.0, 1, 0) over i) over grid i);
+    }";
+    let judged = Judged::of(text, "passed", &[("N", 4)], &[3.0, 2.0, 4.0, 5.0]);
+    assert!(judged.right("m", &[0.0, 0.0, 1.0, 1.0]) && judged.right("m", &[1.0, 0.0, 1.0, 1.0]));
+    assert!(!judged.right("m", &[0.0, 1.0, 1.0, 1.0]) && !judged.right("m", &[0.0, 0.0, 0.0, 1.0]));
+    assert!(judged.right("n", &[2.0]) && judged.right("n", &[3.0]) && !judged.right("n", &[4.0]));
+}
+
 /// What was read as it is has no error before it is rounded.
 #[test]
 fn an_exact_number_has_one_side() {

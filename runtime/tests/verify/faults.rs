@@ -41,10 +41,16 @@ fn changed(file: &File, kernel: &str, settings: &Settings, fault: Fault) -> Stri
 /// mask that is off by one, or a misprinted rounding of the grid, may mean nothing there.
 const UNCERTAIN: [FaultKind; 2] = [FaultKind::MaskOffByOne, FaultKind::Misprint];
 
-/// Plants every kind; gives those that can happen, and fails where one is not found.
+/// Plants every kind but these; gives those that can happen, and fails where one is not found.
 fn plant(file: &File, kernel: &str, settings: &Settings, but: &[FaultKind]) -> Vec<FaultKind> {
+    let kinds: Vec<FaultKind> = FaultKind::ALL.into_iter().filter(|k| !but.contains(k)).collect();
+    plant_these(file, kernel, settings, &kinds)
+}
+
+/// Plants these kinds.
+fn plant_these(file: &File, kernel: &str, settings: &Settings, kinds: &[FaultKind]) -> Vec<FaultKind> {
     let (mut missed, mut tried) = (Vec::new(), Vec::new());
-    for kind in FaultKind::ALL.into_iter().filter(|k| !but.contains(k)) {
+    for kind in kinds.iter().copied() {
         for nth in places(file, kernel, settings, kind) {
             tried.push(kind);
             let planted = Settings { fault: Some(Fault { kind, nth }), ..settings.clone() };
@@ -138,4 +144,48 @@ fn faults_are_found_in_conditions_and_in_what_one_instance_writes() {
         tried.contains(&FaultKind::LostCondition) && tried.contains(&FaultKind::WrittenByAll),
         "{tried:?}"
     );
+}
+
+/// What only reductions over the grid have: parts that are put, counted and combined.
+const OF_PARTS: [FaultKind; 5] = [
+    FaultKind::LostPart,
+    FaultKind::SkipPart,
+    FaultKind::WrongCombination,
+    FaultKind::DropFence,
+    FaultKind::WrongCount,
+];
+
+#[test]
+fn faults_are_found_in_reductions_over_the_grid() {
+    let text = "kernel norms(x: f32[R, C], out y: f32[R], out top: f32[R]) {
+        grid r over R by 4, c over C by 128;
+        y[r] = sqrt(sum(sum(x[r, c] * x[r, c] over c) over grid c));
+        top[r] = max(max(x[r, c] over c) over grid c);
+    }";
+    let file = load("norms.tw", text);
+    let tried = plant(&file, "norms", &with(&[("warps", "4")]), &UNCERTAIN);
+    assert!(OF_PARTS.iter().all(|kind| tried.contains(kind)), "{tried:?}");
+}
+
+#[test]
+fn faults_are_found_where_parts_of_a_product_meet() {
+    let file = load("gemm_splitk.tw", include_str!("../../../dsl_examples/gemm_splitk.tw"));
+    let settings = Settings { sets: [small().sets, with(&[("SPLIT", "4")]).sets].concat(), ..small() };
+    let tried = plant_these(&file, "gemm_splitk", &settings, &OF_PARTS);
+    assert_eq!(tried.len(), OF_PARTS.len(), "{tried:?}");
+    // The plain product, cut by its schedule.
+    let cut = Settings { sets: [small().sets, with(&[("k.split", "3")]).sets].concat(), ..small() };
+    let tried = plant_these(&gemm(), "gemm", &cut, &OF_PARTS);
+    assert_eq!(tried.len(), OF_PARTS.len(), "{tried:?}");
+}
+
+#[test]
+fn faults_are_found_in_the_search_for_a_part_of_a_ragged_range() {
+    let file = load("moe_gemm.tw", include_str!("../../../dsl_examples/moe_gemm.tw"));
+    let small: Vec<_> = small().sets.into_iter().filter(|(n, _)| !n.contains('.')).collect();
+    let settings = Settings { sets: small, ..with(&[]) };
+    let kinds =
+        [FaultKind::WrongSearch, FaultKind::ExchangeAxes, FaultKind::MaskOffByOne, FaultKind::InvertMask];
+    let tried = plant_these(&file, "moe_gemm", &settings, &kinds);
+    assert!(tried.contains(&FaultKind::WrongSearch) && tried.contains(&FaultKind::InvertMask), "{tried:?}");
 }

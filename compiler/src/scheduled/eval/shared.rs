@@ -206,6 +206,16 @@ impl Shared {
         }
     }
 
+    /// Now, in epochs.
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Whether what threads did in an epoch is not ordered before what one of them does now.
+    pub fn unordered(&self, since: u32) -> bool {
+        self.ordered && since == self.epoch
+    }
+
     /// All threads of the block meet.
     pub fn barrier(&mut self) {
         self.epoch += 1;

@@ -14,6 +14,8 @@ use rustc_hash::FxHashMap;
 pub(super) struct Workspace {
     /// By the other coordinates of the instance, its own along the reduced variable, and the place.
     parts: FxHashMap<(Vec<i64>, i64, WorkId), TileRef>,
+    /// The epoch in which the block that runs has put something.
+    put: Option<u32>,
     /// Instances of a group that have counted themselves.
     counted: FxHashMap<Vec<i64>, usize>,
 }
@@ -56,12 +58,17 @@ impl Block<'_, '_> {
             None => self.machine.instances[self.own()][var.0 as usize],
         };
         let group = self.group(self.own(), var);
+        self.workspace.put = Some(self.shared.epoch());
         self.workspace.parts.insert((group, at, work), value);
         Ok(())
     }
 
     /// Counts the block; whether there are more of its group to come.
     pub(super) fn work_last(&mut self, var: t1::GridId) -> bool {
+        if self.workspace.put.take().is_some_and(|epoch| self.shared.unordered(epoch)) {
+            let what = "one thread counts what all have put with no barrier since".to_string();
+            self.find(what, crate::diagnostics::Span::default());
+        }
         let group = self.group(self.own(), var);
         let all = match self.item {
             Some(item) => item.of as usize,

@@ -2,9 +2,9 @@
 //!
 //! **Jumps.** `floor(x * s) as i32` takes one of two neighbours; where `x * s` is within its own error of the boundary between them, either
 //! is right. An error rule on the result alone would have to allow no unit or one everywhere. So the rule is applied to what was
-//! rounded: a *jump* is a cast from float to integer (or `e8m0`), or a `floor`, `ceil`, `round`, `trunc` of floats; its *slack* is how
-//! far the number before it may be off by the rule for results, `2 max|base − exact| + 1e-5 max(1, max|exact|)`, and zero where the plain
-//! evaluation is exact. [`slacks`] finds it for every jump of a kernel: one run in real arithmetic records what each jump saw and gave, one
+//! rounded: a *jump* is a cast from float to integer (or `e8m0`), a `floor`, `ceil`, `round`, `trunc` of floats, or a comparison of floats, which
+//! jumps where their difference is zero; its *slack* is how far the number before it may be off by the rule for results, `2 max|base − exact| + 1e-5 max(1, max|exact|)`, and zero where the plain
+//! evaluation is exact. [`unrounded_and_slacks`] finds it for every jump of a kernel: one run in real arithmetic records what each jump saw and gave, one
 //! in the kernel's types is given the recorded results (so that what an earlier jump decided does not count as an error of a later one)
 //! and measures. Runs with every number moved by its slack, up and down, give the results between which a right one lies.
 //!
@@ -77,15 +77,31 @@ pub(super) struct Replayed {
     errors: BTreeMap<ValueId, (f64, f64)>,
 }
 
-/// Whether a value jumps where what it is computed from changes ever so little; gives that.
-fn jump(kernel: &Kernel, v: ValueId) -> Option<ValueId> {
+/// Whether a value jumps where what it is computed from changes ever so little.
+fn jumps(kernel: &Kernel, v: ValueId) -> bool {
     let float = |x: &ValueId| kernel.ty(*x).elem.is_float() && !is_scale(kernel.ty(*x).elem);
     match &kernel.value(v).op {
-        Op::Cast(x) if float(x) && (!kernel.ty(v).elem.is_float() || is_scale(kernel.ty(v).elem)) => Some(*x),
-        Op::Unary(UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round | UnaryOp::Trunc, x) if float(x) => {
-            Some(*x)
-        }
-        _ => None,
+        Op::Cast(x) => float(x) && (!kernel.ty(v).elem.is_float() || is_scale(kernel.ty(v).elem)),
+        Op::Unary(UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round | UnaryOp::Trunc, x) => float(x),
+        Op::Compare(_, x, _) => float(x),
+        _ => false,
+    }
+}
+
+/// Whether the jump `v` gives something else where the number before it is moved by the slack.
+fn near(kernel: &Kernel, v: ValueId, x: f64, slack: f64) -> bool {
+    let ty = kernel.ty(v);
+    let (lo, hi) =
+        if is_scale(ty.elem) { (x * (1.0 - slack), x * (1.0 + slack)) } else { (x - slack, x + slack) };
+    match (&kernel.value(v).op, ty.elem.format()) {
+        (Op::Unary(UnaryOp::Floor, _), _) => lo.floor() != hi.floor(),
+        (Op::Unary(UnaryOp::Ceil, _), _) => lo.ceil() != hi.ceil(),
+        (Op::Unary(UnaryOp::Trunc, _), _) => lo.trunc() != hi.trunc(),
+        (Op::Unary(..), _) => lo.round_ties_even() != hi.round_ties_even(),
+        (Op::Cast(_), Format::Int(f)) => f.round_f64(lo) != f.round_f64(hi),
+        (Op::Cast(_), Format::Scale(s)) => s.round(lo) != s.round(hi),
+        // Of a comparison, the difference.
+        _ => lo <= 0.0 && hi >= 0.0,
     }
 }
 
@@ -109,19 +125,20 @@ impl Freedom {
         TileRef::new(Tile { axes: x.axes.clone(), shape: x.shape.clone(), data: Values::Float(moved) })
     }
 
+    /// Whether jumps are written down or replayed.
+    pub(super) fn watches(&self, kernel: &Kernel, v: ValueId) -> bool {
+        !matches!(self.watch, Watch::No) && jumps(kernel, v)
+    }
+
     /// What a jump gives: what was computed, or what is replayed. `x` is the tile before it.
     pub(super) fn after(
         &self,
         kernel: &Kernel,
         v: ValueId,
         me: InstanceId,
-        x: impl FnOnce(ValueId) -> Option<TileRef>,
+        x: &Tile,
         given: Values,
     ) -> Values {
-        if matches!(self.watch, Watch::No) {
-            return given;
-        }
-        let Some(x) = jump(kernel, v).and_then(x) else { return given };
         let (key, numbers) = ((v, me.0), x.floats());
         match &self.watch {
             Watch::No => given,
@@ -171,25 +188,36 @@ fn measure(to: ElemType, exact: &[f64], base: &[f64], error: &mut f64, greatest:
     }
 }
 
-/// How far the number before each jump may be off. Empty where nothing jumps, or nothing can be off.
+/// The unrounded result, and how far the number before each jump may be off: of those jumps that some number is so near to. So most
+/// programs have none, and nothing else to evaluate.
 ///
 /// # Errors
 /// Those of an evaluation.
-pub fn slacks(kernel: &Kernel, inputs: &Inputs) -> Result<BTreeMap<ValueId, f64>, EvalError> {
-    let jumps = (0..kernel.values.len() as u32).any(|v| jump(kernel, ValueId(v)).is_some());
-    if !jumps {
-        return Ok(BTreeMap::new());
-    }
+pub fn unrounded_and_slacks(
+    kernel: &Kernel,
+    inputs: &Inputs,
+) -> Result<(Outputs, BTreeMap<ValueId, f64>), EvalError> {
     let record = Freedom { watch: Watch::Record(Mutex::default()), ..Freedom::default() };
-    evaluate_freely(kernel, inputs, Mode::Unrounded, &record)?;
-    let Watch::Record(seen) = record.watch else { return Ok(BTreeMap::new()) };
-    let seen = seen.into_inner().unwrap_or_else(|p| p.into_inner());
+    let outputs = evaluate_freely(kernel, inputs, Mode::Unrounded, &record)?;
+    let seen = match record.watch {
+        Watch::Record(seen) => seen.into_inner().unwrap_or_else(|p| p.into_inner()),
+        Watch::No | Watch::Replay(..) => Seen::new(),
+    };
+    if seen.is_empty() {
+        return Ok((outputs, BTreeMap::new()));
+    }
     let replay = Freedom { watch: Watch::Replay(seen, Mutex::default()), ..Freedom::default() };
     evaluate_freely(kernel, inputs, Mode::Typed, &replay)?;
-    let Watch::Replay(_, replayed) = replay.watch else { return Ok(BTreeMap::new()) };
+    let Watch::Replay(seen, replayed) = replay.watch else { return Ok((outputs, BTreeMap::new())) };
     let errors = replayed.into_inner().unwrap_or_else(|p| p.into_inner()).errors;
     let off = errors.into_iter().filter(|(_, (error, _))| *error > 0.0);
-    Ok(off.map(|(v, (error, greatest))| (v, 2.0 * error + 1e-5 * greatest.max(1.0))).collect())
+    let mut slacks: BTreeMap<ValueId, f64> =
+        off.map(|(v, (error, greatest))| (v, 2.0 * error + 1e-5 * greatest.max(1.0))).collect();
+    slacks.retain(|v, slack| {
+        let visits = seen.iter().filter(|((of, _), _)| of == v).flat_map(|(_, visits)| visits);
+        visits.flat_map(|(exact, _)| exact).any(|x| near(kernel, *v, *x, *slack))
+    });
+    Ok((outputs, slacks))
 }
 
 /// The results between which a right one lies: every number before a jump moved by its slack, all down, all up, and every other

@@ -213,7 +213,7 @@ impl Machine<'_> {
             Op::Unary(o, x) => elementwise::unary(*o, ty.elem, &before(frame.get(*x)?), lanes),
             Op::Binary(o, x, y) => elementwise::binary(*o, ty.elem, frame.get(*x)?, frame.get(*y)?, lanes),
             Op::Compare(o, x, y) => {
-                elementwise::compare(*o, elem_of(x), frame.get(*x)?, frame.get(*y)?, lanes)
+                elementwise::compare(*o, elem_of(x), &before(frame.get(*x)?), frame.get(*y)?, lanes)
             }
             Op::Select(c, x, y) => {
                 elementwise::select(frame.get(*c)?, frame.get(*x)?, frame.get(*y)?, ty.elem, lanes)
@@ -226,7 +226,18 @@ impl Machine<'_> {
         if self.mode == Mode::Typed && matches!(op, Op::Unary(..) | Op::Binary(..) | Op::Fma(..)) {
             elementwise::round(&mut data, ty.elem);
         }
-        let data = self.freedom.after(self.kernel, v, frame.me, |x| frame.get(x).ok().cloned(), data);
+        if self.freedom.watches(self.kernel, v) {
+            let before = match op {
+                Op::Cast(x) | Op::Unary(_, x) => frame.get(*x)?.clone(),
+                Op::Compare(_, x, y) => {
+                    let (x, y) = (frame.get(*x)?, frame.get(*y)?);
+                    let data = elementwise::binary(BinaryOp::Sub, ElemType::F64, x, y, lanes);
+                    Arc::new(Tile { axes: ty.axes.clone(), shape: shape.clone(), data })
+                }
+                _ => return Err(EvalError::internal(format!("{op:?} does not jump"))),
+            };
+            data = self.freedom.after(self.kernel, v, frame.me, &before, data);
+        }
         Ok(Arc::new(Tile { axes: ty.axes.clone(), shape, data }))
     }
 
