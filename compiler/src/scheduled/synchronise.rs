@@ -25,7 +25,8 @@ struct Walk<'a> {
     module: &'a Module,
     program: sync::Program,
     rings: Vec<event::ResourceId>,
-    workspace: event::ResourceId,
+    /// By place: what different threads put into two places needs no order.
+    works: Vec<event::ResourceId>,
     counter: event::CounterId,
     /// Global memory in which order counts.
     globals: Vec<(crate::tile::ir::TensorId, event::ResourceId)>,
@@ -38,7 +39,8 @@ impl<'a> Walk<'a> {
         let mut program = sync::Program { name: module.name.clone(), ..Default::default() };
         let counter = program.add_counter("step");
         let rings = module.buffers.iter().map(|b| program.add_ring(&b.name, b.slots, counter)).collect();
-        let workspace = program.add_resource("workspace", event::ResourceKind::Work, 1, None);
+        let work = |w: &super::ir::Work| program.add_resource(&w.name, event::ResourceKind::Work, 1, None);
+        let works = module.work.iter().map(work).collect();
         let globals = module
             .ordered
             .iter()
@@ -47,7 +49,7 @@ impl<'a> Walk<'a> {
                 (*t, program.add_resource(&name, event::ResourceKind::Gmem, 1, None))
             })
             .collect();
-        Walk { module, program, rings, workspace, counter, globals, ops: Vec::new() }
+        Walk { module, program, rings, works, counter, globals, ops: Vec::new() }
     }
 
     fn global(&self, tensor: crate::tile::ir::TensorId) -> Option<event::ResourceId> {
@@ -126,10 +128,14 @@ impl<'a> Walk<'a> {
             // Who puts is all threads, who counts is one of them; then the block has met.
             OpKind::WorkPut { work, .. } => {
                 let label = format!("put {}", m.work(*work).name);
-                out.push(event::Op::new(id, &label).writes(self.workspace, 0).at(op.span).into());
+                out.push(
+                    event::Op::new(id, &label).writes(self.works[work.0 as usize], 0).at(op.span).into(),
+                );
             }
             OpKind::WorkLast { .. } => {
-                out.push(event::Op::new(id, "last").elected().reads(self.workspace, 0).at(op.span).into());
+                let event = event::Op::new(id, "last").elected();
+                let event = self.works.iter().fold(event, |event, work| event.reads(*work, 0));
+                out.push(event.at(op.span).into());
             }
             // Whatever the next item does with shared memory comes after all that this one does.
             OpKind::ItemDone => {

@@ -37,7 +37,7 @@ pub(super) struct Partials {
 /// Which warp's partial result each element of a tile goes into.
 #[derive(Debug)]
 pub(super) struct Shares {
-    warps: u32,
+    pub warps: u32,
     /// Static extents of the tile.
     extents: Vec<u32>,
     /// By element, row-major: the bits of its warp, squeezed together.
@@ -83,7 +83,7 @@ impl Shares {
 }
 
 /// The bits of `number` where `mask` has ones, side by side.
-fn squeeze(number: u32, mask: u32) -> u32 {
+pub(super) fn squeeze(number: u32, mask: u32) -> u32 {
     let ones = (0..32).filter(|bit| mask >> bit & 1 == 1);
     ones.enumerate().fold(0, |out, (n, bit)| out | (number >> bit & 1) << n)
 }
@@ -91,6 +91,8 @@ fn squeeze(number: u32, mask: u32) -> u32 {
 /// Each warp's greatest element of each row, as a key, with its coordinate; -1 where it has none.
 #[derive(Clone)]
 pub(super) struct Extremes {
+    /// The bits of the warp number that tell parts apart.
+    warps: u32,
     /// Of the result.
     shape: Vec<usize>,
     /// By warp, its bits squeezed together: by row.
@@ -125,7 +127,7 @@ fn extremes(
         }
         element += 1;
     });
-    Extremes { shape, parts: Arc::new(parts) }
+    Extremes { warps: shares.warps, shape, parts: Arc::new(parts) }
 }
 
 /// Axis of the partial results while they are combined; no kernel has so many.
@@ -186,8 +188,8 @@ impl Block<'_, '_> {
         let (own, parts) = match self.contents(value, turn, op.span)? {
             Contents::Tile(tile) => (0, Arc::new(vec![Tile::clone(&tile)])),
             Contents::Partials(p) => (p.warps, p.parts),
-            Contents::Scanned(scanned) => return self.put_sums(op, buf, value, &scanned),
-            Contents::Extremes(e) => return self.put_extremes(op, buf, value, &e),
+            Contents::Scanned(scanned) => return self.put_sums(op, buf, value, &scanned, warps),
+            Contents::Extremes(e) => return self.put_extremes(op, buf, value, &e, warps),
         };
         let writer = Writer { by: u32::MAX - u32::from(buf.0), asynchronous: false, bytes: 4 };
         let mut problem = None;
@@ -206,12 +208,20 @@ impl Block<'_, '_> {
     }
 
     /// Every warp's greatest (or least) element of each row: its key, and after it its coordinate.
-    fn put_extremes(&mut self, op: &Op, buf: BufId, value: ValId, e: &Extremes) -> Result<(), Halt> {
+    fn put_extremes(
+        &mut self,
+        op: &Op,
+        buf: BufId,
+        value: ValId,
+        e: &Extremes,
+        warps: u32,
+    ) -> Result<(), Halt> {
         let writer = Writer { by: u32::MAX - u32::from(buf.0), asynchronous: false, bytes: 8 };
         let mut problem = None;
-        for (slot, part) in e.parts.iter().enumerate() {
+        for warp in 0..self.module.role(op.role).warps {
+            let (slot, part) = (squeeze(warp, warps), &e.parts[squeeze(warp, e.warps) as usize]);
             for (position, (key, at)) in positions(self.extents(value), &e.shape).into_iter().zip(part) {
-                let to = self.partial(buf, slot as u32, position);
+                let to = self.partial(buf, slot, position);
                 let written = to.and_then(|to| {
                     self.shared.write(to, *key as u64, writer)?;
                     self.shared.write(to + 8, *at as u64, writer)

@@ -12,7 +12,7 @@
 //! ```
 
 use super::block::{Block, Contents, Halt, Turn};
-use super::partials::positions;
+use super::partials::{positions, squeeze};
 use super::shared::{Problem, Writer};
 use super::staged::word;
 use crate::diagnostics::Span;
@@ -27,6 +27,8 @@ use std::sync::Arc;
 /// What each warp made of its elements along a scanned axis.
 #[derive(Clone)]
 pub(super) struct Scanned {
+    /// The bits of the warp number that move along the axis.
+    warps: u32,
     /// Every element's sum from the start of its warp's part of its group.
     own: TileRef,
     /// By row, group and warp (its bits squeezed together).
@@ -67,10 +69,11 @@ impl Block<'_, '_> {
     ) -> Result<Contents, Halt> {
         let tile = self.tile(x, turn, span)?;
         let (_, elem) = self.kind(x)?;
-        if !self.tables.shares.contains_key(&(x, vec![axis])) {
+        let Some(shares) = self.tables.shares.get(&(x, vec![axis])) else {
             let whole = scan(how, &tile, elem, axis, rev, self.machine.rounding(elem));
             return Ok(Contents::Tile(Arc::new(whole)));
-        }
+        };
+        let warps = shares.warps;
         let stands = self.stands(x, &tile, axis);
         let below = group_bits(self.module, x, axis);
         let add = combination(combine(how), elem, self.machine.mode);
@@ -82,7 +85,7 @@ impl Block<'_, '_> {
             words[n] = *sum.and_modify(|before| *before = add(*before, words[n])).or_insert(words[n]);
         }
         let own = Tile { axes: tile.axes.clone(), shape: tile.shape.clone(), data: values(words, elem) };
-        Ok(Contents::Scanned(Scanned { own: Arc::new(own), sums: Arc::new(sums) }))
+        Ok(Contents::Scanned(Scanned { warps, own: Arc::new(own), sums: Arc::new(sums) }))
     }
 
     /// Each warp's sum of each group.
@@ -92,19 +95,20 @@ impl Block<'_, '_> {
         buf: BufId,
         value: ValId,
         scanned: &Scanned,
+        warps: u32,
     ) -> Result<(), Halt> {
         let (axes, elem) = self.kind(value)?;
         let Some((groups, rows)) = self.groups(buf, value, &axes) else {
             return Err(self.malformed("sums of a scan in a buffer of another size"));
         };
-        let slots = self.module.buffer(buf).shape[0];
         let writer = Writer { by: u32::MAX - u32::from(buf.0), asynchronous: false, bytes: bytes(elem) };
         let nothing = neutral(elem, self.scan_of(buf));
         let mut problem = None;
-        for slot in 0..slots {
+        for warp in 0..self.module.role(op.role).warps {
+            let (slot, own) = (squeeze(warp, warps), squeeze(warp, scanned.warps));
             for row in 0..rows {
                 for group in 0..groups {
-                    let sum = scanned.sums.get(&(row, group, slot)).copied().unwrap_or(nothing);
+                    let sum = scanned.sums.get(&(row, group, own)).copied().unwrap_or(nothing);
                     let at = self.partial(buf, slot, row * groups + group);
                     let written = at.and_then(|at| self.shared.write(at, sum, writer));
                     problem = problem.or(written.err());
