@@ -39,6 +39,14 @@ fn fails(status: i32, args: &[&str]) -> String {
     said
 }
 
+/// The object on stdout of a run that must end with this status.
+fn refused(status: i32, args: &[&str]) -> Value {
+    let output = tilewright(args);
+    assert_eq!(output.status.code(), Some(status), "{args:?}\n{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    serde_json::from_str(&said).unwrap_or_else(|e| panic!("{e}: {said}"))
+}
+
 fn json(args: &[&str]) -> Value {
     let said = fine(args);
     serde_json::from_str(&said).unwrap_or_else(|e| panic!("{e}: {said}"))
@@ -370,6 +378,90 @@ fn a_bad_launch_file_is_said_plainly() {
     assert!(fails(1, &["exec", &file]).contains("missing field"));
     assert!(fails(1, &["exec", "none.json"]).contains("cannot read none.json"));
     assert!(fails(2, &["exec", &file, "--timeout"]).contains("error: "));
+}
+
+/// A launch of a kernel with a loop that ends where `n` is not 0, and an access at offset `n`.
+fn small_launch(folder: &Folder, kernel: &str, n: u32) -> String {
+    let ptx = ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry store(.param .u64 p, .param .u32 n) {\n\
+               .reg .b32 %r<2>; .reg .b64 %rd<3>;\nld.param.u64 %rd0, [p];\nld.param.u32 %r0, [n];\ncvt.u64.u32 %rd1, %r0;\n\
+               add.u64 %rd0, %rd0, %rd1;\nst.global.b32 [%rd0], %r0;\nret;\n}\n\
+               .visible .entry forever(.param .u64 p, .param .u32 n) {\nL: bra L;\n}\n\
+               .visible .entry quick(.param .u64 p, .param .u32 n) {\nret;\n}\n";
+    folder.file("small.ptx", ptx);
+    let grid = if kernel == "quick" { 2_000_000_000 } else { 1 };
+    let json = format!(
+        "{{\"ptx\": \"small.ptx\", \"kernel\": \"{kernel}\", \"target\": \"sm_80\", \"grid\": [{grid}, 1, 1], \"block\": [32, 1, 1], \"args\": [{{\"buffer\": \
+         {{\"dtype\": \"u32\", \"shape\": [4], \"init\": \"zeros\"}}}}, {{\"u32\": {n}}}]}}"
+    );
+    folder.file("small.json", &json)
+}
+
+#[test]
+fn exec_says_what_it_found_in_one_object() {
+    let folder = Folder::new();
+    let clean = json(&["exec", &small_launch(&folder, "store", 8), "--json"]);
+    assert_eq!((&clean["ok"], &clean["findings"]), (&true.into(), &serde_json::json!([])), "{clean}");
+    assert!(clean["time_ms"].is_number() && clean["stats"].is_object(), "{clean}");
+    assert_eq!(clean["warp_instructions"], 6);
+    let found = refused(1, &["exec", &small_launch(&folder, "store", 16), "--json"]);
+    assert_eq!(found["findings"][0]["kind"], "out_of_bounds", "{found}");
+    assert_eq!((&found["findings"][0]["line"], &found["ok"]), (&10.into(), &false.into()), "{found}");
+    let none = refused(1, &["exec", &small_launch(&folder, "nothing", 0), "--json"]);
+    assert_eq!((&none["ok"], &none["findings"]), (&false.into(), &serde_json::json!([])), "{none}");
+    assert!(none["error"]["message"].as_str().is_some_and(|m| m.contains("no entry `nothing`")), "{none}");
+}
+
+#[test]
+fn exec_gives_up_when_the_time_is_over() {
+    let folder = Folder::new();
+    // A loop without end, and more blocks than anybody can wait for, each of them quick.
+    for kernel in ["forever", "quick"] {
+        let said = refused(1, &["exec", &small_launch(&folder, kernel, 0), "--json", "--timeout", "0.2"]);
+        assert_eq!(
+            (&said["error"]["kind"], &said["findings"]),
+            (&"timeout".into(), &serde_json::json!([])),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn exec_counts_and_draws() {
+    let folder = Folder::new();
+    let saved = folder.path("saved").display().to_string();
+    fine(&["run", GEMM, "--device", "cpu", "--dim", "M=128,N=128,K=128", "--save-launch", &saved]);
+    let launch = folder.path("saved").join("LAUNCH.json").display().to_string();
+    let object = json(&["exec", &launch, "--stats", "--gpu", "h100", "--json"]);
+    let stats = &object["stats"];
+    assert!(stats["tensor_ops"]["f16"].as_u64().is_some_and(|ops| ops >= 2 * 128 * 128 * 128), "{object}");
+    assert_eq!(
+        (&stats["roofline"]["gpu"], &stats["bank_conflicts"]),
+        (&"h100".into(), &0.into()),
+        "{object}"
+    );
+    let (trace, picture) = (folder.path("t.json"), folder.path("t.svg"));
+    let chrome = trace.display().to_string();
+    json(&["exec", &launch, "--trace", &chrome, "--json"]);
+    let chrome: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(trace).expect("a trace")).expect("JSON");
+    let names: Vec<&str> =
+        chrome["traceEvents"].as_array().into_iter().flatten().filter_map(|e| e["name"].as_str()).collect();
+    for name in ["matrix", "cp.async", "cp.async.wait_group", "thread_name"] {
+        assert!(names.contains(&name), "no {name} in the trace");
+    }
+    fine(&["exec", &launch, "--trace", &picture.display().to_string(), "--cycles", "0..4000"]);
+    assert!(fs::read_to_string(picture).expect("a picture").contains("tensor core 3"));
+    assert!(fails(2, &["exec", &launch, "--stats", "--gpu", "abacus"]).contains("a100, h100"));
+}
+
+#[test]
+fn exec_plans_for_a_gpu_without_one() {
+    let folder = Folder::new();
+    let launch = small_launch(&folder, "store", 8);
+    let said = fine(&["exec", &launch, "--device", "cuda:0", "--dry-run"]);
+    assert!(said.contains("address of buffer 0, 16 bytes") && said.contains("bytes 08 00 00 00"), "{said}");
+    assert!(fails(2, &["exec", &launch, "--device", "tpu"]).contains("it is cpu or cuda:N"));
+    assert!(fails(2, &["exec", &launch, "--device", "cuda:0", "--sanitize"]).contains("no meaning"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::super::finding::FindingKind;
 use super::super::frame::Lanes64;
-use super::super::memory::{Place, place_generic, place_global, write_slice};
+use super::super::memory::{Place, place_generic, place_global, write_halves, write_slice};
 use super::super::program::{CpAsync, MemSpace, Order};
 use super::super::shadow::{Agent, Published};
 use super::access::{Target, Windows, addresses, lanes_of};
@@ -62,15 +62,22 @@ impl Env<'_> {
             self.effects += 1;
             let (memory, bytes) = (self.launch.memory, usize::from(copy.bytes));
             for lane in lanes_of(mask) {
-                let mut words = [0; 4];
-                if reads >> lane & 1 != 0 {
-                    let offset = from[lane] - first;
-                    memory.read(window, offset, bytes, &mut words);
+                let (at, offset) = (to[lane].wrapping_sub(base) as usize, from[lane].wrapping_sub(first));
+                let is_read = reads >> lane & 1 != 0;
+                if is_read {
                     // Pipelines walk along rows: what comes next is in the next line.
                     memory.prefetch(window, offset + 64);
                 }
-                let at = to[lane].wrapping_sub(base) as usize;
-                write_slice(&mut self.shared, at, bytes, &words);
+                if bytes == 16 {
+                    let halves = if is_read { memory.read_halves(window, offset) } else { [0; 2] };
+                    write_halves(&mut self.shared, at, halves);
+                } else {
+                    let mut words = [0; 4];
+                    if is_read {
+                        memory.read(window, offset, bytes, &mut words);
+                    }
+                    write_slice(&mut self.shared, at, bytes, &words);
+                }
             }
             self.changed_at(to.iter().map(|at| at.wrapping_sub(base) as usize), mask);
             return Ok(());

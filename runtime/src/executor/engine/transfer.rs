@@ -5,7 +5,7 @@
 
 use super::super::finding::FindingKind;
 use super::super::memory::tensor_map::TensorMap;
-use super::super::memory::{Place, place_global, write_slice};
+use super::super::memory::{Place, place_global, write_halves};
 use super::super::program::{BulkOp, BulkType};
 use super::super::shadow::Published;
 use super::block::{Env, Stop};
@@ -205,6 +205,7 @@ impl Env<'_> {
         for number in 0..map.rows() {
             // Whole rows for one block go straight to their places.
             if let (1, &[(dst, _)], Some((address, range))) = (step, to, map.row(coords, number))
+                && address.is_multiple_of(8)
                 && range.len() * width == row.len()
                 && row.len().is_multiple_of(16)
             {
@@ -212,9 +213,8 @@ impl Env<'_> {
                 let base = dst + number * map.pitch();
                 let (memory, shared) = (self.launch.memory, &mut self.shared);
                 for at in (0..row.len() as u32).step_by(16) {
-                    let mut words = [0; 4];
-                    memory.read(window, offset + u64::from(at), 16, &mut words);
-                    write_slice(shared, map.swizzle.apply(base + at) as usize, 16, &words);
+                    let halves = memory.read_halves(window, offset + u64::from(at));
+                    write_halves(shared, map.swizzle.apply(base + at) as usize, halves);
                 }
                 continue;
             }

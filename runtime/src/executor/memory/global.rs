@@ -153,6 +153,19 @@ impl<'a> GlobalMemory<'a> {
         }
     }
 
+    /// Reads 16 bytes at `offset` of window `index`, where they are aligned to 8: as halves, since what goes on to memory should not be put
+    /// together from smaller stores first.
+    ///
+    /// # Panics
+    /// As [`GlobalMemory::read`]; also if they are not aligned.
+    #[inline]
+    pub fn read_halves(&self, index: usize, offset: u64) -> [u64; 2] {
+        let pointer = self.pointer(index, offset, 16);
+        assert!((pointer as usize).is_multiple_of(8), "unaligned halves");
+        // SAFETY: sixteen bytes inside the window (`pointer`), aligned to 8, atomic as everything here (`new`).
+        [0, 8].map(|at| unsafe { AtomicU64::from_ptr(pointer.add(at).cast()) }.load(Relaxed))
+    }
+
     /// Writes `bytes` (at most 16) at `offset` of window `index`.
     ///
     /// # Panics

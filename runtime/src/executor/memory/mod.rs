@@ -100,6 +100,14 @@ pub fn read_slice(from: &[u8], offset: usize, bytes: usize, words: &mut [u32; 4]
     }
 }
 
+/// Writes 16 bytes at `offset`; the caller has checked the range.
+#[inline]
+pub fn write_halves(to: &mut [u8], offset: usize, [low, high]: [u64; 2]) {
+    let target = &mut to[offset..offset + 16];
+    target[..8].copy_from_slice(&low.to_le_bytes());
+    target[8..].copy_from_slice(&high.to_le_bytes());
+}
+
 /// Copies `bytes` of `words` into `to` at `offset`; the caller has checked the range.
 #[inline]
 pub fn write_slice(to: &mut [u8], offset: usize, bytes: usize, words: &[u32; 4]) {
