@@ -85,14 +85,23 @@ pub fn bless() -> Result<()> {
 
 /// Tries this many changed programs; a failure prints the mutant.
 pub fn fuzz(n: u64, seed: u64) -> Result<()> {
-    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["test", "-p", "tilewright-compiler", "--test", "mutants", "--", "--nocapture"])
-        .env("TILEWRIGHT_MUTANTS", n.to_string())
-        .env("TILEWRIGHT_SEED", seed.to_string())
-        .current_dir(root())
-        .status()?;
-    if !status.success() {
-        bail!("some of {n} mutants of seed {seed} fail");
+    // Programs of the language through the compiler, PTX through the executor.
+    let targets: [&[&str]; 2] = [
+        &["-p", "tilewright-compiler", "--test", "mutants", "--"],
+        &["-p", "tilewright-runtime", "--lib", "--", "executor::tests::fuzz"],
+    ];
+    for target in targets {
+        let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .arg("test")
+            .args(target)
+            .arg("--nocapture")
+            .env("TILEWRIGHT_MUTANTS", n.to_string())
+            .env("TILEWRIGHT_SEED", seed.to_string())
+            .current_dir(root())
+            .status()?;
+        if !status.success() {
+            bail!("some of {n} mutants of seed {seed} fail");
+        }
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Integer arithmetic, logic, shifts and bit fields.
 
 use super::{Instruction, Mnemonic, OpKind};
-use crate::ptx::operand::{Operand, OperandVisitor, PredUse, RegId};
+use crate::ptx::operand::{Dst, Operand, OperandVisitor, PredUse, RegId};
 use crate::ptx::target::Requires;
 use crate::ptx::types::{BoolOp, MulMode, Type, spelled};
 
@@ -141,8 +141,8 @@ pub struct Shift {
 pub struct Lop3 {
     /// `p = (d != 0) op q` where present.
     pub pred: Option<(BoolOp, RegId, PredUse)>,
-    /// Written.
-    pub dst: RegId,
+    /// Written; `_` where only the predicate is wanted.
+    pub dst: Dst,
     /// Bit 2 of the table index.
     pub a: Operand,
     /// Bit 1.
@@ -386,7 +386,7 @@ impl Instruction for Lop3 {
         m.op("lop3").opt(self.pred.map(|(op, ..)| op)).op(".b32");
     }
     fn operands(&self, v: &mut dyn OperandVisitor) {
-        v.def(self.dst);
+        v.dst(self.dst);
         if let Some((_, p, _)) = self.pred {
             v.pipe();
             v.def(p);

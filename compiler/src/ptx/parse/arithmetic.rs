@@ -241,7 +241,8 @@ impl<'a> Parser<'a> {
                 let bool_op: Option<BoolOp> = m.take();
                 m.expect("b32")?;
                 m.end()?;
-                let dst = self.reg(body, W)?;
+                let dst = self.dst(body, W)?;
+                m.require(bool_op.is_some() || dst.reg().is_some(), "`_` stands beside a predicate")?;
                 let p = if bool_op.is_some() {
                     self.cursor.expect(b'|', "`|`")?;
                     Some(self.reg(body, Type::Pred)?)

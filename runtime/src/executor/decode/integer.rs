@@ -418,13 +418,15 @@ impl Decoder<'_> {
         let difference = self.int(IntBin::Xor, high, low);
         let chosen = self.int(IntBin::And, difference, a);
         self.lane(LaneOp::Int32 { op: IntBin::Xor, d: result, a: chosen, b: low });
-        let d = self.d32(op.dst)?;
+        let d = self.dst32(op.dst)?;
         if let Some((how, p, q)) = op.pred {
             let (p, q, nonzero) = (self.dp(p)?, self.pred_use(q)?, self.tp());
             self.lane(LaneOp::Cmp32 { cmp: IntCmp::Ne, d: nonzero, a: Val32::Reg(result), b: Val32::Imm(0) });
             self.lane(LaneOp::Pred { op: pred_bin(how), d: p, a: ValP::Reg(nonzero), b: q });
         }
-        self.lane(LaneOp::Mov32 { d, a: Val32::Reg(result) });
+        if let Some(d) = d {
+            self.lane(LaneOp::Mov32 { d, a: Val32::Reg(result) });
+        }
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use super::super::frame::{R32, R64};
 use super::super::launch::ExecError;
 use super::super::matrix::{self, MmaInput, MmaSum};
 use super::super::program::{
-    Barrier, BarrierReduce, BarrierReduceOp, MatrixAccess, MemReg, Mma, MmaF64, ReduxOp, Shuffle,
+    Barrier, BarrierReduce, BarrierReduceOp, CellInit, MatrixAccess, MemReg, Mma, MmaF64, ReduxOp, Shuffle,
     ShuffleMode, StepKind, Val64, VoteDst, VoteMode,
 };
 use super::emit::{Decoder, Home};
@@ -180,7 +180,7 @@ impl Decoder<'_> {
         if op.aty == Type::F64 {
             return self.mma_f64(op, m, k);
         }
-        if m != 16 {
+        if m != 16 && op.dty != Type::S32 {
             return self.unsupported("this shape or layout");
         }
         let sum = mma_sum(op.dty, op.satfinite);
@@ -191,12 +191,23 @@ impl Decoder<'_> {
             return self.unsupported("this combination of types and shape");
         };
         let wanted = matrix::registers(k, a, sum);
-        if [op.d.len(), op.a.len(), op.b.len()] != wanted || op.c.len() != op.d.len() {
+        let half = if m == 8 { 2 } else { 1 };
+        let (sums, left) = (wanted[0] / half, wanted[1] / half);
+        if [op.d.len(), op.a.len(), op.b.len(), op.c.len()] != [sums, left, wanted[2], sums] {
             return self.invalid("fragments of the wrong size");
         }
-        let (d, c) = (self.fragment(&op.d)?, self.fragment(&op.c)?);
-        let batch = matrix::batch(k, a, b, sum);
-        let mma = Mma { batch, ..Mma::new(f, d, self.fragment(&op.a)?, self.fragment(&op.b)?, c) };
+        let batch = if m == 8 { None } else { matrix::batch(k, a, b, sum) };
+        let (mut d, mut a) = (self.fragment(&op.d)?.into_vec(), self.fragment(&op.a)?.into_vec());
+        let mut c = self.fragment(&op.c)?.into_vec();
+        if m == 8 {
+            // Integers of 8 rows: the lower 8 of 16 are zeros, and what comes out there goes nowhere.
+            let zero = R32(self.cell(CellInit::Const32(0)));
+            a = a.into_iter().flat_map(|r| [r, zero]).collect();
+            c.extend([zero; 2]);
+            d.extend([self.t32(), self.t32()]);
+        }
+        let b = self.fragment(&op.b)?;
+        let mma = Mma { batch, ..Mma::new(f, d.into(), a.into(), b, c.into()) };
         self.step(StepKind::Mma(Box::new(mma)));
         Ok(())
     }

@@ -8,6 +8,7 @@ mod control;
 mod documented;
 mod foreign;
 mod forms;
+mod fuzz;
 mod generated;
 mod global_races;
 mod hopper;

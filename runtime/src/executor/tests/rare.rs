@@ -300,3 +300,39 @@ fn searches_extensions_and_masks() {
         });
     }
 }
+
+#[test]
+fn products_of_eight_rows() {
+    for (shape, signs, per) in
+        [("m8n8k16", "s8.u8", 4usize), ("m8n8k32", "u4.s4", 8), ("m8n8k128", "b1.b1", 32)]
+    {
+        let suffix = if per == 32 { ".xor.popc" } else { "" };
+        let body = format!(
+            "mov.b32 %r1, %c; mov.b32 %r2, %a; mma.sync.aligned.{shape}.row.col.s32.{signs}.s32{suffix} {{%r3, %r4}}, {{%a}}, {{%b}}, {{%r1, %r2}};
+             mul.lo.u32 %d, %r4, 31; xor.b32 %d, %d, %r3;"
+        );
+        let input: Vec<[u32; 3]> = (0..32u32)
+            .map(|i| [0x9e37_79b9u32.wrapping_mul(i + 1), 0x85eb_ca6bu32.wrapping_mul(i + 7), 1000 * i])
+            .collect();
+        let got = Kernel::new(&body).run(&input);
+        let bits = 32 / per as u32;
+        let element = |word: u32, e: usize, signed: bool| {
+            let raw = i64::from(word >> (bits * e as u32)) & ((1 << bits) - 1);
+            if signed && raw >> (bits - 1) == 1 { raw - (1 << bits) } else { raw }
+        };
+        let (left, right) = signs.split_once('.').expect("two types");
+        for (lane, got) in got.into_iter().enumerate() {
+            let sum = |i: usize| {
+                let (row, col) = (lane / 4, 2 * (lane % 4) + i);
+                let start = i64::from(if i == 0 { input[lane][2] } else { input[lane][0] } as i32);
+                let products = (0..4 * per).map(|k| {
+                    let x = element(input[4 * row + k / per][0], k % per, left.starts_with('s'));
+                    let y = element(input[4 * col + k / per][1], k % per, right.starts_with('s'));
+                    if per == 32 { x ^ y } else { x * y }
+                });
+                (start + products.sum::<i64>()) as u32
+            };
+            assert_eq!(got, sum(1).wrapping_mul(31) ^ sum(0), "{shape} lane {lane}");
+        }
+    }
+}
