@@ -61,6 +61,23 @@ pub struct Cvt {
     pub src: Operand,
 }
 
+/// `cvt.pack.sat.s8.s32.b32 d, a, b, c;`: two clamped integers, `b` lowest, and what is left of the word from `c`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CvtPackInt {
+    /// Clamped to signed integers.
+    pub signed: bool,
+    /// Bits of each: 2, 4, 8 or 16.
+    pub bits: u8,
+    /// Written.
+    pub dst: RegId,
+    /// Upper.
+    pub a: Operand,
+    /// Lower.
+    pub b: Operand,
+    /// Its low bits become the bits above; none with 16.
+    pub c: Option<Operand>,
+}
+
 /// `cvt.rn.f16x2.f32 d, a, b;`: two sources into one packed pair, **`a` in the upper half**.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CvtPack {
@@ -333,6 +350,33 @@ impl Instruction for Cvt {
     }
     fn requires(&self) -> Requires {
         cvt_requires(self.dty, self.sty, self.rnd, self.relu, self.satfinite)
+    }
+    fn kind(&self) -> OpKind {
+        OpKind::Lane
+    }
+}
+
+impl Instruction for CvtPackInt {
+    fn mnemonic(&self, m: &mut Mnemonic<'_>) {
+        m.op(if self.signed { "cvt.pack.sat.s" } else { "cvt.pack.sat.u" });
+        m.op(match self.bits {
+            2 => "2.s32",
+            4 => "4.s32",
+            8 => "8.s32",
+            _ => "16.s32",
+        });
+        m.flag(self.c.is_some(), ".b32");
+    }
+    fn operands(&self, v: &mut dyn OperandVisitor) {
+        v.def(self.dst);
+        v.value(&self.a);
+        v.value(&self.b);
+        if let Some(c) = &self.c {
+            v.value(c);
+        }
+    }
+    fn requires(&self) -> Requires {
+        Requires::new(6, 5, 75)
     }
     fn kind(&self) -> OpKind {
         OpKind::Lane

@@ -137,7 +137,7 @@ macro_rules! ops {
 
 ops! {
     // data
-    Mov, Pack, Unpack, Cvt, CvtPack, Cvta, IsSpace, Mapa, GetCtaRank, Setp, Set, Selp, Slct,
+    Mov, Pack, Unpack, Cvt, CvtPack, CvtPackInt, Cvta, IsSpace, Mapa, GetCtaRank, Setp, Set, Selp, Slct,
     // integer
     IntBinary, IntMad, IntUnary, Logic, Shift, Lop3, Prmt, Funnel, BitExtract, BitInsert, Sad, Dp4a, CarryChain, BitSearch,
     // floating point

@@ -2,7 +2,7 @@
 
 use super::body::Body;
 use super::mods::Mods;
-use super::module::{Parser, unsupported};
+use super::module::Parser;
 use super::operands::Want;
 use super::{ParseErrorKind, Parsed};
 use crate::ptx::op::*;
@@ -98,8 +98,24 @@ impl<'a> Parser<'a> {
     }
 
     fn cvt(&mut self, body: &mut Body<'a>, mut m: Mods<'a>) -> Parsed<Op> {
-        if m.peek() == Some("pack") {
-            return Err(unsupported("`cvt.pack`"));
+        if m.eat_all(&["pack", "sat"]) {
+            let word = m.peek().unwrap_or_default();
+            let (signed, bits) = match word {
+                "u2" | "u4" | "u8" | "u16" => (false, &word[1..]),
+                "s2" | "s4" | "s8" | "s16" => (true, &word[1..]),
+                _ => return Err(m.unknown()),
+            };
+            let bits = bits.parse().unwrap_or(16);
+            m.eat(word);
+            m.expect("s32")?;
+            let rest = m.eat("b32");
+            m.end()?;
+            m.require(rest == (bits < 16), "16 bits take two operands, fewer take three and .b32")?;
+            let dst = self.def(body, Type::B32)?;
+            let a = self.src(body, Type::S32)?;
+            let b = self.next_src(body, Type::S32)?;
+            let c = if rest { Some(self.next_src(body, Type::B32)?) } else { None };
+            return Ok(CvtPackInt { signed, bits, dst, a, b, c }.into());
         }
         let rnd: Option<Rounding> = m.take();
         let (mut ftz, mut sat, mut relu, mut satfinite) = (false, false, false, false);

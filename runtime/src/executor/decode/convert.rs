@@ -5,7 +5,7 @@ use tilewright_compiler::ptx::{Operand, Rounding, Type, op};
 use super::super::frame::R32;
 use super::super::lanes::numbers::{self, integral};
 use super::super::lanes::rounding::{self, target};
-use super::super::lanes::{bytes, floats, halves};
+use super::super::lanes::{bytes, floats, halves, integers};
 use super::super::launch::ExecError;
 use super::super::program::{Fn32, Fn64, IntBin, LaneCall, LaneOp, Val32, Val64};
 use super::emit::{Decoder, Home};
@@ -526,6 +526,26 @@ impl Decoder<'_> {
             }
         }
         self.lane(LaneOp::Mov32 { d, a: Val32::Reg(value) });
+        Ok(())
+    }
+
+    pub(super) fn cvt_pack_int(&mut self, op: &op::CvtPackInt) -> Result {
+        let f: Fn32 = match (op.bits, op.signed) {
+            (2, true) => integers::pack::<2, true>,
+            (2, false) => integers::pack::<2, false>,
+            (4, true) => integers::pack::<4, true>,
+            (4, false) => integers::pack::<4, false>,
+            (8, true) => integers::pack::<8, true>,
+            (8, false) => integers::pack::<8, false>,
+            (_, true) => integers::pack::<16, true>,
+            (_, false) => integers::pack::<16, false>,
+        };
+        let c = match &op.c {
+            Some(c) => self.v32(c, Type::B32)?,
+            None => Val32::Imm(0),
+        };
+        let (d, a, b) = (self.d32(op.dst)?, self.v32(&op.a, Type::S32)?, self.v32(&op.b, Type::S32)?);
+        self.call32(f, d, &[a, b, c]);
         Ok(())
     }
 

@@ -145,6 +145,7 @@ fn dispatch(d: &mut Decoder<'_>, op: &Op) -> Result<(), ExecError> {
         Op::Unpack(op) => d.unpack(op),
         Op::Cvt(op) => d.cvt(op),
         Op::CvtPack(op) => d.cvt_pack(op),
+        Op::CvtPackInt(op) => d.cvt_pack_int(op),
         Op::Cvta(op) => d.cvta(op),
         Op::Setp(op) => d.setp(op),
         Op::Set(op) => d.set(op),

@@ -54,6 +54,17 @@ pub fn szext<const WRAP: bool, const SIGNED: bool>(out: &mut Lanes32, a: &Lanes3
     }
 }
 
+/// `cvt.pack.sat`: `a` and `b` clamped to `BITS` bits, `b` lowest, the low bits of `c` above them.
+pub fn pack<const BITS: u32, const SIGNED: bool>(out: &mut Lanes32, a: &Lanes32, b: &Lanes32, c: &Lanes32) {
+    let (low, high) =
+        if SIGNED { (-1i32 << (BITS - 1), (1 << (BITS - 1)) - 1) } else { (0, (1 << BITS) - 1) };
+    let clamped = |value: u32| (value as i32).clamp(low, high) as u32 & ((1 << BITS) - 1);
+    for lane in 0..32 {
+        let above = c[lane].checked_shl(2 * BITS).unwrap_or(0);
+        out[lane] = clamped(b[lane]) | clamped(a[lane]) << BITS | above;
+    }
+}
+
 /// `bmsk`: `b` ones from bit `a` on.
 pub fn bmsk<const WRAP: bool>(out: &mut Lanes32, a: &Lanes32, b: &Lanes32, _: &Lanes32) {
     for lane in 0..32 {

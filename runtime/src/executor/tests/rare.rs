@@ -241,6 +241,26 @@ fn packed_integers_and_rare_products() {
 }
 
 #[test]
+fn clamped_integers_are_packed() {
+    let clamp = |v: u32, low: i64, high: i64| i64::from(v as i32).clamp(low, high) as u32;
+    same("cvt.pack.sat.s16.s32 %d, %a, %b;", |a, b, _| {
+        clamp(a, -32768, 32767) << 16 | clamp(b, -32768, 32767) & 0xffff
+    });
+    same("shr.s32 %r1, %a, 22; shr.s32 %r2, %b, 22; cvt.pack.sat.u8.s32.b32 %d, %r1, %r2, %c;", |a, b, c| {
+        let byte = |v: u32| clamp(((v as i32) >> 22) as u32, 0, 255);
+        byte(b) | byte(a) << 8 | c << 16
+    });
+    same("cvt.pack.sat.s8.s32.b32 %r1, %a, %b, 0; cvt.pack.sat.s8.s32.b32 %d, %b, %c, %r1;", |a, b, c| {
+        let byte = |v: u32| clamp(v, -128, 127) & 0xff;
+        byte(c) | byte(b) << 8 | byte(b) << 16 | byte(a) << 24
+    });
+    same("cvt.pack.sat.s4.s32.b32 %d, %a, %b, %c;", |a, b, c| {
+        clamp(b, -8, 7) & 15 | (clamp(a, -8, 7) & 15) << 4 | c << 8
+    });
+    same("cvt.pack.sat.u2.s32.b32 %d, %a, %b, %c;", |a, b, c| clamp(b, 0, 3) | clamp(a, 0, 3) << 2 | c << 4);
+}
+
+#[test]
 fn searches_extensions_and_masks() {
     same(
         "and.b32 %r1, %b, 31; and.b32 %r2, %c, 7; sub.u32 %r2, %r2, 3; fns.b32 %d, %a, %r1, %r2;",
