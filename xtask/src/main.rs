@@ -7,7 +7,7 @@
 //! | `ptxas --sweep` | the same for every combination of every `tune` block of the examples |
 //! | `calibrate` | asks the assembler about schedules near the limit of registers and writes the compiler's table of them |
 //! | `sass` | counts the instructions of the main loop of each operand order |
-//! | `fuzz` | changes the bytes of every program: nothing may panic, hang or fail without a place |
+//! | `fuzz` | changes the bytes of every program, and PTX for the executor: nothing may panic, hang or fail without a place |
 //! | `verify` | runs every example at every level on random shapes and schedules, 50 seeds a kernel (`test` has a few) |
 //! | `exec-vs-gpu` | runs the corpus of launch files and every example on the executor and on a GPU, and compares; `--dry-run` needs no GPU |
 //! | `bless` | accepts every changed snapshot |

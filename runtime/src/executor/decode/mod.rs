@@ -16,6 +16,7 @@
 //! | `calls.rs` | parameters of calls, functions of the host |
 //! | `carry.rs` | additions with carry |
 //! | `integer.rs` | integer arithmetic, logic, shifts, bit fields |
+//! | `sums.rs` | `sad`, dot products of bytes, searches for bits |
 //! | `float.rs` | floating-point arithmetic |
 //! | `convert.rs` | `cvt` |
 //! | `memory.rs` | loads, stores, atomics, `cp.async` |
@@ -36,6 +37,7 @@ mod hopper;
 mod integer;
 mod memory;
 mod moves;
+mod sums;
 mod variables;
 mod warp;
 
