@@ -124,6 +124,8 @@ impl Env<'_> {
         }
         let mut old: Lanes64 = [0; 32];
         self.effects += 1;
+        let launch = self.launch;
+        let _turn = launch.global_shadow.as_ref().map(|shadow| shadow.one_atomic());
         for lane in lanes_of(mask) {
             let (b, c) = (operand(atomic.b, lane) & width, operand(atomic.c, lane) & width);
             let update = |old: u64| combine(atomic.op, atomic.bytes, old, b, c) & width;

@@ -101,6 +101,8 @@ pub struct GlobalShadow {
     pages: AtomicUsize,
     /// What was released at each address, by window and offset.
     released: Mutex<FxHashMap<(usize, u64), Release>>,
+    /// Held while an atomic is noted here and carried out: whose stamp is last is who came last.
+    atomics: Mutex<()>,
 }
 
 /// How an access touches memory.
@@ -284,7 +286,14 @@ impl GlobalShadow {
             windows: windows.map(pages).collect(),
             pages: AtomicUsize::new(0),
             released: Mutex::default(),
+            atomics: Mutex::default(),
         }
+    }
+
+    /// Until the guard is dropped nobody else's atomic comes between what is noted and what is done. Without it a block that updates first
+    /// might be noted last, and look as if it raced with what the last one does next.
+    pub fn one_atomic(&self) -> MutexGuard<'_, ()> {
+        lock(&self.atomics)
     }
 
     fn page(&self, window: usize, number: usize) -> Option<&Page> {
