@@ -38,6 +38,8 @@ def main():
         return blas_server()
     if not binary.path():
         sys.exit("no tilewright: name it in TILEWRIGHT, or build it with cargo build --release")
+    if os.getloadavg()[0] > 0.5 * args.threads:
+        print(f"load average {os.getloadavg()[0]:.1f}: something else is running, so these figures say little about the machine")
     with tempfile.TemporaryDirectory() as folder:
         rows = list(measure(pathlib.Path(folder), args.runs, args.threads))
     if not rows:

@@ -275,8 +275,7 @@ impl Array {
                 continue;
             }
             let difference = (a - b).abs();
-            // Not `>`: a NaN is too large.
-            if !(difference <= atol + rtol * b.abs()) {
+            if difference.is_nan() || difference > atol + rtol * b.abs() {
                 bail!("number {at} is {a}, and {b} on the other side");
             }
             worst = worst.max(difference);
