@@ -115,8 +115,11 @@ fn faults_of_planning_expansion_and_synchronisation_show() {
     let sets = [("BM", "64"), ("BN", "64"), ("BK", "32"), ("k.stages", "3")];
     for kind in FaultKind::ALL {
         // Faults of later passes are not at this level, and a plain product has no reduction, condition or shared write to get wrong.
-        use FaultKind::{LostCondition, SharedSlot, WrittenByAll, WrongCombination};
-        let elsewhere = matches!(kind, LostCondition | SharedSlot | WrittenByAll | WrongCombination);
+        use FaultKind::{LostCondition, LostPart, SharedSlot, SkipPart, WrittenByAll, WrongCombination};
+        let elsewhere = matches!(
+            kind,
+            LostCondition | LostPart | SharedSlot | SkipPart | WrittenByAll | WrongCombination
+        );
         if elsewhere || kind.pass() > crate::passes::Pass::Synchronise {
             continue;
         }
