@@ -159,15 +159,23 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
                         warp.fragments[current] = Fragment::ready(mask, at + 1);
                         warp.fragments.push(Fragment::ready(active, *target));
                         if *target <= at {
-                            quantum = quantum.saturating_sub(1).max(1);
+                            quantum -= 1;
+                            if quantum == 0 {
+                                let back = warp.fragments.len() - 1;
+                                return rotate(env, warp, back, step);
+                            }
                         }
                         continue 'fragment;
                     }
                 }
-                StepKind::JumpTable { index, targets } => {
-                    warp.fragments.swap_remove(current);
+                StepKind::JumpTable { index, targets } if active != 0 => {
+                    if active == mask {
+                        warp.fragments.swap_remove(current);
+                    } else {
+                        warp.fragments[current] = Fragment::ready(mask & !active, at + 1);
+                    }
                     let index = *warp.frame.r32(*index);
-                    let mut left = mask;
+                    let (mut left, mut backward) = (active, None);
                     while left != 0 {
                         let which = index[left.trailing_zeros() as usize];
                         let same = (0..32)
@@ -181,7 +189,16 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
                             });
                             return Err(Stop);
                         };
+                        if target <= at {
+                            backward = Some(warp.fragments.len());
+                        }
                         warp.fragments.push(Fragment::ready(same, target));
+                    }
+                    if let Some(back) = backward {
+                        quantum -= 1;
+                        if quantum == 0 {
+                            return rotate(env, warp, back, step);
+                        }
                     }
                     continue 'fragment;
                 }

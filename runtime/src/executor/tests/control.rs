@@ -188,3 +188,26 @@ fn hostile_numbers_break_nothing() {
     }
     assert!(tried > 500, "{tried}");
 }
+
+/// Loops that no unconditional branch closes: lanes part at the branch back, or it goes through a table.
+#[test]
+fn the_time_limit_ends_every_kind_of_loop() {
+    let part = "AGAIN: add.u32 %d, %d, 1; xor.b32 %r1, %d, %t; and.b32 %r1, %r1, 1; setp.eq.u32 %p1, %r1, 0;\n\
+                @%p1 bra AGAIN;\n@!%p1 bra AGAIN;";
+    let table = "TABLE: .branchtargets AGAIN, OTHER;\nAGAIN: add.u32 %d, %d, 1; and.b32 %r1, %t, 1;\nOTHER: brx.idx %r1, TABLE;";
+    for body in [part, table] {
+        let mut kernel = Kernel::new(body).block(64);
+        kernel.options.timeout = Some(std::time::Duration::from_millis(200));
+        let kinds: Vec<_> = kernel.findings().into_iter().map(|f| f.0).collect();
+        assert_eq!(kinds, [FindingKind::Timeout], "{body}");
+    }
+}
+
+#[test]
+fn a_guarded_jump_table_is_for_some_lanes() {
+    let body = "TABLE: .branchtargets ONE, TWO;\nand.b32 %r1, %t, 1; setp.lt.u32 %p1, %t, 10; mov.b32 %d, 7;\n\
+                @%p1 brx.idx %r1, TABLE;\nadd.u32 %d, %d, 100; bra END;\nONE: mov.b32 %d, 1; bra END;\nTWO: mov.b32 %d, 2;\nEND:";
+    for (t, got) in Kernel::new(body).run(&[]).into_iter().enumerate() {
+        assert_eq!(got, if t >= 10 { 107 } else { 1 + t as u32 % 2 }, "lane {t}");
+    }
+}
