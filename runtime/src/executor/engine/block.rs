@@ -200,6 +200,8 @@ pub enum Progress {
 
 /// Rounds without any effect after which other blocks get a turn.
 const IDLE_ROUNDS: usize = 8;
+/// Barriers that a warp passes in one turn.
+const BARRIERS: usize = 256;
 /// Times that waits give up, without any effect in between, before it is called a deadlock.
 const POLLS: u32 = 3;
 
@@ -366,7 +368,11 @@ impl<'l> Block<'l> {
         let mut moved = false;
         self.enter(index);
         let had_fragments = !self.warps[index].fragments.is_empty();
-        while self.warps[index].next_ready().is_some() {
+        // A loop of barriers that never wait must not keep the others, and the clock, from their turn.
+        for _ in 0..BARRIERS {
+            if self.warps[index].next_ready().is_none() {
+                break;
+            }
             moved = true;
             let turn = super::run::run_warp(&mut self.env, &mut self.warps[index])?;
             self.wake();

@@ -195,8 +195,9 @@ fn the_time_limit_ends_every_kind_of_loop() {
     let part = "AGAIN: add.u32 %d, %d, 1; xor.b32 %r1, %d, %t; and.b32 %r1, %r1, 1; setp.eq.u32 %p1, %r1, 0;\n\
                 @%p1 bra AGAIN;\n@!%p1 bra AGAIN;";
     let table = "TABLE: .branchtargets AGAIN, OTHER;\nAGAIN: add.u32 %d, %d, 1; and.b32 %r1, %t, 1;\nOTHER: brx.idx %r1, TABLE;";
-    for body in [part, table] {
-        let mut kernel = Kernel::new(body).block(64);
+    let barriers = "AGAIN: barrier.cluster.arrive;\nbarrier.cluster.wait;\nbra AGAIN;";
+    for (body, threads) in [(part, 64), (table, 64), (barriers, 32)] {
+        let mut kernel = Kernel::new(body).block(threads);
         kernel.options.timeout = Some(std::time::Duration::from_millis(200));
         let kinds: Vec<_> = kernel.findings().into_iter().map(|f| f.0).collect();
         assert_eq!(kinds, [FindingKind::Timeout], "{body}");
