@@ -38,7 +38,7 @@ impl Judged {
         let mut prepared =
             prepare(&kernel, Vec::new(), &outside, Filling { seed: 5, poison: false }).expect("a launch");
         let tensor = &mut prepared.tensors[0];
-        *tensor = HostTensor::from_f64(tensor.elem(), &tensor.shape().to_vec(), x).expect("a tensor");
+        *tensor = HostTensor::from_f64(tensor.elem(), tensor.shape(), x).expect("a tensor");
         let meaning = Meaning::of(&kernel, &prepared).expect("a meaning");
         tilewright_runtime::launch::meaning::run_on_evaluator(&kernel, &mut prepared).expect("outputs");
         Judged { kernel, meaning, prepared }
