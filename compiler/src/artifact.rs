@@ -1,5 +1,6 @@
 //! What a compilation yields: PTX, and everything a launch needs to know about it.
 
+use crate::packed::Recipe;
 use crate::ptx;
 use crate::scheduled::ir::Module;
 use crate::target::Target;
@@ -99,6 +100,8 @@ impl ChosenBy {
 #[derive(Clone, Debug)]
 pub struct LaunchPlan {
     pub workspace: Option<Workspace>,
+    /// How the memory of packed tensors must be laid out.
+    pub packed: Vec<(t1::TensorId, Recipe)>,
     pub variants: Vec<VariantMeta>,
 }
 
@@ -218,6 +221,14 @@ impl Meta {
                         "initially": "counters are zero before the first launch; each launch leaves them zero",
                     })
                 }),
+                "packed": l.packed.iter().map(|(t, r)| json!({
+                    "tensor": kernel.tensor(*t).name,
+                    "type": r.elem.to_string(),
+                    "tile": [r.tile.0, r.tile.1],
+                    "threads": r.threads,
+                    "planes": r.planes.iter().map(|p| p.bits).collect::<Vec<_>>(),
+                    "hash": format!("{:016x}", r.hash()),
+                })).collect::<Vec<_>>(),
                 "variants": l.variants.iter().map(|v| v.to_json(kernel)).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
         })
@@ -253,7 +264,6 @@ impl VariantMeta {
                 ParamSlot::Scalar(s) => json!({"scalar": kernel.scalar(*s).name, "type": kernel.scalar(*s).elem.to_string()}),
             }).collect::<Vec<_>>(),
             "tensor_maps": [],
-            "packed": [],
             "sync": self.sync,
         })
     }

@@ -204,13 +204,15 @@ pub fn compile_program(
     // Variants differ in how they reach memory, not in what instances hand over: the largest part serves all.
     let part_bytes = synced.iter().map(Module::work_bytes).max().unwrap_or(0);
     let workspace = (part_bytes > 0).then_some(Workspace { part_bytes });
+    // Every variant reads the same memory.
+    let packed = synced.first().map_or(Vec::new(), |m| m.packed.clone());
     let variants = synced.iter().zip(lowered).map(|(m, l)| variant(&kernel, m, l)).collect();
     let meta = Meta {
         kernel: kernel.name.clone(),
         target: options.target,
         parameters: bound(&kernel, false),
         schedule: bound(&kernel, true).into_iter().chain(planned.schedule).collect(),
-        launches: vec![LaunchPlan { workspace, variants }],
+        launches: vec![LaunchPlan { workspace, packed, variants }],
     };
     let (timings, places) = (timer.finish(), plant.places);
     Ok(Compiled {
@@ -289,6 +291,8 @@ fn variant(kernel: &t1::Kernel, m: &Module, l: warp::lower::Lowered) -> VariantM
         .params
         .iter()
         .filter_map(|p| match p {
+            // Packed memory is the compiler's own.
+            t1::Param::Tensor(t) if m.recipe(*t).is_some() => None,
             t1::Param::Tensor(t) => {
                 let bytes = scheduled::accesses::widest(m, kernel, *t);
                 Some(Guard { tensor: *t, bytes })

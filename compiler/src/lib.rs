@@ -26,6 +26,7 @@ pub mod fault;
 pub mod front;
 pub mod layout;
 pub mod numeric;
+pub mod packed;
 pub mod passes;
 pub mod plan;
 pub mod ptx;

@@ -60,36 +60,32 @@ pub fn build(
         shared_bytes: 0,
         uniforms: Vec::new(),
         work: Vec::new(),
+        packed: Vec::new(),
         ordered: Vec::new(),
     };
     // Each column that a thread copies across k keeps a predicate through the loop, and a thread has seven.
     let columns = if c.a.major == Major::Outer { 2 } else { 4 };
-    let a = shared::buffer(
-        kernel,
-        &mut module,
-        "A",
-        &c.a,
-        c.k,
-        &tiling,
-        true,
-        knobs.stages,
-        4,
-        variant,
-        knobs.items.via(c.a.tensor),
-    )?;
-    let b = shared::buffer(
-        kernel,
-        &mut module,
-        "B",
-        &c.b,
-        c.k,
-        &tiling,
-        false,
-        knobs.stages,
-        columns,
-        variant,
-        knobs.items.via(c.b.tensor),
-    )?;
+    let mut stage = |name: &str, operand: &Operand, is_a: bool, columns: u32| {
+        if operand.packed {
+            return shared::packed_buffer(kernel, &mut module, name, operand, &tiling, is_a, knobs.stages);
+        }
+        let via = knobs.items.via(operand.tensor);
+        shared::buffer(
+            kernel,
+            &mut module,
+            name,
+            operand,
+            c.k,
+            &tiling,
+            is_a,
+            knobs.stages,
+            columns,
+            variant,
+            via,
+        )
+    };
+    let a = stage("A", &c.a, true, 4)?;
+    let b = stage("B", &c.b, false, columns)?;
     let mut c = c.clone();
     for (operand, staged) in [(&mut c.a, &a), (&mut c.b, &b)] {
         if let Some((dim, v)) = operand.gather {
@@ -249,6 +245,12 @@ impl Pipeline<'_> {
             CopyPlan::LoadStore { .. } => TokClass::Immediate,
         };
         let token = self.module.new_value(ValKind::Tok(class), name);
+        if operand.packed {
+            let (buf, tensor, ix) = (staged.buf, operand.tensor, operand.ix.clone());
+            let kind = OpKind::CopyPacked { slot, buf, tensor, ix, plan: staged.plan };
+            self.op(kind, Some(token), 0, 1, self.kernel.tensor(operand.tensor).span);
+            return token;
+        }
         let kind = OpKind::CopyIn {
             slot,
             buf: staged.buf,
@@ -282,7 +284,10 @@ impl Pipeline<'_> {
             ));
         };
         let whole = self.tile(operand.elem, axes, layout, false, operand.name.clone());
-        let kind = OpKind::Load { slot, buf: staged.buf, at: 0, size: tiling.bk, atom: staged.atom };
+        let kind = match operand.packed {
+            true => OpKind::LoadPacked { slot, buf: staged.buf, tensor: operand.tensor },
+            false => OpKind::Load { slot, buf: staged.buf, at: 0, size: tiling.bk, atom: staged.atom },
+        };
         self.op(kind, Some(whole), stage, 0, self.kernel.tensor(operand.tensor).span);
         let module = self.module.clone();
         let (module, ops, value) = general::operand(self.kernel, computed, whole, layouts, module)?;

@@ -30,6 +30,8 @@ pub struct Operand {
     pub major: Major,
     /// Where the operand is computed on its way from shared memory to the product.
     pub computed: Option<Computed>,
+    /// Stored as the compiler likes.
+    pub packed: bool,
 }
 
 /// An operand that elementwise work makes of what is staged.
@@ -196,7 +198,10 @@ fn operand(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Result<Operand
         _ => v,
     };
     let whole = v;
+    let is_packed = |t: t1::TensorId| kernel.tensor(t).kind == t1::TensorKind::Packed;
     let (v, computed) = match kernel.value(v).op {
+        // What is packed is unpacked by threads in any case.
+        t1::Op::Read { tensor, .. } if is_packed(tensor) => (v, Some(Computed { value: v, staged: v })),
         t1::Op::Read { .. } => (v, None),
         _ => {
             let staged = staged(kernel, v, k).ok_or_else(|| {
@@ -217,6 +222,13 @@ fn operand(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Result<Operand
             format!("a computed operand of `@` of {elem}"),
         )
         .note("computed operands of f16 and bf16 are lowered today"));
+    }
+    if t.kind == t1::TensorKind::Packed && ix.len() != 2 {
+        return Err(Refusal::construct(
+            value.span,
+            format!("`packed {}` of {} dimensions", t.name, ix.len()),
+        )
+        .note("packed tensors of two dimensions are lowered today"));
     }
     let ty = match elem {
         t1::ElemType::F16 => MmaType::F16,
@@ -262,6 +274,7 @@ fn operand(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Result<Operand
         outer,
         major,
         computed,
+        packed: t.kind == t1::TensorKind::Packed,
     })
 }
 
@@ -275,9 +288,11 @@ fn staged(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Option<t1::Valu
             let plain =
                 |a: &t1::AxisId| ix.iter().any(|x| index(kernel, *x).is_some_and(|i| i.axis == Some(*a)));
             let last = ix.last().and_then(|x| index(kernel, *x)).and_then(|i| i.axis);
-            let elem = kernel.tensor(*tensor).elem.bits();
+            let t = kernel.tensor(*tensor);
+            let packed = t.kind == t1::TensorKind::Packed && ix.len() == 2;
+            let elem = t.elem.bits();
             let whole = axes.len() == 2 && axes.iter().all(plain) && last == Some(k);
-            (whole && matches!(elem, 8 | 16)).then_some(v)
+            (whole && (packed || matches!(elem, 8 | 16))).then_some(v)
         }
         t1::Op::Reorder(x) => staged(kernel, *x, k),
         op if op.is_elementwise() => op.operands().into_iter().find_map(|x| staged(kernel, x, k)),

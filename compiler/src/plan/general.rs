@@ -66,6 +66,7 @@ pub fn build(
             shared_bytes: 0,
             uniforms: Vec::new(),
             work: Vec::new(),
+            packed: Vec::new(),
             ordered: Vec::new(),
         },
         open: vec![Vec::new()],

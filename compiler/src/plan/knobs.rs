@@ -49,6 +49,8 @@ pub struct Problem {
     pub fused: bool,
     /// A schedule sends an operand through registers.
     pub direct: bool,
+    /// An operand is stored for a number of warps.
+    pub packed: bool,
 }
 
 impl Problem {
@@ -68,7 +70,8 @@ impl Problem {
             _ => false,
         };
         let fused = kernel.values.iter().any(more);
-        Problem { bm, bn, bk, atom: c.atom, order: (c.a.major, c.b.major), fused, direct: false }
+        let packed = c.a.packed || c.b.packed;
+        Problem { bm, bn, bk, atom: c.atom, order: (c.a.major, c.b.major), fused, direct: false, packed }
     }
 
     /// Bytes of one ring entry: a slot of each operand.
@@ -122,7 +125,7 @@ impl Knobs {
         let doubled = if p.bm / wm > p.bn / wn { (2 * wm, wn) } else { (wm, 2 * wn) };
         let copies = p.bm.max(p.bn) * p.bk * p.elem_bytes() / 4 / (wm * wn * 32);
         let crowded = variant != Variant::Wide && (accumulators(p, self.warps) > 96 || copies > 16);
-        if crowded && wm * wn <= 4 && divides(p, doubled) { doubled } else { self.warps }
+        if crowded && !p.packed && wm * wn <= 4 && divides(p, doubled) { doubled } else { self.warps }
     }
 
     /// Whether a variant's copies are loops of their own. Narrow copies are many per thread, and the assembler keeps the address of
@@ -558,7 +561,7 @@ mod tests {
 
     fn problem(bm: u32, bn: u32, bk: u32) -> Problem {
         let atom = MmaAtom { a: MmaType::F16, b: MmaType::F16 };
-        Problem { bm, bn, bk, atom, order: (Major::K, Major::K), fused: false, direct: false }
+        Problem { bm, bn, bk, atom, order: (Major::K, Major::K), fused: false, direct: false, packed: false }
     }
 
     #[test]

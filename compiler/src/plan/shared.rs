@@ -15,6 +15,7 @@ use super::fragments::Tiling;
 use super::refuse::Refusal;
 use crate::layout::atoms::{MatrixAccess, matrix_rows};
 use crate::layout::{Accessor, Axis, Dim, Layout, LayoutError, OddDigit, SharedLayout, Space, solve_shared};
+use crate::packed::Recipe;
 use crate::scheduled::ir::*;
 use crate::tile::ir::{AxisId, Kernel};
 
@@ -110,6 +111,60 @@ pub fn buffer(
         slot_stride,
     });
     Ok(Staged { buf: BufId(module.buffers.len() as u16 - 1), plan, map, atom })
+}
+
+/// Adds the ring of a packed operand: a tile's bytes as they lie in memory. Each thread copies units of 16 bytes, and reads its own words.
+pub fn packed_buffer(
+    kernel: &Kernel,
+    module: &mut Module,
+    name: &str,
+    operand: &Operand,
+    tiling: &Tiling,
+    is_a: bool,
+    slots: u32,
+) -> Result<Staged, Refusal> {
+    let t = kernel.tensor(operand.tensor);
+    let fragment = match is_a {
+        true => tiling.a_part(tiling.bk, &[true, false]),
+        false => tiling.b_part(tiling.bk, &[true, false]),
+    };
+    if is_a {
+        return Err(Refusal::construct(t.span, format!("`packed {}` as the left operand of `@`", t.name))
+            .note("packed right operands, as in `x @ w.T`, are lowered today"));
+    }
+    let Some(recipe) = Recipe::new(operand.elem, &fragment, tiling.wn) else {
+        return Err(Refusal::schedule(
+            t.span,
+            format!("a thread has too few of the {} of `{}` to fill a word", operand.elem, t.name),
+            "a larger or deeper tile, or fewer warps",
+        ));
+    };
+    let slot_bytes = recipe.tile_bytes();
+    let words = slot_bytes / 4;
+    let layout = SharedLayout::row_major(&[(Axis(0), words)], 32).map_err(|e| internal(t.span, e))?;
+    let slot_stride = slot_bytes.next_multiple_of(16);
+    let base = module.shared_bytes.next_multiple_of(BASE_ALIGN);
+    module.shared_bytes = base + slots * slot_stride;
+    let planes: Vec<String> = recipe.planes.iter().map(|p| p.bits.to_string()).collect();
+    module.buffers.push(Buffer {
+        name: name.into(),
+        elem: crate::tile::ir::ElemType::Uint(32),
+        slots,
+        axes: Vec::new(),
+        shape: vec![words],
+        layout_name: format!("packed {} in planes of {}", operand.elem, planes.join(", ")),
+        layout,
+        slot_bytes,
+        base,
+        slot_stride,
+    });
+    module.packed.push((operand.tensor, recipe));
+    Ok(Staged {
+        buf: BufId(module.buffers.len() as u16 - 1),
+        plan: CopyPlan::CpAsync { bytes: 16 },
+        map: fragment,
+        atom: LoadAtom::Elements,
+    })
 }
 
 /// The rows that `ldmatrix.x4` reads for a fragment on (kept axis, k) whose elements have `bits` bits.

@@ -315,6 +315,7 @@ impl<'a, 'b> Select<'a, 'b> {
             | t3::Op::StoreGlobal { .. }
             | t3::Op::StoreShared { .. }
             | t3::Op::LoadShared { .. }
+            | t3::Op::LoadSharedWords { .. }
             | t3::Op::RedGlobal { .. }
             | t3::Op::CountGlobal { .. }
             | t3::Op::ShuffleXor { .. }

@@ -11,6 +11,7 @@
 
 use crate::diagnostics::Span;
 use crate::layout::Layout;
+use crate::packed::Recipe;
 use crate::sync::SyncOp;
 use crate::tile::ir as t1;
 
@@ -292,6 +293,8 @@ pub enum OpKind {
         map: Layout,
         rolled: bool,
     },
+    /// Fill `buf` of the slot with one tile of a packed tensor, as it lies in memory.
+    CopyPacked { slot: ValId, buf: BufId, tensor: t1::TensorId, ix: Vec<Index>, plan: CopyPlan },
     /// Hand the entry over once the tokens are complete.
     Commit { chan: ChanId, slot: ValId, after: Vec<ValId> },
     /// Take the next filled entry for reading; yields a slot.
@@ -301,6 +304,8 @@ pub enum OpKind {
     /// Read a fragment: positions `at..at + size` of the buffer's contraction axis. Where the result's element type is another than
     /// the buffer's, each element is rounded to it.
     Load { slot: ValId, buf: BufId, at: u32, size: u32, atom: LoadAtom },
+    /// A thread's own elements of a packed tile, all of them.
+    LoadPacked { slot: ValId, buf: BufId, tensor: t1::TensorId },
     /// A fresh accumulator holding a constant.
     AccNew { init: f64 },
     /// `acc' = a · bᵀ + acc` by matrix instructions, over one atom's depth of each operand: a fragment of just that, or all of a computed
@@ -376,6 +381,8 @@ impl OpKind {
         match self {
             OpKind::Acquire { .. } => "acquire",
             OpKind::CopyIn { .. } => "copy.in",
+            OpKind::CopyPacked { .. } => "copy.packed",
+            OpKind::LoadPacked { .. } => "load.packed",
             OpKind::Commit { .. } => "commit",
             OpKind::Wait { .. } => "wait",
             OpKind::Release { .. } => "release",
@@ -606,6 +613,8 @@ pub struct Module {
     pub uniforms: Vec<(t1::ValueId, ValId)>,
     /// Places in every instance's part of the workspace; empty without reductions over the grid.
     pub work: Vec<Work>,
+    /// How packed tensors lie in memory.
+    pub packed: Vec<(t1::TensorId, Recipe)>,
     /// Tensors that threads read and write at places that other threads wrote or read: the order of their accesses counts.
     pub ordered: Vec<t1::TensorId>,
 }
@@ -621,6 +630,11 @@ impl Loop {
 }
 
 impl Module {
+    /// How a packed tensor lies in memory.
+    pub fn recipe(&self, tensor: t1::TensorId) -> Option<&Recipe> {
+        self.packed.iter().find(|(t, _)| *t == tensor).map(|(_, recipe)| recipe)
+    }
+
     pub fn value(&self, id: ValId) -> &Value {
         &self.values[id.0 as usize]
     }

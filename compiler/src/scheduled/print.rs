@@ -228,6 +228,13 @@ impl Printer<'_> {
             OpKind::Release { chan, slot } => {
                 format!("release {} {}", m.channel(*chan).name, self.name(*slot))
             }
+            OpKind::CopyPacked { slot, buf, tensor: t, ix, plan } => {
+                let (slot, buf, ix) = (self.name(*slot), &m.buffer(*buf).name, self.index(ix));
+                format!("copy.packed {slot}.{buf} <- {}[{ix}] by {}", tensor(t), plan.unit())
+            }
+            OpKind::LoadPacked { slot, buf, .. } => {
+                format!("load.packed {}.{}", self.name(*slot), m.buffer(*buf).name)
+            }
             OpKind::Load { slot, buf, at, size, atom } => {
                 let atom = match atom {
                     LoadAtom::Ldmatrix { matrices, trans: false } => format!("ldmatrix.x{matrices}"),

@@ -97,7 +97,7 @@ impl<'a> Walk<'a> {
         };
         let m = self.module;
         match &op.kind {
-            OpKind::CopyIn { buf, .. } => {
+            OpKind::CopyIn { buf, .. } | OpKind::CopyPacked { buf, .. } => {
                 let label = format!("copy {}", m.buffer(*buf).name);
                 let asynchronous =
                     op.result.is_some_and(|t| matches!(m.value(t).kind, ValKind::Tok(TokClass::CpAsync)));
@@ -107,6 +107,12 @@ impl<'a> Walk<'a> {
             }
             OpKind::Load { buf, at, size, .. } => {
                 let label = format!("load {}[{at}..{}]", m.buffer(*buf).name, at + size);
+                out.push(
+                    event::Op::new(id, &label).reads(self.rings[buf.0 as usize], ring).at(op.span).into(),
+                );
+            }
+            OpKind::LoadPacked { buf, .. } => {
+                let label = format!("load {}", m.buffer(*buf).name);
                 out.push(
                     event::Op::new(id, &label).reads(self.rings[buf.0 as usize], ring).at(op.span).into(),
                 );

@@ -134,7 +134,9 @@ impl Verify<'_> {
 
     fn channels(&mut self, l: &Loop) {
         // Only a pipelined loop fills rings.
-        if !l.body.iter().any(|n| matches!(n, Node::Op(Op { kind: OpKind::CopyIn { .. }, .. }))) {
+        if !l.body.iter().any(|n| {
+            matches!(n, Node::Op(Op { kind: OpKind::CopyIn { .. } | OpKind::CopyPacked { .. }, .. }))
+        }) {
             return;
         }
         for (i, chan) in self.module.channels.iter().enumerate() {
@@ -156,7 +158,7 @@ impl Verify<'_> {
                 }
             }
             for buf in &chan.bufs {
-                let filled = ops.iter().any(|o| matches!(o.kind, OpKind::CopyIn { buf: b, .. } if b == *buf));
+                let filled = ops.iter().any(|o| matches!(o.kind, OpKind::CopyIn { buf: b, .. } | OpKind::CopyPacked { buf: b, .. } if b == *buf));
                 if !filled {
                     self.errors.push(format!(
                         "T2.2: {} of channel {} is never filled",
@@ -257,6 +259,7 @@ pub fn uses(kind: &OpKind) -> Vec<ValId> {
             std::iter::once(*slot).chain(ix.iter().filter_map(|i| i.tile)).collect()
         }
         OpKind::Load { slot, .. } | OpKind::Release { slot, .. } => vec![*slot],
+        OpKind::CopyPacked { slot, .. } | OpKind::LoadPacked { slot, .. } => vec![*slot],
         OpKind::Commit { slot, after, .. } => std::iter::once(*slot).chain(after.iter().copied()).collect(),
         OpKind::Mma { a, b, acc, .. } => vec![*a, *b, *acc],
         OpKind::AccGet { acc } => vec![*acc],

@@ -58,6 +58,7 @@ impl Lower<'_> {
                 if self.b.class(x) == Class::F32 { Element::F32(x.into()) } else { Element::Int(x.into()) }
             }
             t2::OpKind::Load { buf, .. } => self.loaded_element(v, *buf, r)?,
+            t2::OpKind::LoadPacked { tensor, .. } => self.packed_element(v, *tensor, r)?,
             t2::OpKind::SortKey { x, descending } => {
                 let q = self.counterpart(v, r, *x);
                 self.sort_key(*x, q, *descending)?

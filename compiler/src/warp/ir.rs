@@ -411,6 +411,11 @@ pub enum Op {
         from: Address,
         bytes: u32,
     },
+    /// One, two or four 32-bit words side by side.
+    LoadSharedWords {
+        d: Vec<Reg>,
+        from: Address,
+    },
     /// Rounds an f32 to tf32, ties away from zero; both are held as bits.
     RoundTf32 {
         d: Reg,

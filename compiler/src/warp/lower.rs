@@ -8,6 +8,7 @@ use super::address::Threads;
 use super::build::Builder;
 use super::copies::CopyState;
 use super::ir::*;
+use super::packed::PackedState;
 use super::scalars::Scalars;
 use super::tilemap::TileMap;
 use crate::artifact::{GridRule, ParamSlot};
@@ -132,6 +133,7 @@ fn carried(body: &[t2::Node]) -> FxHashMap<t2::ValId, t2::ValId> {
 enum Copy {
     Along(CopyState),
     Across(AcrossState),
+    Packed(PackedState),
 }
 
 impl Copy {
@@ -139,6 +141,7 @@ impl Copy {
         match self {
             Copy::Along(state) => state.k_left,
             Copy::Across(state) => state.k_left,
+            Copy::Packed(state) => state.k_left,
         }
     }
 }
@@ -181,7 +184,9 @@ pub struct Lower<'a> {
 
 /// A loop that fills a ring.
 fn copies_in(l: &t2::Loop) -> bool {
-    l.body.iter().any(|n| matches!(n, t2::Node::Op(t2::Op { kind: t2::OpKind::CopyIn { .. }, .. })))
+    let copies =
+        |kind: &t2::OpKind| matches!(kind, t2::OpKind::CopyIn { .. } | t2::OpKind::CopyPacked { .. });
+    l.body.iter().any(|n| matches!(n, t2::Node::Op(op) if copies(&op.kind)))
 }
 
 /// A node that makes elements.
@@ -239,6 +244,16 @@ impl Lower<'_> {
                         } else {
                             Copy::Across(self.prepare_across(kind, l)?)
                         };
+                        self.copies.push((*buf, state));
+                    }
+                    if let t2::Node::Op(t2::Op {
+                        kind: kind @ t2::OpKind::CopyPacked { buf, .. },
+                        span,
+                        ..
+                    }) = node
+                    {
+                        self.b.span = *span;
+                        let state = Copy::Packed(self.prepare_packed(kind, l)?);
                         self.copies.push((*buf, state));
                     }
                 }
@@ -339,8 +354,10 @@ impl Lower<'_> {
         }
         let states = std::mem::take(&mut self.copies);
         for (_, state) in &states {
-            if let Copy::Along(state) = state {
-                self.advance_copy(state, turn);
+            match state {
+                Copy::Along(state) => self.advance_copy(state, turn),
+                Copy::Packed(state) => self.advance_packed(state, turn),
+                Copy::Across(_) => {}
             }
         }
         self.copies = states;
@@ -383,12 +400,13 @@ impl Lower<'_> {
         };
         let slot = ahead % self.slots();
         match &op.kind {
-            t2::OpKind::CopyIn { buf, tensor, .. } => {
+            t2::OpKind::CopyIn { buf, tensor, .. } | t2::OpKind::CopyPacked { buf, tensor, .. } => {
                 self.b.policy = self.policies.get(tensor).copied();
                 let states = std::mem::take(&mut self.copies);
                 match states.iter().find(|(b, _)| b == buf) {
                     Some((_, Copy::Along(state))) => self.emit_copy(state, ahead, slot),
                     Some((_, Copy::Across(state))) => self.emit_across(state, ahead, slot),
+                    Some((_, Copy::Packed(state))) => self.emit_packed(state, ahead, slot),
                     None => unreachable!("every copy of the loop is prepared"),
                 }
                 self.copies = states;
@@ -400,6 +418,11 @@ impl Lower<'_> {
                 };
                 if after.iter().any(asynchronous) {
                     self.b.push(Op::CpAsyncCommit);
+                }
+            }
+            t2::OpKind::LoadPacked { buf, tensor, .. } => {
+                if let Some(result) = op.result {
+                    self.load_packed(result, *buf, *tensor, slot);
                 }
             }
             t2::OpKind::Load { .. } => {

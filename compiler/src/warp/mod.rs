@@ -35,6 +35,7 @@ pub mod items;
 pub mod lookups;
 pub mod lower;
 pub mod matrix;
+pub mod packed;
 pub mod packing;
 pub mod places;
 pub mod plain_loop;

@@ -187,6 +187,10 @@ impl Printer<'_> {
             Op::LoadShared { d, from, bytes } => {
                 format!("{} = ld.shared.u{} {}", r(d), 8 * bytes, self.address(*from))
             }
+            Op::LoadSharedWords { d, from } => {
+                let d: Vec<String> = d.iter().map(|d| r(d)).collect();
+                format!("{} = ld.shared.u32 {}", d.join(", "), self.address(*from))
+            }
             Op::RoundTf32 { d, a } => format!("{} = tf32 of f32 {}", r(d), r(a)),
             Op::CountGlobal { d, at } => format!("{} = count.global {}", r(d), self.address(*at)),
             Op::FenceGpu => "fence.gpu".into(),

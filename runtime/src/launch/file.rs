@@ -17,6 +17,7 @@ use tilewright_compiler::tile::{ElemType, TensorKind};
 
 use super::device_launch::{DeviceLaunch, ParamValue};
 use super::map_spec::MapSpec;
+use super::on_cpu::packed_as;
 use crate::executor::Arg;
 use crate::tensor::random::Stream;
 use crate::tensor::{HostTensor, LoadError, NpyError, TensorError, load, store};
@@ -288,7 +289,14 @@ pub fn save(
             ParamValue::Counters => zeros(launch.workspace.map_or(0, |w| w.counters)),
             ParamValue::Pointer(t) => {
                 let tensor = &compiled.kernel.tensors[t.0 as usize];
-                let (storage, elem) = as_stored(&tensors[t.0 as usize])
+                let plan = compiled.meta.launches.get(number);
+                let packed = plan.map_or(Vec::new(), |plan| packed_as(plan, tensors));
+                let stored = match packed.into_iter().find(|(n, _)| *n == t.0 as usize) {
+                    Some((_, bytes)) => HostTensor::from_bytes(ElemType::Uint(8), &[bytes.len()], bytes),
+                    None => Ok(tensors[t.0 as usize].clone()),
+                };
+                let (storage, elem) = stored
+                    .and_then(|stored| as_stored(&stored))
                     .map_err(|source| FileError::Tensor { index: args.len(), source })?;
                 let init = if tensor.kind == TensorKind::Out {
                     "zeros".to_string()

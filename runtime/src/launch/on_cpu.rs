@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tilewright_compiler::artifact::Compiled;
+use tilewright_compiler::artifact::{Compiled, LaunchPlan};
 
 use super::choose::{Chosen, choose};
 use super::device_launch::{DeviceLaunch, ParamValue};
@@ -47,8 +47,13 @@ pub fn run_on_cpu(
         else {
             continue;
         };
+        let stored = packed_as(plan, &prepared.tensors);
         let mut buffers: Vec<Vec<u8>> =
             prepared.tensors.iter_mut().map(|tensor| std::mem::take(tensor.bytes_storage())).collect();
+        let mut logical = Vec::new();
+        for (t, bytes) in stored {
+            logical.push((t, std::mem::replace(&mut buffers[t], bytes)));
+        }
         // The workspace follows the tensors: parts, then counters.
         let tensors = buffers.len();
         if let Some(w) = launch.workspace {
@@ -65,6 +70,9 @@ pub fn run_on_cpu(
             buffers: &mut buffers,
             options: options.clone(),
         });
+        for (t, bytes) in logical {
+            buffers[t] = bytes;
+        }
         restore(&mut prepared.tensors, buffers);
         let outcome = outcome.map_err(|source| CpuError::Exec { entry: launch.entry.clone(), source })?;
         result.variants.push(variant.into());
@@ -75,6 +83,16 @@ pub fn run_on_cpu(
         result.run_time += outcome.run_time;
     }
     Ok(result)
+}
+
+/// Packed tensors as the kernel reads them, by their numbers.
+pub fn packed_as(plan: &LaunchPlan, tensors: &[HostTensor]) -> Vec<(usize, Vec<u8>)> {
+    let stored = plan.packed.iter().filter_map(|(t, recipe)| {
+        let t = t.0 as usize;
+        let [rows, depth] = tensors[t].shape() else { return None };
+        Some((t, recipe.pack(&tensors[t].codes(), *rows, *depth)))
+    });
+    stored.collect()
 }
 
 fn restore(tensors: &mut [HostTensor], buffers: Vec<Vec<u8>>) {

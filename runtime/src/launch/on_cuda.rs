@@ -6,6 +6,7 @@ use tilewright_compiler::tile::ElemType;
 use super::choose::{Chosen, choose, tensor_name};
 use super::device_launch::{DeviceLaunch, ParamValue};
 use super::error::LaunchError;
+use super::on_cpu::packed_as;
 use super::prepare::Prepared;
 use crate::cuda::{CudaError, Device, DeviceTensor, Module};
 use crate::tensor::HostTensor;
@@ -30,6 +31,17 @@ pub enum CudaRunError {
     Cuda(#[from] CudaError),
 }
 
+/// Bytes as a tensor of their own.
+fn raw(bytes: Vec<u8>) -> Result<HostTensor, LaunchError> {
+    let size = bytes.len();
+    HostTensor::from_bytes(ElemType::Uint(8), &[size], bytes).map_err(|_| LaunchError::TooLarge {
+        what: "the memory of a launch".into(),
+        value: size as u64,
+        most: usize::MAX as u64,
+        limit: "a tensor can have".into(),
+    })
+}
+
 /// Runs every grid of a compiled kernel on the device's default stream.
 pub fn run_on_cuda(
     device: &Device,
@@ -46,20 +58,16 @@ pub fn run_on_cuda(
         .map(|t| device.upload(&stream, t))
         .collect::<Result<Vec<DeviceTensor>, _>>()?;
     for plan in &compiled.meta.launches {
+        let mut packed = Vec::new();
+        for (t, bytes) in packed_as(plan, &prepared.tensors) {
+            packed.push((t, device.upload(&stream, &raw(bytes)?)?));
+        }
         let Chosen::Launch { variant, launch } =
             choose(&compiled.kernel, plan, &prepared.bound, device.sms()?)?
         else {
             continue;
         };
-        let zeros = |bytes: u64| {
-            let zeros = HostTensor::from_bytes(ElemType::Uint(8), &[bytes as usize], vec![0; bytes as usize]);
-            zeros.map_err(|_| LaunchError::TooLarge {
-                what: "the workspace".into(),
-                value: bytes,
-                most: usize::MAX as u64,
-                limit: "memory can hold".into(),
-            })
-        };
+        let zeros = |bytes: u64| raw(vec![0; bytes as usize]);
         let workspace = match launch.workspace {
             Some(w) => Some((
                 device.upload(&stream, &zeros(w.parts)?)?,
@@ -68,7 +76,10 @@ pub fn run_on_cuda(
             None => None,
         };
         let address = |p: &ParamValue| match p {
-            ParamValue::Pointer(t) => memory.get(t.0 as usize).map(|m| m.address(&stream)),
+            ParamValue::Pointer(t) => {
+                let own = packed.iter().find(|(n, _)| *n == t.0 as usize).map(|(_, memory)| memory);
+                own.or_else(|| memory.get(t.0 as usize)).map(|m| m.address(&stream))
+            }
             ParamValue::Parts => workspace.as_ref().map(|(parts, _)| parts.address(&stream)),
             ParamValue::Counters => workspace.as_ref().map(|(_, counters)| counters.address(&stream)),
             ParamValue::Number(_) => None,

@@ -410,7 +410,11 @@ fn plan() -> LaunchPlan {
         ],
         sync: Vec::new(),
     };
-    LaunchPlan { workspace: None, variants: vec![variant("wide", 16), variant("mid", 4), variant("any", 2)] }
+    LaunchPlan {
+        workspace: None,
+        packed: Vec::new(),
+        variants: vec![variant("wide", 16), variant("mid", 4), variant("any", 2)],
+    }
 }
 
 fn kernel_of(owned: &Owned) -> Kernel {

@@ -32,6 +32,11 @@ impl Select<'_, '_> {
                 let (dst, addr) = (self.reg(*d), self.address(*from));
                 self.push(Ld::new(Space::Shared, ty, [dst], addr));
             }
+            t3::Op::LoadSharedWords { d, from } => {
+                let dst: Vec<_> = d.iter().map(|r| self.reg(*r)).collect();
+                let addr = self.address(*from);
+                self.push(Ld::new(Space::Shared, Type::U32, dst, addr));
+            }
             t3::Op::StoreShared { a, to } => self.store(Space::Shared, a, *to),
             t3::Op::CountGlobal { d, at } => {
                 let (dst, addr) = (self.reg(*d), self.address(*at));

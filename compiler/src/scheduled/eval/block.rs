@@ -284,6 +284,14 @@ impl<'a, 'm> Block<'a, 'm> {
                 Ok(())
             }
             OpKind::CopyIn { slot, buf, tensor, ix, .. } => self.copy_in(op, *slot, *buf, *tensor, ix, turn),
+            OpKind::CopyPacked { slot, buf, tensor, ix, .. } => {
+                self.copy_packed(op, *slot, *buf, *tensor, ix, turn)
+            }
+            OpKind::LoadPacked { slot, buf, tensor } => {
+                let tile = self.load_packed(op, *slot, *buf, *tensor, turn)?;
+                self.hold(op, tile, turn);
+                Ok(())
+            }
             OpKind::Load { slot, buf, at, size, .. } => {
                 let tile = self.load(op, *slot, *buf, *at, *size, turn)?;
                 self.hold(op, tile, turn);

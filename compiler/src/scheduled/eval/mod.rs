@@ -23,6 +23,7 @@ mod block;
 mod copies;
 mod global;
 mod items;
+mod packed;
 mod partials;
 mod scans;
 mod shared;

@@ -59,7 +59,7 @@ impl Block<'_, '_> {
     }
 
     /// Byte offset of a slot of a buffer.
-    fn base(&self, buf: BufId, ring: i64) -> u32 {
+    pub(super) fn base(&self, buf: BufId, ring: i64) -> u32 {
         let b = self.module.buffer(buf);
         b.base + (ring.rem_euclid(i64::from(b.slots.max(1))) as u32) * b.slot_stride
     }

@@ -1,0 +1,179 @@
+//! Packed operands: tiles copied byte for byte, and each thread's own words out of them.
+//!
+//! A tile is contiguous in global and in shared memory, so a thread's accesses are `16 · threads` bytes apart, and tiles follow one another along
+//! k. Tiles past the end of k are zero-filled. A thread reads the words of each plane in its own chunks, neighbours side by side: whole
+//! rows of banks, so that nothing conflicts.
+
+use super::elements::Element;
+use super::ir::*;
+use super::lower::Lower;
+use crate::packed::{Plane, Recipe};
+use crate::plan::Refusal;
+use crate::scheduled::ir as t2;
+use crate::tile::ir as t1;
+use t1::ElemType;
+
+/// What a copy of packed tiles keeps in registers across iterations.
+pub struct PackedState {
+    buf: t2::BufId,
+    /// The thread's first byte of the tile that iteration 0 copies.
+    from: Reg,
+    /// Its place in the buffer.
+    to: Address,
+    /// How many accesses, and whether the thread has a part in the last.
+    accesses: u32,
+    last: Option<Reg>,
+    /// Coordinates of the contracted range that are left, counted down with the loop.
+    pub k_left: Reg,
+    /// Bytes of a tile, and its depth.
+    tile: u32,
+    by: u32,
+}
+
+/// Bytes of one access.
+const UNIT: u32 = 16;
+
+impl Lower<'_> {
+    /// Everything that is computed once for a copy.
+    pub fn prepare_packed(&mut self, kind: &t2::OpKind, l: &t2::Loop) -> Result<PackedState, Refusal> {
+        let t2::OpKind::CopyPacked { buf, tensor, ix, .. } = kind else {
+            unreachable!("called for copies of packed tiles");
+        };
+        let recipe = self.recipe(*tensor);
+        let t = self.kernel.tensor(*tensor);
+        let [row, _] = &ix[..] else {
+            return Err(Refusal::construct(t.span, "a packed tensor of other than two dimensions"));
+        };
+        let Some(row) = row.axis.filter(|_| row.offset.is_none()) else {
+            return Err(Refusal::construct(
+                t.span,
+                format!("`packed {}` from a row that is no tile's", t.name),
+            ));
+        };
+        // The tile's number: its row of tiles, and its place in it.
+        let row = self.scalars.coordinate(&mut self.b, self.kernel.axis(row).lo)?;
+        let row = self.quotient(row, recipe.tile.0);
+        let depth = self.scalars.extent(&mut self.b, *tensor, 1)?;
+        let depth = self.in_register(depth, Class::B32);
+        let along = self.b.add(depth, i64::from(recipe.tile.1) - 1);
+        let along = self.quotient(along.into(), recipe.tile.1);
+        let lo = self.scalars.coordinate(&mut self.b, l.lo)?;
+        let lo = self.quotient(lo, recipe.tile.1);
+        let number = self.b.int(IntOp::MulLo, IntTy::U32, row, along);
+        let number = self.b.add(number, lo);
+        let base = self.scalars.pointer(*tensor)?;
+        let from = self.b.mad_wide(false, number, i64::from(recipe.tile_bytes()), base);
+        let tid = self.threads.tid;
+        let from = self.b.mad_wide(false, tid, i64::from(UNIT), from);
+
+        let threads = self.module.threads();
+        let accesses = recipe.tile_bytes().div_ceil(UNIT * threads);
+        let rest = recipe.tile_bytes() / UNIT - (accesses - 1) * threads;
+        let last = (rest < threads).then(|| self.b.set_int(Cmp::Lt, IntTy::U32, tid, i64::from(rest)));
+        let columns: Vec<u32> = (0..threads.trailing_zeros()).map(|b| UNIT << b).collect();
+        let mut to = self.threads.shared(&mut self.b, &columns, 0);
+        to.offset += self.module.buffer(*buf).base as i32;
+        let k_left = self.k_left(l, &[])?;
+        Ok(PackedState { buf: *buf, from, to, accesses, last, k_left, tile: recipe.tile_bytes(), by: l.by })
+    }
+
+    fn recipe(&self, tensor: t1::TensorId) -> Recipe {
+        match self.module.recipe(tensor) {
+            Some(recipe) => recipe.clone(),
+            None => unreachable!("the planner gives packed operands a recipe"),
+        }
+    }
+
+    /// A coordinate divided by a size.
+    fn quotient(&mut self, x: Src, by: u32) -> Reg {
+        let x = self.in_register(x, Class::B32);
+        match by.is_power_of_two() {
+            true => self.b.shift(x, -(by.trailing_zeros() as i32)),
+            false => self.b.int(IntOp::Div, IntTy::U32, x, i64::from(by)),
+        }
+    }
+
+    /// Emits a copy for the iteration `ahead` of the pointer, into ring slot `slot`.
+    pub fn emit_packed(&mut self, state: &PackedState, ahead: u32, slot: u32) {
+        let slot = (slot * self.module.buffer(state.buf).slot_stride) as i32;
+        let ignore = self.outside(state.k_left, ahead * state.by);
+        for n in 0..state.accesses {
+            let distance = (n * UNIT * self.module.threads()) as i32;
+            let from = Address { base: state.from, offset: (ahead * state.tile) as i32 + distance };
+            let to = Address { offset: state.to.offset + slot + distance, ..state.to };
+            let guard = state.last.filter(|_| n + 1 == state.accesses).map(|p| (p, true));
+            self.b.guarded(guard, Op::CpAsync { to, from, bytes: UNIT, ignore: Some(ignore) });
+        }
+    }
+
+    /// Moves the pointer on by a turn of the loop.
+    pub fn advance_packed(&mut self, state: &PackedState, turn: u32) {
+        let by = i64::from(turn / state.by) * i64::from(state.tile);
+        let d = state.from;
+        self.b.push(Op::Int { op: IntOp::Add, ty: IntTy::S64, d, a: d.into(), b: by.into() });
+    }
+
+    /// A thread's words, plane after plane.
+    pub fn load_packed(&mut self, result: t2::ValId, buf: t2::BufId, tensor: t1::TensorId, slot: u32) {
+        let recipe = self.recipe(tensor);
+        let buffer = self.module.buffer(buf);
+        let base = (buffer.base + slot * buffer.slot_stride) as i32;
+        let words: u32 = recipe.planes.iter().map(|p| p.words).sum();
+        let regs = self.fragment(result, words as usize);
+        let mut next = regs.into_iter();
+        for plane in &recipe.planes {
+            // Warps along the rows of the result hold the same.
+            let columns: Vec<u32> =
+                (0..recipe.threads.trailing_zeros()).map(|b| 4 * plane.vector << b).collect();
+            for word in (0..plane.words).step_by(plane.vector as usize) {
+                let mut from = self.threads.shared(&mut self.b, &columns, 0);
+                from.offset += base + plane.word(word, 0, recipe.threads) as i32;
+                let d = next.by_ref().take(plane.vector as usize).collect();
+                self.b.push(Op::LoadSharedWords { d, from });
+            }
+        }
+    }
+
+    /// An element of a packed tile, put together from its planes.
+    pub fn packed_element(
+        &mut self,
+        v: t2::ValId,
+        tensor: t1::TensorId,
+        r: usize,
+    ) -> Result<Element, Refusal> {
+        let recipe = self.recipe(tensor);
+        let words: u32 = recipe.planes.iter().map(|p| p.words).sum();
+        let regs = self.fragment(v, words as usize);
+        let (pair, half) = (r as u32 / 2, r as u32 % 2);
+        let mut first = 0;
+        let mut code: Option<Reg> = None;
+        for plane in &recipe.planes {
+            let word = regs[(first + pair / plane.pairs()) as usize];
+            first += plane.words;
+            let field = self.field(*plane, word, pair % plane.pairs(), half);
+            code = Some(match code {
+                None => field,
+                Some(low) => {
+                    let up = self.b.shift(field, plane.from as i32);
+                    self.b.int(IntOp::Or, IntTy::B32, low, up)
+                }
+            });
+        }
+        let Some(code) = code else { unreachable!("every type has a plane") };
+        Ok(match recipe.elem {
+            ElemType::Uint(_) => Element::Int(code.into()),
+            ElemType::Int(w) => Element::Int(self.b.add(code, -(1 << (w - 1))).into()),
+            ElemType::Bipolar(w) => {
+                let twice = self.b.shift(code, 1);
+                Element::Int(self.b.add(twice, 1 - (1 << w)).into())
+            }
+            other => Element::Code(other, code.into()),
+        })
+    }
+
+    fn field(&mut self, plane: Plane, word: Reg, field: u32, half: u32) -> Reg {
+        let bit = field * plane.bits + 16 * half;
+        let down = self.b.shift(word, -(bit as i32));
+        if bit + plane.bits == 32 { down } else { self.b.and(down, (1 << plane.bits) - 1) }
+    }
+}
