@@ -78,7 +78,7 @@ impl Recipe {
             }
             let total = map.registers as u32 * width;
             let words = total / 32;
-            if words == 0 || total % 32 != 0 {
+            if words == 0 || !total.is_multiple_of(32) {
                 return None;
             }
             let vector = [4, 2, 1].into_iter().find(|v| words.is_multiple_of(*v)).unwrap_or(1);

@@ -124,7 +124,7 @@ impl Lower<'_> {
         for plane in &recipe.planes {
             // Warps along the rows of the result hold the same.
             let columns: Vec<u32> =
-                (0..recipe.threads.trailing_zeros()).map(|b| 4 * plane.vector << b).collect();
+                (0..recipe.threads.trailing_zeros()).map(|b| (4 * plane.vector) << b).collect();
             for word in (0..plane.words).step_by(plane.vector as usize) {
                 let mut from = self.threads.shared(&mut self.b, &columns, 0);
                 from.offset += base + plane.word(word, 0, recipe.threads) as i32;

@@ -188,7 +188,7 @@ impl Printer<'_> {
                 format!("{} = ld.shared.u{} {}", r(d), 8 * bytes, self.address(*from))
             }
             Op::LoadSharedWords { d, from } => {
-                let d: Vec<String> = d.iter().map(|d| r(d)).collect();
+                let d: Vec<String> = d.iter().map(&r).collect();
                 format!("{} = ld.shared.u32 {}", d.join(", "), self.address(*from))
             }
             Op::RoundTf32 { d, a } => format!("{} = tf32 of f32 {}", r(d), r(a)),

@@ -2,9 +2,10 @@
 //!
 //! Floats are standard normal, integers small (−8…7, or 0…15 without a sign), `in lo..hi` is uniform there, `ascending lo..hi`
 //! starts at lo, ends at hi and never falls along the last dimension. Example: `cu: i32[B + 1] ascending 0..T` at B = 3, T = 100
-//! may be `[0, 17, 58, 100]`. A tensor's numbers depend on the seed and its name alone.
+//! may be `[0, 17, 58, 100]`. Packed tensors of narrow types have any code of a moderate number. A tensor's numbers depend on the seed and its name alone.
 
-use tilewright_compiler::tile::{Const, ElemType, Holds, LaunchFacts, Scalar, Tensor};
+use tilewright_compiler::numeric::Number;
+use tilewright_compiler::tile::{Const, ElemType, Holds, LaunchFacts, Scalar, Tensor, TensorKind};
 
 use super::bind::{facts_of, fit_scalar, shape_of};
 use super::error::LaunchError;
@@ -23,6 +24,9 @@ pub fn random_tensor(
     let shape = shape_of(signature, tensor, facts)?;
     let stream = Stream::new(seed, &tensor.name);
     match range_of(signature, &tensor.name, tensor.holds.as_ref(), facts)? {
+        None if tensor.kind == TensorKind::Packed && tensor.elem.bits() <= 8 => {
+            Ok(every_code(tensor.elem, &shape, stream)?)
+        }
         None => Ok(fill(tensor.elem, &shape, stream)?),
         Some(Range { lo, hi, ascending: false }) => {
             if hi < lo && !shape.contains(&0) {
@@ -178,6 +182,19 @@ fn small_range(elem: ElemType) -> (i64, i64) {
         ElemType::Uint(_) | ElemType::Index => (0, 15),
         _ => (-8, 7),
     }
+}
+
+/// Any code of a narrow type that is a finite number of moderate size: a packed tensor's bits all count.
+fn every_code(elem: ElemType, shape: &[usize], stream: Stream) -> Result<HostTensor, TensorError> {
+    let format = elem.format();
+    HostTensor::from_codes(elem, shape, |n| {
+        let code = stream.integer(n as u64, 0, (1 << elem.bits()) - 1) as u64;
+        match format.decode(code) {
+            // Larger ones leave f16 as soon as they are multiplied.
+            Number::Float(x) if !x.is_finite() || x.abs() > 1024.0 => 0,
+            _ => code,
+        }
+    })
 }
 
 fn fill(elem: ElemType, shape: &[usize], stream: Stream) -> Result<HostTensor, TensorError> {
