@@ -221,15 +221,7 @@ impl Meta {
                         "initially": "counters are zero before the first launch; each launch leaves them zero",
                     })
                 }),
-                "packed": l.packed.iter().map(|(t, r)| json!({
-                    "tensor": kernel.tensor(*t).name,
-                    "type": r.elem.to_string(),
-                    "tile": [r.tile.0, r.tile.1],
-                    "threads": r.threads,
-                    "planes": r.planes.iter().map(|p| p.bits).collect::<Vec<_>>(),
-                    "hash": format!("{:016x}", r.hash()),
-                })).collect::<Vec<_>>(),
-                "variants": l.variants.iter().map(|v| v.to_json(kernel)).collect::<Vec<_>>(),
+                "variants": l.variants.iter().map(|v| v.to_json(kernel, &l.packed)).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
         })
     }
@@ -241,7 +233,7 @@ impl VariantMeta {
         self.grid.workers.as_ref().is_some_and(|w| w.steps.is_some())
     }
 
-    fn to_json(&self, kernel: &t1::Kernel) -> Value {
+    fn to_json(&self, kernel: &t1::Kernel, packed: &[(t1::TensorId, Recipe)]) -> Value {
         let tensor = |t: &t1::TensorId| kernel.tensor(*t).name.clone();
         json!({
             "name": self.name,
@@ -264,6 +256,14 @@ impl VariantMeta {
                 ParamSlot::Scalar(s) => json!({"scalar": kernel.scalar(*s).name, "type": kernel.scalar(*s).elem.to_string()}),
             }).collect::<Vec<_>>(),
             "tensor_maps": [],
+            "packed": packed.iter().map(|(t, r)| json!({
+                "tensor": kernel.tensor(*t).name,
+                "type": r.elem.to_string(),
+                "tile": [r.tile.0, r.tile.1],
+                "threads": r.threads,
+                "planes": r.planes.iter().map(|p| p.bits).collect::<Vec<_>>(),
+                "hash": format!("{:016x}", r.hash()),
+            })).collect::<Vec<_>>(),
             "sync": self.sync,
         })
     }
