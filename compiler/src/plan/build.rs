@@ -67,6 +67,14 @@ pub fn build(
     let columns = if c.a.major == Major::Outer { 2 } else { 4 };
     let mut stage = |name: &str, operand: &Operand, is_a: bool, columns: u32| {
         if operand.packed {
+            if knobs.items.via(operand.tensor) == Via::Direct {
+                let name = &kernel.tensor(operand.tensor).name;
+                return Err(Refusal::schedule(
+                    kernel.tensor(operand.tensor).span,
+                    format!("`{name}.via = direct`: packed tiles are copied as they are"),
+                    format!("`{name}.via = cpasync`"),
+                ));
+            }
             return shared::packed_buffer(kernel, &mut module, name, operand, &tiling, is_a, knobs.stages);
         }
         let via = knobs.items.via(operand.tensor);

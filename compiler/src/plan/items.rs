@@ -189,7 +189,8 @@ pub fn unknown(kernel: &t1::Kernel, item: &t1::ScheduleItem, target: Target, can
             refusal.note("blocks that go on to the next tile are lowered for products today")
         }
         Some("order") => refusal.note("the places of a pipeline's ops follow from `stages` and `overlap`"),
-        Some("pack") => refusal.note("`packed` parameters are not lowered yet"),
+        Some("pack") => refusal
+            .note("packed tensors are stored in planes of 8, 4, 2 and 1 bits; there is no other way yet"),
         _ => refusal,
     }
 }
