@@ -9,6 +9,7 @@ use crate::plan::Refusal;
 use crate::plan::access::launch_scalar;
 use crate::scheduled::ir as t2;
 use crate::tile::ir as t1;
+use rustc_hash::FxHashMap;
 use t1::{BinaryOp, CmpOp, ElemType, UnaryOp};
 
 /// One element in registers.
@@ -42,10 +43,24 @@ impl Lower<'_> {
         }
     }
 
+    /// The first register that holds the same element as `r`.
+    fn first_holder(&mut self, v: t2::ValId, r: usize) -> usize {
+        if let Some(firsts) = self.first_holders.get(&v) {
+            return firsts[r];
+        }
+        let map = self.map(v);
+        let mut seen: FxHashMap<Vec<u32>, usize> = FxHashMap::default();
+        let at = |q: usize| map.axes.iter().map(|m| m.register[q]).collect();
+        let firsts: Vec<usize> = (0..map.registers).map(|q| *seen.entry(at(q)).or_insert(q)).collect();
+        let first = firsts[r];
+        self.first_holders.insert(v, firsts);
+        first
+    }
+
     /// The element in register `r` of a tile; elements that several registers share are computed once.
     pub fn element(&mut self, v: t2::ValId, r: usize) -> Result<Element, Refusal> {
         let map = self.map(v);
-        let r = (0..=r).find(|q| map.axes.iter().all(|m| m.register[*q] == m.register[r])).unwrap_or(r);
+        let r = self.first_holder(v, r);
         if let Some(e) = self.elements.get(&(v, r)) {
             return Ok(*e);
         }

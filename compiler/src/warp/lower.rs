@@ -52,6 +52,8 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
         copies: Vec::new(),
         policies: FxHashMap::default(),
         matrix_rows: FxHashMap::default(),
+        first_holders: FxHashMap::default(),
+        counterparts: FxHashMap::default(),
         elements: FxHashMap::default(),
         totals: FxHashMap::default(),
         best: FxHashMap::default(),
@@ -165,6 +167,9 @@ pub struct Lower<'a> {
     pub policies: FxHashMap<t1::TensorId, Reg>,
     /// What the lanes address for each fragment.
     pub matrix_rows: FxHashMap<t2::ValId, Rc<TileMap>>,
+    /// By register, the first that holds the same element; and the register of another tile that holds what is at the same coordinates.
+    pub first_holders: FxHashMap<t2::ValId, Vec<usize>>,
+    pub counterparts: FxHashMap<(t2::ValId, t2::ValId), Vec<usize>>,
     /// Elements computed so far after the loop.
     pub elements: FxHashMap<(t2::ValId, usize), super::elements::Element>,
     /// Each warp's sums of the groups of a scan, by the group's first register.

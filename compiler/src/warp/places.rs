@@ -11,6 +11,7 @@ use super::tilemap::TileMap;
 use crate::plan::{Refusal, cover};
 use crate::scheduled::ir as t2;
 use crate::tile::ir as t1;
+use rustc_hash::FxHashMap;
 
 /// What tells the pointer of one row from another's: per dimension axis, scalar, tile of coordinates, and the register's part.
 pub type Row = Vec<(Option<t1::AxisId>, Option<t1::ValueId>, Option<t2::ValId>, u32)>;
@@ -247,18 +248,31 @@ impl Lower<'_> {
         if v == of {
             return r;
         }
+        if let Some(all) = self.counterparts.get(&(v, of)) {
+            return all[r];
+        }
         let (mv, mo) = (self.map(v), self.map(of));
         let axes = |id: t2::ValId| match &self.module.value(id).kind {
             t2::ValKind::Tile { axes, .. } => &axes[..],
             _ => &[],
         };
         let (av, ao) = (axes(v), axes(of));
-        let wanted: Vec<(usize, u32)> = ao
+        // Pairs of the same axis in both.
+        let shared: Vec<(usize, usize)> = ao
             .iter()
             .enumerate()
-            .filter_map(|(n, a)| av.iter().position(|x| x == a).map(|at| (n, mv.axes[at].register[r])))
+            .filter_map(|(n, a)| av.iter().position(|x| x == a).map(|at| (at, n)))
             .collect();
-        (0..mo.registers).find(|q| wanted.iter().all(|(n, c)| mo.axes[*n].register[*q] == *c)).unwrap_or(0)
+        let mut first: FxHashMap<Vec<u32>, usize> = FxHashMap::default();
+        for q in 0..mo.registers {
+            first.entry(shared.iter().map(|(_, n)| mo.axes[*n].register[q]).collect()).or_insert(q);
+        }
+        let wanted = |r: usize| shared.iter().map(|(at, _)| mv.axes[*at].register[r]).collect::<Vec<u32>>();
+        let all: Vec<usize> =
+            (0..mv.registers).map(|r| first.get(&wanted(r)).copied().unwrap_or(0)).collect();
+        let found = all[r];
+        self.counterparts.insert((v, of), all);
+        found
     }
 
     /// Threads that hold the same elements as another store them not.
