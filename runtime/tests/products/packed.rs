@@ -57,7 +57,7 @@ fn weights_are_as_many_bytes_as_their_bits() {
         let ptx = &program.compiled.ptx;
         let options = Options { stats: true, ..Options::default() };
         let run = program.run("wide", &[("M", 64), ("N", 128), ("K", 256)], options).expect("all is aligned");
-        // The lines that copy weights are those of their parameter's place in the source: 16 bytes wide, from an address of their own.
+        // Storage by the recipe, and what the launch does with it.
         let w = program.compiled.kernel.tensors.iter().position(|t| t.name == "w").expect("a weight");
         let recipe = &program.compiled.meta.launches[0].packed[0];
         assert_eq!(recipe.0.0 as usize, w);
