@@ -107,11 +107,13 @@ pub struct LaunchPlan {
 
 /// Global memory that the instances of a launch share, given by whoever launches.
 ///
-/// Parts need no initial value. Counters (32 bits each, as many as there are blocks, or tiles where [`Workers`] share their steps) must be
+/// Parts need no initial value. Counters (32 bits each, as many as there are blocks, or tiles where [`Workers`] share their steps, or one where
+/// they draw tiles) must be
 /// zero before the first launch; every launch leaves them zero, so the same memory serves the next one on the same stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Workspace {
-    /// Bytes of one part, the same for every variant: a block has one, or two where [`Workers`] share steps.
+    /// Bytes of one part, the same for every variant: a block has one, or two where [`Workers`] share steps. None where only a counter
+    /// is wanted.
     pub part_bytes: u32,
 }
 
@@ -153,9 +155,29 @@ pub struct GridRule {
 #[derive(Clone, Debug)]
 pub struct Workers {
     pub per_sm: u32,
+    pub share: Share,
+}
+
+/// What each of the blocks gets.
+#[derive(Clone, Debug)]
+pub enum Share {
+    /// Block b of n the tiles b, b + n, ….
+    Turns,
+    /// Tile b, and then the next that nobody has: the workspace has one counter.
+    Drawn,
     /// Stream-K: every tile has `max(1, ceil(extent / by))` steps that blocks share, so there are not more blocks than steps of
     /// all tiles. The workspace has two parts for each block, and a counter for each tile.
-    pub steps: Option<GridRange>,
+    Steps(GridRange),
+}
+
+impl Workers {
+    /// The steps of a tile, where blocks share them.
+    pub fn steps(&self) -> Option<&GridRange> {
+        match &self.share {
+            Share::Steps(steps) => Some(steps),
+            Share::Turns | Share::Drawn => None,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -214,10 +236,15 @@ impl Meta {
             "chosen_by": chosen,
             "launches": self.launches.iter().map(|l| json!({
                 "workspace": l.workspace.map(|w| {
-                    let streamed = l.variants.iter().any(VariantMeta::streamed);
+                    let workers = l.variants.iter().find_map(|v| v.grid.workers.as_ref());
+                    let (parts, counters) = match workers.map(|w| &w.share) {
+                        Some(Share::Steps(_)) => (2 * w.part_bytes, "one u32 per tile of the grid"),
+                        Some(Share::Drawn) => (w.part_bytes, "one u32"),
+                        Some(Share::Turns) | None => (w.part_bytes, "one u32 per block"),
+                    };
                     json!({
-                        "part_bytes_per_block": if streamed { 2 * w.part_bytes } else { w.part_bytes },
-                        "counters": if streamed { "one u32 per tile of the grid" } else { "one u32 per block" },
+                        "part_bytes_per_block": parts,
+                        "counters": counters,
                         "initially": "counters are zero before the first launch; each launch leaves them zero",
                     })
                 }),
@@ -228,11 +255,6 @@ impl Meta {
 }
 
 impl VariantMeta {
-    /// Blocks share the steps of tiles.
-    pub fn streamed(&self) -> bool {
-        self.grid.workers.as_ref().is_some_and(|w| w.steps.is_some())
-    }
-
     fn to_json(&self, kernel: &t1::Kernel, packed: &[(t1::TensorId, Recipe)]) -> Value {
         let tensor = |t: &t1::TensorId| kernel.tensor(*t).name.clone();
         json!({
@@ -242,7 +264,8 @@ impl VariantMeta {
             "grid": self.grid.ranges.iter().map(|r| format!("cdiv({}, {})", r.text, r.by)).collect::<Vec<_>>().join(" * "),
             "workers": self.grid.workers.as_ref().map(|w| json!({
                 "per_sm": w.per_sm,
-                "steps": w.steps.as_ref().map(|s| format!("cdiv({}, {})", s.text, s.by)),
+                "steps": w.steps().map(|s| format!("cdiv({}, {})", s.text, s.by)),
+                "drawn": matches!(w.share, Share::Drawn),
             })),
             "block": self.block,
             "cluster": self.cluster,

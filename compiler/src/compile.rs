@@ -9,7 +9,7 @@ use crate::fault::{Fault, Plant};
 use crate::front::{self, Program, SourceProvider};
 use crate::passes::{Pass, Timer};
 use crate::plan::{self, Refusal, RefusalKind};
-use crate::scheduled::{self, ir::Module};
+use crate::scheduled::{self, ir::Dispatch, ir::Module};
 use crate::target::Target;
 use crate::tile::ir as t1;
 use crate::{ptx, warp};
@@ -203,7 +203,8 @@ pub fn compile_program(
     };
     // Variants differ in how they reach memory, not in what instances hand over: the largest part serves all.
     let part_bytes = synced.iter().map(Module::work_bytes).max().unwrap_or(0);
-    let workspace = (part_bytes > 0).then_some(Workspace { part_bytes });
+    let counts = |m: &Module| m.dispatch == Dispatch::Drawn;
+    let workspace = (part_bytes > 0 || synced.iter().any(counts)).then_some(Workspace { part_bytes });
     // Every variant reads the same memory.
     let packed = synced.first().map_or(Vec::new(), |m| m.packed.clone());
     let variants = synced.iter().zip(lowered).map(|(m, l)| variant(&kernel, m, l)).collect();

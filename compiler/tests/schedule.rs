@@ -115,15 +115,17 @@ fn a_tensor_leaves_the_cache_as_it_is_told() {
 
 #[test]
 fn what_is_printed_can_be_pasted_back() {
-    let pinned: [(&str, &str, &str, &[(&str, &str)]); 7] = [
+    let pinned: [(&str, &str, &str, &[(&str, &str)]); 9] = [
         (GEMM, "gemm", "", &[]),
         (GEMM, "gemm", "", &[("k.split", "stream")]),
         (
             GEMM,
             "gemm",
             "",
-            &[("BM", "64"), ("BN", "64"), ("BK", "32"), ("persistent", "true"), ("occupancy", "2")],
+            &[("BM", "64"), ("BN", "64"), ("BK", "32"), ("persistent", "static"), ("occupancy", "2")],
         ),
+        (GEMM, "gemm", "", &[("BM", "64"), ("BN", "64"), ("BK", "32"), ("persistent", "dynamic")]),
+        (SOFTMAX, "softmax", "", &[("persistent", "dynamic")]),
         (
             GEMM,
             "gemm",
@@ -236,7 +238,7 @@ fn what_cannot_be_had_is_refused_with_reasons() {
         &[("acc.atom", "m16n8k8.f16")],
         &[("consumers", "2")],
         &[("acc.promote", "4")],
-        &[("persistent", "dynamic")],
+        &[("persistent", "often")],
         &[("k.split", "0")],
         &[("k.overlap", "2")],
     ];
@@ -255,7 +257,6 @@ fn what_cannot_be_had_is_refused_with_reasons() {
 }";
     for (text, kernel, set) in [
         (SOFTMAX, "softmax", ("c.split", "stream")),
-        (SOFTMAX, "softmax", ("persistent", "static")),
         (SPLIT, "gemm_splitk", ("k.split", "stream")),
         (SPLIT, "gemm_splitk", ("persistent", "static")),
         (EXPERTS, "moe_gemm", ("k.split", "stream")),

@@ -337,7 +337,7 @@ fn cpu_failure(error: CpuError) -> Failure {
     match error {
         CpuError::Launch(error) => Failure::input(error),
         // The PTX is ours, so whatever is wrong with it is, too.
-        CpuError::Exec { .. } => Failure::Bug(error.to_string()),
+        CpuError::Exec { .. } | CpuError::Counter { .. } => Failure::Bug(error.to_string()),
     }
 }
 

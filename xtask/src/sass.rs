@@ -35,10 +35,11 @@ const fn case(file: &'static str, kernel: &'static str, bk: &'static str, matrix
 }
 
 const NT: Case = case("gemm_layouts.tw", "gemm_nt", "32", "HMMA");
-const ORDERS: [Case; 9] = [
+const ORDERS: [Case; 10] = [
     Case { set: Some(("T", "tf32")), ..TF32 },
     Case { set: Some(("k.split", "stream")), ..PLAIN },
     Case { set: Some(("persistent", "static")), ..PLAIN },
+    Case { set: Some(("persistent", "dynamic")), ..PLAIN },
     case("gemm_s8.tw", "gemm_s8", "64", "IMMA"),
     case("gemm_layouts.tw", "gemm_nn", "32", "HMMA"),
     case("gemm_layouts.tw", "gemm_tn", "32", "HMMA"),

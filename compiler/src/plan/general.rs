@@ -60,7 +60,7 @@ pub fn build(
             values: Vec::new(),
             body: Vec::new(),
             raster: Raster { group: 1, pair: last_two(kernel) },
-            dispatch: Dispatch::Each,
+            dispatch: knobs.dispatch.0,
             occupancy: pinned,
             evict: knobs.items.evict(),
             shared_bytes: 0,
@@ -223,8 +223,12 @@ impl General<'_> {
     }
 
     fn finish(mut self, target: Target) -> Result<Module, Refusal> {
-        if self.module.dispatch != Dispatch::Each {
-            self.push(OpKind::ItemDone, None, self.kernel.span);
+        match self.module.dispatch {
+            Dispatch::Each => {}
+            Dispatch::Persistent | Dispatch::Stream(_) => {
+                self.push(OpKind::ItemDone { next: None }, None, self.kernel.span);
+            }
+            Dispatch::Drawn => self.drawn()?,
         }
         self.module.body = self.open.pop().unwrap_or_default();
         self.module.ordered = order::ordered(&self.accesses);
@@ -244,6 +248,30 @@ impl General<'_> {
             ),
             "fewer warps, or smaller tiles",
         ))
+    }
+
+    /// The item's tile is the counter's: one thread draws the next before anything else, so that the answer is there in time, and the
+    /// others learn it through shared memory.
+    fn drawn(&mut self) -> Result<(), Refusal> {
+        let (elem, span) = (t1::ElemType::Int(32), self.kernel.span);
+        let own = self.tile(elem, &[], "next.own", span)?;
+        let draw = Op {
+            role: RoleId(0),
+            kind: OpKind::ItemDraw,
+            result: Some(own),
+            at: None,
+            iter: Iter::None,
+            span,
+        };
+        if let Some(body) = self.open.first_mut() {
+            body.insert(0, Node::Op(draw));
+        }
+        let buf = self.partials("next", elem, partial_bits(elem), &[2], 0, span)?;
+        self.push(OpKind::ItemTell { buf, value: own }, None, span);
+        let next = self.tile(elem, &[], "next", span)?;
+        self.push(OpKind::ItemHear { buf, of: own }, Some(next), span);
+        self.push(OpKind::ItemDone { next: Some(next) }, None, span);
+        Ok(())
     }
 
     pub(super) fn push(&mut self, kind: OpKind, result: Option<ValId>, span: Span) {

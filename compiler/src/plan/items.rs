@@ -10,10 +10,11 @@
 //! b.evict = last       who leaves L2 first: a cache policy on every access to the tensor
 //! ```
 
+use super::instances;
 use super::knobs::chosen_by;
 use super::refuse::Refusal;
 use crate::artifact::{ChosenBy, ScheduleItem};
-use crate::scheduled::ir::{Evict, Via};
+use crate::scheduled::ir::{Dispatch, Evict, Via};
 use crate::target::Target;
 use crate::tile::ir as t1;
 use t1::ScheduleValue;
@@ -170,6 +171,49 @@ pub fn spelled(value: &ScheduleValue) -> String {
     }
 }
 
+/// `persistent`, `persistent = static`, `dynamic`, or a flag.
+pub fn read_persistent(kernel: &t1::Kernel, item: &t1::ScheduleItem) -> Result<Dispatch, Refusal> {
+    let dispatch = match &item.value {
+        Some(ScheduleValue::Name(n)) if n == "static" => Dispatch::Persistent,
+        Some(ScheduleValue::Name(n)) if n == "dynamic" => Dispatch::Drawn,
+        None | Some(ScheduleValue::Bool(true)) => Dispatch::Persistent,
+        Some(ScheduleValue::Bool(false)) => return Ok(Dispatch::Each),
+        _ => return Err(wrong(item, "`static`, `dynamic`, `true` or `false`", "static")),
+    };
+    let exact = |e: &instances::Extent| matches!(e, instances::Extent::Exact(_));
+    if !instances::extents(kernel)?.iter().all(exact) {
+        return Err(Refusal::schedule(
+            item.span,
+            "`persistent` blocks of a grid whose tiles data counts",
+            "leave it: blocks without a tile end at once",
+        ));
+    }
+    if kernel.values.iter().any(|v| matches!(v.op, t1::Op::GridReduce { .. })) {
+        return Err(Refusal::schedule(
+            item.span,
+            "`persistent` blocks of a kernel that reduces over the grid",
+            "`k.split = stream` is persistent by itself; else leave it",
+        ));
+    }
+    if kernel.grid.is_empty() {
+        return Err(Refusal::schedule(
+            item.span,
+            format!("`persistent` blocks of `{}`, which has no `grid` and so is one instance", kernel.name),
+            "leave it",
+        ));
+    }
+    Ok(dispatch)
+}
+
+/// What `persistent` is given to have blocks come by tiles in this way.
+pub fn persistence(dispatch: Dispatch) -> &'static str {
+    match dispatch {
+        Dispatch::Each | Dispatch::Stream(_) => "false",
+        Dispatch::Persistent => "static",
+        Dispatch::Drawn => "dynamic",
+    }
+}
+
 /// An item that means nothing here; `can` lists what does.
 pub fn unknown(kernel: &t1::Kernel, item: &t1::ScheduleItem, target: Target, can: &str) -> Refusal {
     let path = item.path.join(".");
@@ -184,9 +228,6 @@ pub fn unknown(kernel: &t1::Kernel, item: &t1::ScheduleItem, target: Target, can
         }
         Some("promote") => {
             refusal.note("the matrix unit of sm_80 adds in f32 or s32 itself: there is nothing to promote")
-        }
-        Some("persistent") => {
-            refusal.note("blocks that go on to the next tile are lowered for products today")
         }
         Some("order") => refusal.note("the places of a pipeline's ops follow from `stages` and `overlap`"),
         Some("pack") => refusal

@@ -6,7 +6,6 @@
 
 use super::calibration::{self, Judgement, Registers, judge};
 use super::contraction::{Contraction, Major};
-use super::instances;
 use super::items::{self, Items, flag, integer, printed, unknown, wrong};
 use super::refuse::Refusal;
 use crate::artifact::{ChosenBy, ScheduleItem};
@@ -160,7 +159,7 @@ pub fn read(
     let staged = [c.a.tensor, c.b.tensor];
     let (mut warps, mut stages, mut raster, mut unroll, mut overlap) = (None, None, None, None, None);
     let (mut items, mut atom) = (Items::default(), ChosenBy::Default);
-    let mut persistent = (false, ChosenBy::Default);
+    let mut persistent = (Dispatch::Each, ChosenBy::Default);
     for item in &kernel.schedule {
         let by = source(item.from);
         if items.take(kernel, item, &staged, target)? {
@@ -170,7 +169,7 @@ pub fn read(
         match path[..] {
             ["warps"] => warps = Some((read_warps(item)?, by)),
             ["raster"] => raster = Some((integer(item, 1..=64)?, by)),
-            ["persistent"] => persistent = (read_persistent(kernel, item)?, by),
+            ["persistent"] => persistent = (items::read_persistent(kernel, item)?, by),
             [l, "stages"] if l == loop_name => stages = Some((integer(item, STAGES)?, by)),
             [l, "unroll"] if l == loop_name => unroll = Some((item, integer(item, 2..=UNROLL)?, by)),
             [l, "overlap"] if l == loop_name => overlap = Some((flag(item)?, by)),
@@ -195,13 +194,9 @@ pub fn read(
     // Rows that were looked up and the addresses of parts live through the loop, which no measured class has both of.
     let gathered = [&c.a, &c.b].iter().any(|o| o.gather.is_some());
     let parts = kernel.values.iter().any(|v| matches!(v.op, t1::Op::GridReduce { .. }));
-    let dispatch = match (stream, persistent.0) {
-        (Some(stream), _) => Dispatch::Stream(stream),
-        (None, true) => Dispatch::Persistent,
-        (None, false) => Dispatch::Each,
-    };
+    let dispatch = stream.map_or(persistent.0, Dispatch::Stream);
     // So do what an epilogue needs and where a block stands among its tiles; parts of sums were measured with an epilogue's needs.
-    let stays = dispatch == Dispatch::Persistent && p.fused;
+    let stays = matches!(dispatch, Dispatch::Persistent | Dispatch::Drawn) && p.fused;
     let computed = [&c.a, &c.b].iter().any(|o| o.computed.is_some());
     let direct =
         staged.iter().any(|t| items.via(*t) == Via::Direct) || gathered && parts || stays || computed;
@@ -238,7 +233,7 @@ pub fn read(
         printed("warps", format!("({}, {})", warps.0, warps.1), warps_by),
         printed("raster", raster, raster_by),
         printed("occupancy", knobs.occupancy(), occupancy_by),
-        printed("persistent", persistent.0, persistent.1),
+        printed("persistent", items::persistence(persistent.0), persistent.1),
         printed(format!("{loop_name}.stages"), stages, stages_by),
         printed(format!("{loop_name}.unroll"), unroll, unroll_by),
         printed(format!("{loop_name}.overlap"), overlap, overlap_by),
@@ -261,38 +256,6 @@ fn source(from: t1::ValueSource) -> ChosenBy {
 /// Where a tune parameter's or generic's value came from, in the words of `meta`.
 pub fn chosen_by(from: t1::ValueSource) -> ChosenBy {
     source(from)
-}
-
-/// `persistent`, `persistent = static`, or a flag.
-fn read_persistent(kernel: &t1::Kernel, item: &t1::ScheduleItem) -> Result<bool, Refusal> {
-    let persistent = match &item.value {
-        Some(t1::ScheduleValue::Name(n)) if n == "static" => true,
-        Some(t1::ScheduleValue::Name(n)) if n == "dynamic" => {
-            return Err(Refusal::schedule(
-                item.span,
-                "`persistent = dynamic`: blocks that draw their tiles from a counter are not lowered yet",
-                "`persistent = static`: each block takes every n-th tile",
-            ));
-        }
-        None | Some(t1::ScheduleValue::Bool(_)) => flag(item)?,
-        _ => return Err(wrong(item, "`static`, `true` or `false`", "static")),
-    };
-    let exact = |e: &instances::Extent| matches!(e, instances::Extent::Exact(_));
-    if persistent && !instances::extents(kernel)?.iter().all(exact) {
-        return Err(Refusal::schedule(
-            item.span,
-            "`persistent` blocks of a grid whose tiles data counts",
-            "leave it: blocks without a tile end at once",
-        ));
-    }
-    if persistent && kernel.values.iter().any(|v| matches!(v.op, t1::Op::GridReduce { .. })) {
-        return Err(Refusal::schedule(
-            item.span,
-            "`persistent` blocks of a kernel that reduces over the grid",
-            "`k.split = stream` is persistent by itself; else leave it",
-        ));
-    }
-    Ok(persistent)
 }
 
 fn read_warps(item: &t1::ScheduleItem) -> Result<(u32, u32), Refusal> {

@@ -6,6 +6,7 @@ use super::items::{self, Items, Pin, printed};
 use super::knobs;
 use super::refuse::Refusal;
 use crate::artifact::{ChosenBy, ScheduleItem};
+use crate::scheduled::ir::Dispatch;
 use crate::target::Target;
 use crate::tile::ir as t1;
 
@@ -13,6 +14,8 @@ use crate::tile::ir as t1;
 #[derive(Clone, Debug)]
 pub struct Knobs {
     pub warps: Option<Pin<u32>>,
+    /// How blocks come by instances.
+    pub dispatch: Pin<Dispatch>,
     /// Copies of the bodies of loops, by name.
     pub unroll: Vec<(String, Pin<u32>)>,
     pub items: Items,
@@ -23,7 +26,8 @@ const UNROLL: u32 = 8;
 
 /// Reads the schedule.
 pub fn read_schedule(kernel: &t1::Kernel, target: Target) -> Result<Knobs, Refusal> {
-    let mut knobs = Knobs { warps: None, unroll: Vec::new(), items: Items::default() };
+    let dispatch = (Dispatch::Each, ChosenBy::Default);
+    let mut knobs = Knobs { warps: None, dispatch, unroll: Vec::new(), items: Items::default() };
     for item in &kernel.schedule {
         if knobs.items.take(kernel, item, &[], target)? {
             continue;
@@ -32,13 +36,14 @@ pub fn read_schedule(kernel: &t1::Kernel, target: Target) -> Result<Knobs, Refus
         let path: Vec<&str> = item.path.iter().map(String::as_str).collect();
         match path[..] {
             ["warps"] => knobs.warps = Some((read_warps(item)?, by)),
+            ["persistent"] => knobs.dispatch = (items::read_persistent(kernel, item)?, by),
             [l, "unroll"] if kernel.loops.iter().any(|x| x.name == l) => {
                 let n = items::integer(item, 1..=UNROLL)?;
                 knobs.unroll.retain(|(name, _)| name != l);
                 knobs.unroll.push((l.to_string(), (n, by)));
             }
             _ => {
-                let can = "`warps = 4`, `occupancy = 2`, `unroll` and `split` of a loop, and `via` and `evict` of a parameter";
+                let can = "`warps = 4`, `occupancy = 2`, `persistent`, `unroll` and `split` of a loop, and `via` and `evict` of a parameter";
                 return Err(items::unknown(kernel, item, target, can));
             }
         }
@@ -70,6 +75,7 @@ pub fn schedule_items(
     let by = |pin: Option<Pin<u32>>, otherwise| pin.map_or(otherwise, |(_, by)| by);
     let mut out = vec![printed("warps", warps, by(knobs.warps, ChosenBy::Model))];
     out.extend(occupancy.map(|n| printed("occupancy", n, by(knobs.items.occupancy, ChosenBy::Default))));
+    out.push(printed("persistent", items::persistence(knobs.dispatch.0), knobs.dispatch.1));
     // Loops of functions that were inlined have no names that a schedule could use.
     let own = |l: &&t1::Loop| {
         let (all, l) = (kernel.span, l.span);

@@ -318,6 +318,7 @@ impl<'a, 'b> Select<'a, 'b> {
             | t3::Op::LoadSharedWords { .. }
             | t3::Op::RedGlobal { .. }
             | t3::Op::CountGlobal { .. }
+            | t3::Op::DrawGlobal { .. }
             | t3::Op::ShuffleXor { .. }
             | t3::Op::ShuffleUp { .. }
             | t3::Op::ShuffleFrom { .. }

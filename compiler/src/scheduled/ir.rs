@@ -281,7 +281,9 @@ pub struct Index {
 #[derive(Clone, Debug)]
 pub enum OpKind {
     /// Take the next free ring entry for writing; yields a slot.
-    Acquire { chan: ChanId },
+    Acquire {
+        chan: ChanId,
+    },
     /// Fill `buf` of the slot from `tensor`; `map` says which (register step, lane, warp) moves which unit. `rolled`: the accesses of a
     /// thread are a loop of their own, for few registers at the price of a few instructions per access.
     CopyIn {
@@ -294,56 +296,150 @@ pub enum OpKind {
         rolled: bool,
     },
     /// Fill `buf` of the slot with one tile of a packed tensor, as it lies in memory.
-    CopyPacked { slot: ValId, buf: BufId, tensor: t1::TensorId, ix: Vec<Index>, plan: CopyPlan },
+    CopyPacked {
+        slot: ValId,
+        buf: BufId,
+        tensor: t1::TensorId,
+        ix: Vec<Index>,
+        plan: CopyPlan,
+    },
     /// Hand the entry over once the tokens are complete.
-    Commit { chan: ChanId, slot: ValId, after: Vec<ValId> },
+    Commit {
+        chan: ChanId,
+        slot: ValId,
+        after: Vec<ValId>,
+    },
     /// Take the next filled entry for reading; yields a slot.
-    Wait { chan: ChanId },
+    Wait {
+        chan: ChanId,
+    },
     /// Give the entry back.
-    Release { chan: ChanId, slot: ValId },
+    Release {
+        chan: ChanId,
+        slot: ValId,
+    },
     /// Read a fragment: positions `at..at + size` of the buffer's contraction axis. Where the result's element type is another than
     /// the buffer's, each element is rounded to it.
-    Load { slot: ValId, buf: BufId, at: u32, size: u32, atom: LoadAtom },
+    Load {
+        slot: ValId,
+        buf: BufId,
+        at: u32,
+        size: u32,
+        atom: LoadAtom,
+    },
     /// A thread's own elements of a packed tile, all of them.
-    LoadPacked { slot: ValId, buf: BufId, tensor: t1::TensorId },
+    LoadPacked {
+        slot: ValId,
+        buf: BufId,
+        tensor: t1::TensorId,
+    },
     /// A fresh accumulator holding a constant.
-    AccNew { init: f64 },
+    AccNew {
+        init: f64,
+    },
     /// `acc' = a · bᵀ + acc` by matrix instructions, over one atom's depth of each operand: a fragment of just that, or all of a computed
     /// operand, of which `at` says where along k the part begins. The accumulator is linear.
-    Mma { atom: MmaAtom, a: ValId, b: ValId, acc: ValId, at: (u32, u32) },
+    Mma {
+        atom: MmaAtom,
+        a: ValId,
+        b: ValId,
+        acc: ValId,
+        at: (u32, u32),
+    },
     /// The accumulator's value; implies that everything issued on it is complete.
-    AccGet { acc: ValId },
+    AccGet {
+        acc: ValId,
+    },
     /// The T1 op of `value`, element by element, over tiles of one layout.
-    Elementwise { value: t1::ValueId, args: Vec<ValId> },
+    Elementwise {
+        value: t1::ValueId,
+        args: Vec<ValId>,
+    },
     /// Combines the elements that differ along `axes` and stand in one warp, by registers and shuffles. Where no warp bit moves along
     /// `axes` that is the reduction; else one partial result per warp.
-    Reduce { x: ValId, op: t1::ReduceOp, axes: Vec<t1::AxisId> },
+    Reduce {
+        x: ValId,
+        op: t1::ReduceOp,
+        axes: Vec<t1::AxisId>,
+    },
     /// One partial result per warp to shared memory; `warps` masks the bits of the warp number that number the partial results.
-    PutPartials { buf: BufId, value: ValId, warps: u32 },
+    PutPartials {
+        buf: BufId,
+        value: ValId,
+        warps: u32,
+    },
     /// The partial results combined in ascending order of warps, to every thread.
-    GetPartials { buf: BufId, op: t1::ReduceOp, warps: u32 },
+    GetPartials {
+        buf: BufId,
+        op: t1::ReduceOp,
+        warps: u32,
+    },
     /// The running reduction along one axis, by registers and shuffles. Where warp bits move along the axis, that of each warp alone;
     /// [`PutPartials`](OpKind::PutPartials) then hands on its sums.
-    Scan { x: ValId, op: t1::ScanOp, axis: t1::AxisId, rev: bool },
+    Scan {
+        x: ValId,
+        op: t1::ScanOp,
+        axis: t1::AxisId,
+        rev: bool,
+    },
     /// The running reduction, from the warps' own `x` and the sums of all warps.
-    GetScan { buf: BufId, x: ValId, op: t1::ScanOp, axis: t1::AxisId, rev: bool, warps: u32 },
+    GetScan {
+        buf: BufId,
+        x: ValId,
+        op: t1::ScanOp,
+        axis: t1::AxisId,
+        rev: bool,
+        warps: u32,
+    },
     /// A whole tile to shared memory.
-    PutTile { buf: BufId, value: ValId },
+    PutTile {
+        buf: BufId,
+        value: ValId,
+    },
     /// Elements of the tile `of`, which the buffer holds, at these coordinates; zero outside its existing lanes.
-    GetTile { buf: BufId, of: ValId, ix: Vec<Index> },
+    GetTile {
+        buf: BufId,
+        of: ValId,
+        ix: Vec<Index>,
+    },
     /// Integers that ascend as the elements do, or descend; NaNs last.
-    SortKey { x: ValId, descending: bool },
+    SortKey {
+        x: ValId,
+        descending: bool,
+    },
     /// The coordinates of an axis, on the result's axes.
-    Position { axis: t1::AxisId },
+    Position {
+        axis: t1::AxisId,
+    },
     /// For every element of `of`, whose keys the buffer holds, how many along the axis come before it.
-    Rank { buf: BufId, of: ValId, axis: t1::AxisId },
+    Rank {
+        buf: BufId,
+        of: ValId,
+        axis: t1::AxisId,
+    },
     /// A tile to shared memory, each element at its rank along the axis.
-    PutAt { buf: BufId, value: ValId, rank: ValId, axis: t1::AxisId },
+    PutAt {
+        buf: BufId,
+        value: ValId,
+        rank: ValId,
+        axis: t1::AxisId,
+    },
     /// What stands at the ranks that `to` counts in the place of the axis; beyond the end -inf or the least, at -1.
-    GetRanked { buf: BufId, of: ValId, axis: t1::AxisId, to: t1::AxisId, part: t1::SortPart },
+    GetRanked {
+        buf: BufId,
+        of: ValId,
+        axis: t1::AxisId,
+        to: t1::AxisId,
+        part: t1::SortPart,
+    },
     /// Global memory to registers in the layout of the result; `eager`: all of it here, so that the accesses overlap, and not where
     /// an element is first used.
-    ReadReg { tensor: t1::TensorId, ix: Vec<Index>, vec: u32, eager: bool },
+    ReadReg {
+        tensor: t1::TensorId,
+        ix: Vec<Index>,
+        vec: u32,
+        eager: bool,
+    },
     /// Registers to global memory, `vec` elements an access, where `when` holds, by the first instance along each of `once`.
     WriteReg {
         tensor: t1::TensorId,
@@ -355,24 +451,60 @@ pub enum OpKind {
     },
     /// Combines registers into global memory, element by element, in no particular order; a result is what was there before, known
     /// to the first holder of each element.
-    Atomic { op: t1::Combine, tensor: t1::TensorId, ix: Vec<Index>, value: ValId, when: Option<ValId> },
+    Atomic {
+        op: t1::Combine,
+        tensor: t1::TensorId,
+        ix: Vec<Index>,
+        value: ValId,
+        when: Option<ValId>,
+    },
     /// The same elements on more axes.
-    Spread { x: ValId },
+    Spread {
+        x: ValId,
+    },
     /// A register tile to the calling instance's part of the workspace.
-    WorkPut { work: WorkId, value: ValId },
+    WorkPut {
+        work: WorkId,
+        value: ValId,
+    },
     /// Counts the instances that differ only in a grid variable, once each has put everything. Without a result all but the last to
     /// arrive leave; with one it tells whether others are still to come.
-    WorkLast { var: t1::GridId },
+    WorkLast {
+        var: t1::GridId,
+    },
     /// Whether the block's item is only a part of its tile's steps (stream-K): a `bool` without axes.
     ItemPart,
-    /// The item is done: whatever the block's shared memory holds, the next one may overwrite.
-    ItemDone,
+    /// Draws the block's next tile from the launch's counter: its number, an `i32` without axes that only the first thread knows.
+    ItemDraw,
+    /// What one thread has drawn, to all. The buffer has two words, which take turns: an item's word is written again by the item after the
+    /// next, and a barrier of the next one, between its own telling and hearing, comes between. So it is no part of what `item.done` waits for.
+    ItemTell {
+        buf: BufId,
+        value: ValId,
+    },
+    ItemHear {
+        buf: BufId,
+        of: ValId,
+    },
+    /// The item is done: whatever the block's shared memory holds, the next one may overwrite. `next` is the tile that the block goes
+    /// on with, where it has drawn one.
+    ItemDone {
+        next: Option<ValId>,
+    },
     /// What the instance that the loop around is at has put.
-    WorkGet { work: WorkId },
+    WorkGet {
+        work: WorkId,
+    },
     /// The element that changes nothing, everywhere.
-    Neutral { op: t1::ReduceOp },
+    Neutral {
+        op: t1::ReduceOp,
+    },
     /// Two tiles of one layout, element by element.
-    Combine { op: t1::ReduceOp, x: ValId, y: ValId },
+    Combine {
+        op: t1::ReduceOp,
+        x: ValId,
+        y: ValId,
+    },
 }
 
 impl OpKind {
@@ -408,7 +540,10 @@ impl OpKind {
             OpKind::WorkPut { .. } => "work.put",
             OpKind::WorkLast { .. } => "work.last",
             OpKind::ItemPart => "item.part",
-            OpKind::ItemDone => "item.done",
+            OpKind::ItemDraw => "item.draw",
+            OpKind::ItemTell { .. } => "item.tell",
+            OpKind::ItemHear { .. } => "item.hear",
+            OpKind::ItemDone { .. } => "item.done",
             OpKind::WorkGet { .. } => "work.get",
             OpKind::Neutral { .. } => "neutral",
             OpKind::Combine { .. } => "combine",
@@ -540,6 +675,8 @@ pub enum Dispatch {
     Each,
     /// As many blocks as the GPU holds at once; block b of n takes the instances b, b + n, b + 2n, …
     Persistent,
+    /// The same blocks; each begins with the instance of its own number, and draws the next from a counter when it begins one.
+    Drawn,
     /// The same blocks, but what they share evenly is the steps of all instances in a row.
     Stream(Stream),
 }
@@ -633,6 +770,14 @@ impl Module {
     /// How a packed tensor lies in memory.
     pub fn recipe(&self, tensor: t1::TensorId) -> Option<&Recipe> {
         self.packed.iter().find(|(t, _)| *t == tensor).map(|(_, recipe)| recipe)
+    }
+
+    /// The buffer that passes on what is drawn, if tiles are.
+    pub fn told(&self) -> Option<BufId> {
+        self.body.iter().find_map(|n| match n {
+            Node::Op(Op { kind: OpKind::ItemTell { buf, .. }, .. }) => Some(*buf),
+            _ => None,
+        })
     }
 
     pub fn value(&self, id: ValId) -> &Value {

@@ -36,6 +36,7 @@ impl Printer<'_> {
         match m.dispatch {
             Dispatch::Each => {}
             Dispatch::Persistent => self.line(1, format_args!("persistent")),
+            Dispatch::Drawn => self.line(1, format_args!("persistent, tiles drawn")),
             Dispatch::Stream(s) => {
                 let name = &self.kernel.loop_(s.steps).name;
                 self.line(1, format_args!("stream {name} in {}..{}", self.scalar(s.lo), self.scalar(s.hi)));
@@ -306,7 +307,12 @@ impl Printer<'_> {
                 format!("work.put {} <- {}", m.work(*work).name, self.name(*value))
             }
             OpKind::WorkLast { var } => format!("work.last {}", self.kernel.grid_var(*var).name),
-            OpKind::ItemPart | OpKind::ItemDone => op.kind.label().into(),
+            OpKind::ItemPart | OpKind::ItemDraw | OpKind::ItemDone { next: None } => op.kind.label().into(),
+            OpKind::ItemTell { buf, value } => {
+                format!("item.tell {} <- {}", m.buffer(*buf).name, self.name(*value))
+            }
+            OpKind::ItemHear { buf, .. } => format!("item.hear {}", m.buffer(*buf).name),
+            OpKind::ItemDone { next: Some(next) } => format!("item.done {}", self.name(*next)),
             OpKind::WorkGet { work } => format!("work.get {}", m.work(*work).name),
             OpKind::Neutral { op } => format!("neutral {op:?}"),
             OpKind::Combine { op, x, y } => {

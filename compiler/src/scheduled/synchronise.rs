@@ -117,7 +117,10 @@ impl<'a> Walk<'a> {
                     event::Op::new(id, &label).reads(self.rings[buf.0 as usize], ring).at(op.span).into(),
                 );
             }
-            OpKind::PutPartials { buf, .. } | OpKind::PutTile { buf, .. } | OpKind::PutAt { buf, .. } => {
+            OpKind::PutPartials { buf, .. }
+            | OpKind::PutTile { buf, .. }
+            | OpKind::PutAt { buf, .. }
+            | OpKind::ItemTell { buf, .. } => {
                 let label = format!("put {}", m.buffer(*buf).name);
                 let event = event::Op::new(id, &label).writes(self.rings[buf.0 as usize], ring);
                 out.push(event.at(op.span).into());
@@ -125,6 +128,7 @@ impl<'a> Walk<'a> {
             OpKind::GetPartials { buf, .. }
             | OpKind::GetScan { buf, .. }
             | OpKind::GetTile { buf, .. }
+            | OpKind::ItemHear { buf, .. }
             | OpKind::Rank { buf, .. }
             | OpKind::GetRanked { buf, .. } => {
                 let label = format!("get {}", m.buffer(*buf).name);
@@ -144,9 +148,11 @@ impl<'a> Walk<'a> {
                 out.push(event.at(op.span).into());
             }
             // Whatever the next item does with shared memory comes after all that this one does.
-            OpKind::ItemDone => {
+            OpKind::ItemDone { .. } => {
                 let mut event = event::Op::new(id, "next item");
-                for (ring, buffer) in self.rings.iter().zip(&m.buffers) {
+                let told = m.told().map(|told| told.0 as usize);
+                let all = self.rings.iter().zip(&m.buffers).enumerate();
+                for (_, (ring, buffer)) in all.filter(|(n, _)| Some(*n) != told) {
                     for slot in 0..buffer.slots {
                         event = event.writes(*ring, slot as i32);
                     }

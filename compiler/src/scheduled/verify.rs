@@ -237,9 +237,12 @@ pub fn uses(kind: &OpKind) -> Vec<ValId> {
         | OpKind::GetPartials { .. }
         | OpKind::WorkLast { .. }
         | OpKind::ItemPart
-        | OpKind::ItemDone
+        | OpKind::ItemDraw
         | OpKind::WorkGet { .. }
         | OpKind::Neutral { .. } => Vec::new(),
+        OpKind::ItemTell { value, .. } => vec![*value],
+        OpKind::ItemHear { of, .. } => vec![*of],
+        OpKind::ItemDone { next } => next.iter().copied().collect(),
         OpKind::WorkPut { value, .. } => vec![*value],
         OpKind::Combine { x, y, .. } => vec![*x, *y],
         OpKind::ReadReg { ix, .. } => ix.iter().filter_map(|i| i.tile).collect(),

@@ -392,6 +392,12 @@ pub enum Op {
         d: Reg,
         at: Address,
     },
+    /// The same, but after `last` comes zero.
+    DrawGlobal {
+        d: Reg,
+        at: Address,
+        last: Reg,
+    },
     /// Orders what the thread knows before it with what it does after it, for the whole GPU.
     FenceGpu,
     /// All threads of the block meet; `d` says whether `a` holds in any.

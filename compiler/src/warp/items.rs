@@ -8,13 +8,18 @@
 //! 2 and 3 of tile 1. Of a block's items only the first may begin inside a tile, and only the last may begin at a tile's start
 //! without finishing it, so two parts of the workspace per block are enough: part 2w is for the former, 2w + 1 for the latter.
 //!
+//! With `persistent = dynamic` a block begins with the tile of its own number and draws the others from one counter of the launch: a draw gives n
+//! + what was there. The counter runs round at the number of tiles (`atom.inc`), and every launch draws exactly so often: once
+//! for each of the tiles after the first n, and once more by each of the n blocks, which learns that there is none left. So it is zero again
+//! when all blocks are done, and needs no one to clear it. One thread draws as a tile begins, and tells the others at its end.
+//!
 //! All of this is block-uniform arithmetic, once per item.
 
 use super::elements::Element;
 use super::grid::{Digit, ceil_div, mul};
 use super::ir::*;
 use super::lower::Lower;
-use crate::artifact::{GridRange, Workers};
+use crate::artifact::{GridRange, Share as Shared, Workers};
 use crate::plan::{Refusal, instances};
 use crate::scheduled::ir as t2;
 use crate::tile::ir as t1;
@@ -32,6 +37,17 @@ pub struct Item {
     taken: Reg,
     /// The first block of the tile.
     owner: Option<Reg>,
+}
+
+/// What a block needs to draw a tile: how many there are of both.
+#[derive(Clone, Copy, Debug)]
+pub struct Draws {
+    tiles: Reg,
+    blocks: Reg,
+    /// Which of the two words passes on this item's draw: bytes, 0 or 4.
+    word: Reg,
+    /// The first thread.
+    one: Reg,
 }
 
 /// How steps are shared out: everybody has `least`, the first `more` blocks one in addition.
@@ -58,22 +74,88 @@ impl Lower<'_> {
             _ => {
                 let at = self.b.mov(Class::B32, worker);
                 let left = self.b.int(IntOp::Sub, IntTy::S32, tiles, worker);
+                if self.module.dispatch == t2::Dispatch::Drawn {
+                    let word = self.b.mov(Class::B32, 0);
+                    let one = self.b.set_int(Cmp::Eq, IntTy::U32, self.threads.tid, 0);
+                    self.draws = Some(Draws { tiles, blocks, word, one });
+                }
                 self.b.open();
                 self.scalars.decode_grid(&mut self.b, at, grid, self.module.raster)?;
                 self.body()?;
                 let body = self.b.close();
                 self.b.open();
-                self.b.push(Op::Int {
-                    op: IntOp::Add,
-                    ty: IntTy::S32,
-                    d: at,
-                    a: at.into(),
-                    b: blocks.into(),
-                });
-                self.next("tiles", left, blocks, body);
-                Ok(Workers { per_sm: occupancy, steps: None })
+                let share = match self.next_drawn()? {
+                    None => {
+                        let (a, b) = (at.into(), blocks.into());
+                        self.b.push(Op::Int { op: IntOp::Add, ty: IntTy::S32, d: at, a, b });
+                        self.next("tiles", left, blocks, body);
+                        Shared::Turns
+                    }
+                    Some(next) => {
+                        if let Some(Draws { word, .. }) = self.draws {
+                            let (a, b) = (word.into(), Src::Int(4));
+                            self.b.push(Op::Int { op: IntOp::Xor, ty: IntTy::B32, d: word, a, b });
+                        }
+                        let by = self.b.int(IntOp::Sub, IntTy::S32, next, at);
+                        self.b.push(Op::Mov { d: at, a: next.into() });
+                        self.next("tiles", left, by, body);
+                        Shared::Drawn
+                    }
+                };
+                Ok(Workers { per_sm: occupancy, share })
             }
         }
+    }
+
+    /// The tile that the item before has drawn.
+    fn next_drawn(&mut self) -> Result<Option<Reg>, Refusal> {
+        let next = self.module.body.iter().find_map(|n| match n {
+            t2::Node::Op(t2::Op { kind: t2::OpKind::ItemDone { next }, .. }) => *next,
+            _ => None,
+        });
+        let Some(next) = next else { return Ok(None) };
+        let e = self.element(next, 0)?;
+        let s = self.countable(e)?;
+        Ok(Some(self.in_register(s, Class::B32)))
+    }
+
+    /// The first thread draws.
+    pub fn emit_item_draw(&mut self, v: t2::ValId) -> Result<(), Refusal> {
+        let Some(Draws { tiles, blocks, one, .. }) = self.draws else { return Ok(()) };
+        self.b.comment("the next tile is drawn now and asked for later");
+        let base = self.scalars.counters()?;
+        let last = self.b.add(tiles, -1);
+        let drawn = self.b.mov(Class::B32, 0);
+        let at = Address { base, offset: 0 };
+        self.b.guarded(Some((one, true)), Op::DrawGlobal { d: drawn, at, last });
+        let next = self.b.add(drawn, blocks);
+        self.elements.insert((v, 0), Element::Int(next.into()));
+        Ok(())
+    }
+
+    /// Where this item's draw is passed on.
+    fn word(&mut self, buf: t2::BufId) -> Option<(Address, Reg)> {
+        let Draws { word, one, .. } = self.draws?;
+        let shared = self.threads.shared(&mut self.b, &[], 0);
+        let base = self.b.add(shared.base, word);
+        Some((Address { base, offset: shared.offset + self.module.buffer(buf).base as i32 }, one))
+    }
+
+    pub fn emit_item_tell(&mut self, buf: t2::BufId, value: t2::ValId) -> Result<(), Refusal> {
+        let e = self.element(value, 0)?;
+        let s = self.countable(e)?;
+        let a = vec![self.in_register(s, Class::B32)];
+        if let Some((to, one)) = self.word(buf) {
+            self.b.guarded(Some((one, true)), Op::StoreShared { a, to });
+        }
+        Ok(())
+    }
+
+    pub fn emit_item_hear(&mut self, buf: t2::BufId, v: t2::ValId) {
+        let Some((from, _)) = self.word(buf) else { return };
+        let d = self.b.reg(Class::B32);
+        self.b.push(Op::LoadShared { d, from, bytes: 4 });
+        self.elements.insert((v, 0), Element::Int(d.into()));
     }
 
     /// Ends the loop over items: its advance is being written.
@@ -144,7 +226,8 @@ impl Lower<'_> {
         let extent = instances::between(kernel, stream.lo, stream.hi)
             .ok_or_else(|| Refusal::construct(l.span, "steps that only data counts"))?;
         let text = instances::text(kernel, &extent);
-        Ok(Workers { per_sm: occupancy, steps: Some(GridRange { name: l.name.clone(), extent, text, by }) })
+        let steps = GridRange { name: l.name.clone(), extent, text, by };
+        Ok(Workers { per_sm: occupancy, share: Shared::Steps(steps) })
     }
 
     /// Whether the item is a part of its tile; which blocks have the others is known from here on.
@@ -168,7 +251,7 @@ impl Lower<'_> {
     fn streamed(&self) -> Option<t1::GridId> {
         match self.module.dispatch {
             t2::Dispatch::Stream(stream) => Some(stream.part),
-            t2::Dispatch::Each | t2::Dispatch::Persistent => None,
+            t2::Dispatch::Each | t2::Dispatch::Persistent | t2::Dispatch::Drawn => None,
         }
     }
 

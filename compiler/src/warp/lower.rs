@@ -62,6 +62,7 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
         exists: FxHashMap::default(),
         parts: FxHashMap::default(),
         item: None,
+        draws: None,
     };
     for (tensor, evict) in &module.evict {
         let d = lower.b.reg(Class::B64);
@@ -70,7 +71,7 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
     }
     match module.dispatch {
         t2::Dispatch::Each => lower.body()?,
-        t2::Dispatch::Persistent => grid.workers = Some(lower.items(&digits)?),
+        t2::Dispatch::Persistent | t2::Dispatch::Drawn => grid.workers = Some(lower.items(&digits)?),
         t2::Dispatch::Stream(_) => {
             // The parts of a tile are blocks' shares, and no range of the host's.
             grid.ranges.pop();
@@ -185,6 +186,7 @@ pub struct Lower<'a> {
     pub parts: FxHashMap<(t1::GridId, u32), Reg>,
     /// The steps that the block is at, where blocks share them.
     pub item: Option<super::items::Item>,
+    pub draws: Option<super::items::Draws>,
 }
 
 /// A loop that fills a ring.
@@ -502,6 +504,17 @@ impl Lower<'_> {
             }
             t2::OpKind::WorkPut { work, value } => self.emit_work_put(*work, *value)?,
             t2::OpKind::WorkLast { var } => self.emit_work_last(*var, op.result)?,
+            t2::OpKind::ItemDraw => {
+                if let Some(result) = op.result {
+                    self.emit_item_draw(result)?;
+                }
+            }
+            t2::OpKind::ItemTell { buf, value } => self.emit_item_tell(*buf, *value)?,
+            t2::OpKind::ItemHear { buf, .. } => {
+                if let Some(result) = op.result {
+                    self.emit_item_hear(*buf, result);
+                }
+            }
             t2::OpKind::ItemPart => {
                 if let Some(result) = op.result {
                     self.emit_item_part(result)?;
@@ -512,7 +525,7 @@ impl Lower<'_> {
             | t2::OpKind::Wait { .. }
             | t2::OpKind::Release { .. }
             | t2::OpKind::AccGet { .. }
-            | t2::OpKind::ItemDone
+            | t2::OpKind::ItemDone { .. }
             | t2::OpKind::Elementwise { .. }
             | t2::OpKind::Spread { .. }
             | t2::OpKind::SortKey { .. }

@@ -192,6 +192,9 @@ impl Printer<'_> {
                 format!("{} = ld.shared.u32 {}", d.join(", "), self.address(*from))
             }
             Op::RoundTf32 { d, a } => format!("{} = tf32 of f32 {}", r(d), r(a)),
+            Op::DrawGlobal { d, at, last } => {
+                format!("{} = draw.global {} up to {}", r(d), self.address(*at), r(last))
+            }
             Op::CountGlobal { d, at } => format!("{} = count.global {}", r(d), self.address(*at)),
             Op::FenceGpu => "fence.gpu".into(),
             Op::MeetAny { d, a } => format!("{} = meet.any {}", r(d), r(a)),

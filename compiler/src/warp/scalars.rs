@@ -6,7 +6,7 @@ use crate::artifact::ParamSlot;
 use crate::diagnostics::Span;
 use crate::plan::{Refusal, cover, instances};
 use crate::scheduled::accesses;
-use crate::scheduled::ir::{Index, Module};
+use crate::scheduled::ir::{Dispatch, Index, Module};
 use crate::tile::ir as t1;
 use rustc_hash::FxHashMap;
 
@@ -81,6 +81,9 @@ impl<'a> Scalars<'a> {
         if !module.work.is_empty() {
             slots.extend([ParamSlot::Workspace, ParamSlot::Counters]);
             params.push(("workspace".into(), ParamTy::Pointer { align: 16 }));
+            params.push(("counters".into(), ParamTy::Pointer { align: 4 }));
+        } else if module.dispatch == Dispatch::Drawn {
+            slots.push(ParamSlot::Counters);
             params.push(("counters".into(), ParamTy::Pointer { align: 4 }));
         }
         for (i, d) in kernel.dims.iter().enumerate() {

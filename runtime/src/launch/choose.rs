@@ -3,7 +3,7 @@
 //! Worked example: a GEMM with K = 7 in f16. Rows of `a` are 14 bytes apart, so neither `wide` (16-byte accesses) nor `mid` (4-byte)
 //! may run, and `any` does. At K = 72 all rows start at multiples of 16 bytes and `wide` is taken.
 
-use tilewright_compiler::artifact::{GridRange, Guard, LaunchPlan, ParamSlot, VariantMeta};
+use tilewright_compiler::artifact::{GridRange, Guard, LaunchPlan, ParamSlot, Share, VariantMeta};
 use tilewright_compiler::tile::{Const, ElemType, Kernel, LaunchFacts};
 
 use super::bind::{Bound, facts_of};
@@ -43,7 +43,11 @@ pub fn choose<'a>(
     let Some(Blocks { blocks, tiles }) = blocks(&signature, variant, bound, sms)? else {
         return Ok(Chosen::Nothing);
     };
-    let (parts, counters) = if variant.streamed() { (2 * blocks, tiles) } else { (blocks, blocks) };
+    let (parts, counters) = match variant.grid.workers.as_ref().map(|w| &w.share) {
+        Some(Share::Steps(_)) => (2 * blocks, tiles),
+        Some(Share::Drawn) => (blocks, 1),
+        Some(Share::Turns) | None => (blocks, blocks),
+    };
     let params =
         variant.params.iter().map(|slot| param(&signature, slot, bound)).collect::<Result<_, _>>()?;
     Ok(Chosen::Launch {
@@ -117,7 +121,7 @@ fn blocks(
         tiles = tiles.saturating_mul(along(range)?);
     }
     let mut work = tiles;
-    if let Some(steps) = variant.grid.workers.as_ref().and_then(|w| w.steps.as_ref()) {
+    if let Some(steps) = variant.grid.workers.as_ref().and_then(|w| w.steps()) {
         work = work.saturating_mul(along(steps)?.max(1));
     }
     if work > MAX_GRID_X {

@@ -32,6 +32,9 @@ pub enum CpuError {
     Launch(#[from] LaunchError),
     #[error("the executor cannot run {entry}: {source}")]
     Exec { entry: String, source: ExecError },
+    /// The next launch would begin where this one stopped.
+    #[error("{entry} leaves a counter of its workspace at {value}: every launch must leave them zero")]
+    Counter { entry: String, value: u32 },
 }
 
 /// Runs every grid of a compiled kernel.
@@ -73,8 +76,15 @@ pub fn run_on_cpu(
         for (t, bytes) in logical {
             buffers[t] = bytes;
         }
+        let counters = if launch.workspace.is_some() { buffers.pop() } else { None };
         restore(&mut prepared.tensors, buffers);
         let outcome = outcome.map_err(|source| CpuError::Exec { entry: launch.entry.clone(), source })?;
+        let words = counters.iter().flat_map(|c| c.chunks_exact(4));
+        let left = words.map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]])).find(|value| *value != 0);
+        // What was found says more.
+        if let (Some(value), []) = (left, &outcome.findings[..]) {
+            return Err(CpuError::Counter { entry: launch.entry.clone(), value });
+        }
         result.variants.push(variant.into());
         result.launches.push(launch);
         result.findings.extend(outcome.findings);

@@ -298,7 +298,9 @@ fn ptx(
         Ok(run) => run,
         Err(CpuError::Launch(error)) => return Err(VerifyError::Input(error.to_string())),
         // The PTX is ours.
-        Err(error @ CpuError::Exec { .. }) => return Ok(vec![error.to_string()]),
+        Err(error @ (CpuError::Exec { .. } | CpuError::Counter { .. })) => {
+            return Ok(vec![error.to_string()]);
+        }
     };
     let mut details: Vec<String> = run.findings.iter().map(ToString::to_string).collect();
     details.extend(mismatches(&meaning.judge(&compiled.kernel, &prepared.tensors)));

@@ -40,10 +40,11 @@ fn blocks_share_steps_whatever_their_number() {
 
 #[test]
 fn blocks_take_tile_after_tile() {
-    for persistent in ["persistent=static", "persistent=true"] {
-        let mut program = Program::compile(GEMM, "gemm", &format!("BM=64,BN=64,BK=32,{persistent}"));
-        assert!(program.compiled.meta.schedule_text().contains("persistent = true;"));
-        assert!(program.compiled.meta.launches[0].workspace.is_none());
+    for (given, printed) in [("static", "static"), ("true", "static"), ("dynamic", "dynamic")] {
+        let mut program = Program::compile(GEMM, "gemm", &format!("BM=64,BN=64,BK=32,persistent={given}"));
+        let schedule = program.compiled.meta.schedule_text();
+        assert!(schedule.contains(&format!("persistent = {printed};")), "{schedule}");
+        assert_eq!(program.compiled.meta.launches[0].workspace.is_some(), given == "dynamic");
         for sms in SMS {
             program.sms = Some(sms);
             for (m, n, k) in [(130, 200, 96), (72, 80, 0), (0, 8, 8)] {
@@ -53,9 +54,29 @@ fn blocks_take_tile_after_tile() {
     }
 }
 
+/// Elementwise work, and a row that several warps hold.
+#[test]
+fn rows_too_are_taken_one_after_another() {
+    let programs = [
+        ("vector_add", include_str!("../../../dsl_examples/vector_add.tw"), vec![("N", 9000)]),
+        ("softmax", include_str!("../../../dsl_examples/softmax.tw"), vec![("R", 9), ("C", 300)]),
+    ];
+    for (kernel, text, dims) in programs {
+        for persistent in ["static", "dynamic"] {
+            let mut program = Program::compile(text, kernel, &format!("warps=4,persistent={persistent}"));
+            for sms in [1, 2, 108] {
+                program.sms = Some(sms);
+                holds(&program, &format!("{kernel} {persistent}, {sms} SMs"), &dims, true);
+            }
+        }
+    }
+}
+
 #[test]
 fn batches_and_two_blocks_per_sm() {
-    for sets in ["k.split=stream,occupancy=2", "persistent=true,occupancy=2"] {
+    for sets in
+        ["k.split=stream,occupancy=2", "persistent=true,occupancy=2", "persistent=dynamic,occupancy=2"]
+    {
         let sets = format!("BM=64,BN=64,BK=32,{sets}");
         let mut program = Program::compile(BATCHED, "batched_gemm", &sets);
         program.sms = Some(2);
@@ -88,11 +109,31 @@ fn the_order_of_warps_and_blocks_changes_no_bit() {
     }
 }
 
+/// Without barriers of their own in the body, items follow each other as closely as they can.
+#[test]
+fn a_draw_is_told_behind_a_barrier() {
+    let text = include_str!("../../../dsl_examples/vector_add.tw");
+    let mut program = Program::compile(text, "vector_add", "warps=4,persistent=dynamic");
+    program.sms = Some(2);
+    let ptx = program.compiled.ptx.clone();
+    let lines = synchronisation(&ptx, "vector_add_wide");
+    assert_eq!(lines.len(), 1, "between telling and hearing, and nowhere else");
+    let kept = ptx.lines().enumerate().map(|(n, l)| if n == lines[0] { "" } else { l });
+    let broken = kept.collect::<Vec<_>>().join("\n");
+    let options = Options { sanitize: true, ..Options::default() };
+    let run = program.run_text(&broken, "wide", &[("N", 16384)], options).expect("all is aligned");
+    assert!(!run.findings.is_empty());
+}
+
 #[test]
 fn a_barrier_or_wait_less_is_seen() {
-    for (sets, variant) in
-        [("k.split=stream", "wide"), ("k.split=stream", "any"), ("persistent=true", "wide")]
-    {
+    for (sets, variant) in [
+        ("k.split=stream", "wide"),
+        ("k.split=stream", "any"),
+        ("persistent=true", "wide"),
+        ("persistent=dynamic", "wide"),
+        ("persistent=dynamic", "any"),
+    ] {
         let mut program = Program::compile(GEMM, "gemm", &format!("BM=64,BN=64,BK=32,k.stages=3,{sets}"));
         program.sms = Some(2);
         let ptx = program.compiled.ptx.clone();

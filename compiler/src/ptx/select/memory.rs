@@ -38,18 +38,24 @@ impl Select<'_, '_> {
                 self.push(Ld::new(Space::Shared, Type::U32, dst, addr));
             }
             t3::Op::StoreShared { a, to } => self.store(Space::Shared, a, *to),
-            t3::Op::CountGlobal { d, at } => {
+            t3::Op::CountGlobal { d, at } | t3::Op::DrawGlobal { d, at, .. } => {
                 let (dst, addr) = (self.reg(*d), self.address(*at));
+                let (how, by) = match op {
+                    t3::Op::DrawGlobal { last, .. } => {
+                        (crate::ptx::AtomOp::Inc, Operand::Reg(self.reg(*last)))
+                    }
+                    _ => (crate::ptx::AtomOp::Add, Operand::Imm(Imm::Int(1))),
+                };
                 self.push(Atom {
                     sem: crate::ptx::Semantics::Weak,
                     scope: None,
                     space: Space::Global,
-                    op: crate::ptx::AtomOp::Add,
+                    op: how,
                     noftz: false,
                     ty: Type::U32,
                     dst: Some([dst.into()].into()),
                     addr,
-                    b: [Operand::Imm(Imm::Int(1))].into(),
+                    b: [by].into(),
                     c: None,
                     policy: None,
                 });

@@ -416,8 +416,24 @@ impl<'a, 'm> Block<'a, 'm> {
                 self.hold(op, flag(self.item_part()), turn);
                 Ok(())
             }
-            OpKind::ItemDone => {
-                if let Err(problem) = self.shared.next_item() {
+            // Which tile it is decides what the block does next, which is not the block's to know.
+            OpKind::ItemDraw => {
+                self.hold(op, Tile { data: Values::Int(vec![0]), ..flag(true) }, turn);
+                Ok(())
+            }
+            OpKind::ItemTell { buf, value } => self.put_tile(op, *buf, *value, turn),
+            OpKind::ItemHear { buf, of } => {
+                let tile = self.get_tile(op, *buf, *of, &[], turn)?;
+                self.hold(op, tile, turn);
+                Ok(())
+            }
+            OpKind::ItemDone { next } => {
+                if let Some(next) = next {
+                    self.tile(*next, turn, span)?;
+                }
+                let told = self.module.told().map(|buf| self.module.buffer(buf));
+                let told = told.map_or(0..0, |b| b.base as usize..(b.base + b.slot_bytes) as usize);
+                if let Err(problem) = self.shared.next_item(&told) {
                     self.find(format!("the next item {}", problem.words()), span);
                 }
                 Ok(())

@@ -36,7 +36,8 @@ pub(super) fn of(
     let instances = machine.instances.len();
     Ok(match module.dispatch {
         Dispatch::Each => (0..instances).map(|n| (true, n, None)).collect(),
-        Dispatch::Persistent => {
+        // Tiles that are drawn go to whoever comes first: here the blocks take turns.
+        Dispatch::Persistent | Dispatch::Drawn => {
             let blocks = BLOCKS as usize;
             let of_block = |b: usize| (b..instances).step_by(blocks).map(move |n| (n == b, n, None));
             (0..blocks).flat_map(of_block).collect()

@@ -122,8 +122,9 @@ impl Shared {
         self.groups.clear();
     }
 
-    /// The block goes on to its next item: what lies here is free, unless something is still under way.
-    pub fn next_item(&mut self) -> Result<(), Problem> {
+    /// The block goes on to its next item: what lies here is free, unless something is still under way. The next item does not touch what
+    /// lies at `told`.
+    pub fn next_item(&mut self, told: &std::ops::Range<usize>) -> Result<(), Problem> {
         let (ordered, epoch) = (self.ordered, self.epoch);
         let busy = |cell: &Cell| match cell.state {
             State::InFlight => Some(Problem::OverInFlight),
@@ -132,7 +133,8 @@ impl Shared {
             State::Written if cell.wrote == epoch => Some(Problem::OverWrite),
             State::Written => None,
         };
-        let problem = if ordered { self.cells.iter().find_map(busy) } else { None };
+        let others = self.cells.iter().enumerate().filter(|(at, _)| !told.contains(at));
+        let problem = if ordered { others.map(|(_, cell)| cell).find_map(busy) } else { None };
         self.cells.fill(EMPTY);
         self.open.clear();
         self.groups.clear();
