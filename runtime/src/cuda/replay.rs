@@ -69,23 +69,43 @@ fn encode_map(encode: &EncodeTiled, address: u64) -> Result<[u8; 128], CudaError
         CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE
     };
     let mut map = CUtensorMap { opaque: [0; 16] };
-    // SAFETY: the lists have `rank` entries (strides one less), as the driver expects, and outlive the call; the map is ours; the address
-    // is only recorded.
+    let promotion = CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_128B;
+    // SAFETY: the lists have `rank` entries (strides one less, corners at least two less), as the driver expects, and outlive the call; the map is
+    // ours; the address is only recorded.
     let status = unsafe {
-        sys::cuTensorMapEncodeTiled(
-            &mut map,
-            data_type(encode),
-            encode.dims.len() as u32,
-            ptr::with_exposed_provenance_mut::<c_void>(address as usize),
-            encode.dims.as_ptr(),
-            encode.strides.as_ptr(),
-            encode.boxes.as_ptr(),
-            encode.element_strides.as_ptr(),
-            interleave,
-            swizzle,
-            CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
-            fill,
-        )
+        match &encode.window {
+            None => sys::cuTensorMapEncodeTiled(
+                &mut map,
+                data_type(encode),
+                encode.dims.len() as u32,
+                ptr::with_exposed_provenance_mut::<c_void>(address as usize),
+                encode.dims.as_ptr(),
+                encode.strides.as_ptr(),
+                encode.boxes.as_ptr(),
+                encode.element_strides.as_ptr(),
+                interleave,
+                swizzle,
+                promotion,
+                fill,
+            ),
+            Some(window) => sys::cuTensorMapEncodeIm2col(
+                &mut map,
+                data_type(encode),
+                encode.dims.len() as u32,
+                ptr::with_exposed_provenance_mut::<c_void>(address as usize),
+                encode.dims.as_ptr(),
+                encode.strides.as_ptr(),
+                window.lower.as_ptr(),
+                window.upper.as_ptr(),
+                window.channels,
+                window.pixels,
+                encode.element_strides.as_ptr(),
+                interleave,
+                swizzle,
+                promotion,
+                fill,
+            ),
+        }
     };
     status.result().map_err(|e| CudaError::driver("encode a tensor map", e))?;
     let mut bytes = [0; 128];

@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use super::finding::Finding;
-pub use super::memory::tensor_map::{Swizzle, TensorMap};
+pub use super::memory::tensor_map::{Swizzle, TensorMap, Window};
 pub use super::program::BulkType as ElementType;
 use super::stats::Stats;
 use super::trace::Trace;

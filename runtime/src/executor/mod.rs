@@ -98,7 +98,7 @@ use std::time::Instant;
 use tilewright_compiler::ptx;
 
 pub use finding::{Finding, FindingKind, Findings, SourceLoc};
-pub use launch::{Arg, ElementType, ExecError, Launch, Options, Outcome, Swizzle, TensorMap};
+pub use launch::{Arg, ElementType, ExecError, Launch, Options, Outcome, Swizzle, TensorMap, Window};
 pub use stats::{Gpu, MemoryCount, Roofline, Stats};
 pub use trace::Trace;
 

@@ -145,6 +145,7 @@ impl MatrixShape {
         let mut parts = mnemonic.split('.');
         let share = match parts.next()? {
             "mma" => 1,
+            "wmma" if parts.next()? == "mma" => 1,
             "wgmma" => 4,
             _ => return None,
         };
@@ -160,7 +161,9 @@ impl MatrixShape {
                 types.push(kind);
             }
         }
-        let kind = *types.get(1).or(types.first())?;
+        // `wmma.mma` of f16 names D and C only.
+        let f16 = mnemonic.starts_with("wmma") && types.len() == 2;
+        let kind = if f16 { Some(MatrixKind::F16) } else { *types.get(1).or(types.first())? };
         Some(MatrixShape { kind: kind?, multiply_adds: multiply_adds? })
     }
 }

@@ -4,15 +4,17 @@
 //! {"tensormap": {"dtype": "f16", "shape": [256, 512], "strides_bytes": [1024], "box": [128, 64], "element_strides": [1, 1],
 //!                "swizzle": "128B", "interleave": "none", "oob": "zero", "init": "a.npy"}}
 //! {"tensormap": {"of": 0, "box": [128, 64], "swizzle": "128B"}}
+//! {"tensormap": {"of": 0, "im2col": {"lower": [-1, -1], "upper": [-1, -1], "channels": 64, "pixels": 128}, "swizzle": "128B"}}
 //! ```
 //! Lists are outermost first, as shapes are; a map has one stride less than dimensions, since elements of the innermost are adjacent. The first
 //! form brings a buffer of its own, the second is over the buffer of argument `of`, whose element type and shape it takes where it
-//! does not say otherwise.
+//! does not say otherwise. A map with `im2col` has no `box`: its dimensions are images, one to three of an image, and channels, and the corners are those of
+//! `cuTensorMapEncodeIm2col`, a number for each dimension of an image.
 
 use serde::{Deserialize, Serialize};
 
 use super::file::FileError;
-use crate::executor::{ElementType, Swizzle, TensorMap};
+use crate::executor::{ElementType, Swizzle, TensorMap, Window};
 use crate::tensor::HostTensor;
 
 /// A tensor map argument.
@@ -29,8 +31,11 @@ pub struct MapSpec {
     /// Dense where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strides_bytes: Option<Vec<u64>>,
-    #[serde(rename = "box")]
+    #[serde(rename = "box", default, skip_serializing_if = "Vec::is_empty")]
     pub boxes: Vec<u32>,
+    /// Instead of a box.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub im2col: Option<Im2colSpec>,
     /// All 1 where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub element_strides: Option<Vec<u32>>,
@@ -46,6 +51,20 @@ pub struct MapSpec {
     pub init: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub out: Option<String>,
+}
+
+/// What copies of windows take.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Im2colSpec {
+    /// Where pixels begin.
+    pub lower: Vec<i32>,
+    /// How much further than the image they end.
+    pub upper: Vec<i32>,
+    /// Channels of a pixel.
+    pub channels: u32,
+    /// Pixels of a copy.
+    pub pixels: u32,
 }
 
 fn none() -> String {
@@ -108,7 +127,7 @@ impl MapSpec {
         };
         let strides = self.strides_bytes.clone().unwrap_or_else(dense);
         for (name, len, wanted) in [
-            ("box", self.boxes.len(), rank),
+            ("box", self.boxes.len(), if self.im2col.is_some() { 0 } else { rank }),
             ("element_strides", element_strides.len(), rank),
             ("strides_bytes", strides.len(), rank - 1),
         ] {
@@ -151,10 +170,31 @@ impl MapSpec {
             swizzle,
             interleave: 0,
             nan_fill,
+            window: None,
         };
+        if let Some(spec) = &self.im2col {
+            let image = rank.saturating_sub(2);
+            for (name, list) in [("lower", &spec.lower), ("upper", &spec.upper)] {
+                if list.len() != image || image == 0 {
+                    let len = list.len();
+                    return Err(wrong(format!(
+                        "im2col.{name} has {len} numbers; {image} belong to {rank} dimensions"
+                    )));
+                }
+            }
+            if spec.channels == 0 || spec.pixels == 0 {
+                return Err(wrong("im2col takes at least one channel of one pixel".into()));
+            }
+            let mut window =
+                Window { lower: [0; 3], upper: [0; 3], channels: spec.channels, pixels: spec.pixels };
+            for (d, at) in (0..image.min(3)).rev().enumerate() {
+                (window.lower[d], window.upper[d]) = (spec.lower[at], spec.upper[at]);
+            }
+            map.window = Some(window);
+        }
         for (d, at) in (0..rank).rev().enumerate() {
             map.dims[d] = shape[at];
-            map.boxes[d] = self.boxes[at];
+            map.boxes[d] = self.boxes.get(at).copied().unwrap_or(1);
             map.element_strides[d] = element_strides[at];
             if d > 0 {
                 map.strides[d] = strides[at];

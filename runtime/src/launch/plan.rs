@@ -12,7 +12,7 @@
 use std::fmt;
 
 use super::file::{LaunchFile, LoadedLaunch};
-use crate::executor::{Arg, ElementType, Swizzle, TensorMap};
+use crate::executor::{Arg, ElementType, Swizzle, TensorMap, Window};
 
 /// What `cuTensorMapEncodeTiled` is asked for. Lists are innermost first, as the driver has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct EncodeTiled {
     /// 0 for none, 1 and 2 for 16 and 32 bytes.
     pub interleave: u32,
     pub nan_fill: bool,
+    /// `cuTensorMapEncodeIm2col` is asked instead; `boxes` do not count.
+    pub window: Option<Window>,
 }
 
 impl EncodeTiled {
@@ -50,6 +52,7 @@ impl EncodeTiled {
             },
             interleave: map.interleave,
             nan_fill: map.nan_fill,
+            window: map.window,
         }
     }
 

@@ -110,7 +110,7 @@ pub enum WgmmaA {
 pub struct Wgmma {
     /// 8 to 256 in steps of 8.
     pub n: u16,
-    /// 32 bytes of K: 16, 8, 32 or 256 elements.
+    /// 32 bytes of K: 16, 8, 32 or 256 elements; twice that where A is sparse.
     pub k: u16,
     /// Type of D.
     pub dty: Type,
@@ -126,6 +126,8 @@ pub struct Wgmma {
     pub a: WgmmaA,
     /// B's descriptor.
     pub b: RegId,
+    /// `wgmma.mma_async.sp`: K has 64 bytes then, of which A stores half.
+    pub sparse: Option<Sparsity>,
     /// A predicate register or literal: zero means D = A·B.
     pub scale_d: Operand,
     /// `imm-scale-a`, `imm-scale-b`: 1 or -1. Absent for integers and bits.
@@ -306,7 +308,13 @@ impl Instruction for Mma {
 impl Instruction for Wgmma {
     fn mnemonic(&self, m: &mut Mnemonic<'_>) {
         let shape = format!(".m64n{}k{}", self.n, self.k);
-        m.op("wgmma.mma_async.sync.aligned").op(&shape).m(self.dty).m(self.aty).m(self.bty);
+        m.op("wgmma.mma_async")
+            .flag(self.sparse.is_some(), ".sp")
+            .op(".sync.aligned")
+            .op(&shape)
+            .m(self.dty)
+            .m(self.aty)
+            .m(self.bty);
         m.flag(self.aty == Type::B1, ".and.popc").flag(self.satfinite, ".satfinite");
     }
     fn operands(&self, v: &mut dyn OperandVisitor) {
@@ -318,6 +326,10 @@ impl Instruction for Wgmma {
             WgmmaA::Regs(regs) => v.regs(regs),
         }
         v.reg(self.b);
+        if let Some(sparse) = &self.sparse {
+            v.reg(sparse.metadata);
+            v.constant(&Operand::from(i32::from(sparse.selector)));
+        }
         v.value(&self.scale_d);
         if let Some((a, b)) = self.scale {
             v.constant(&Operand::from(i32::from(a)));
@@ -329,6 +341,7 @@ impl Instruction for Wgmma {
     }
     fn requires(&self) -> Requires {
         Requires::arch(8, 0, 90)
+            .and(Requires::arch(8, 2, 90).when(self.sparse.is_some()))
             .and(Requires::arch(8, 4, 90).when(self.aty != self.bty && self.dty == Type::S32))
     }
     fn kind(&self) -> OpKind {

@@ -7,9 +7,11 @@
 //! | [`float`] | floating-point arithmetic and approximations |
 //! | [`memory`] | `ld`, `st`, `atom`, `red`, `prefetch`, cache policies |
 //! | [`asynchronous`] | `cp.async`, `cp.async.bulk`, tensor copies, `tensormap` |
+//! | [`remote`] | `st.async`, `red.async` |
 //! | [`sync`] | `bar`, `barrier.cluster`, fences, mbarriers |
 //! | [`warp`] | `shfl`, `vote`, `match`, `redux`, `elect` |
 //! | [`matrix`] | `mma`, `ldmatrix`, `stmatrix`, `wgmma` |
+//! | [`wmma`] | matrices of opaque layout |
 //! | [`control`] | branches, exits, `setmaxnreg`, `nanosleep` |
 //!
 //! To add an instruction: a struct with its modifiers and operands, its `impl Instruction` beside it, a line in the table below and
@@ -22,8 +24,10 @@ pub mod float;
 pub mod integer;
 pub mod matrix;
 pub mod memory;
+pub mod remote;
 pub mod sync;
 pub mod warp;
+pub mod wmma;
 
 pub use asynchronous::*;
 pub use control::*;
@@ -32,8 +36,10 @@ pub use float::*;
 pub use integer::*;
 pub use matrix::*;
 pub use memory::*;
+pub use remote::*;
 pub use sync::*;
 pub use warp::*;
+pub use wmma::*;
 
 use super::operand::{OperandVisitor, RegId};
 use super::target::Requires;
@@ -145,14 +151,14 @@ ops! {
     // memory
     Ld, St, Atom, Prefetch, CreatePolicy, ApplyPriority,
     // asynchronous copies
-    CpAsync, CpAsyncGroup, CpAsyncMbarrier, CpBulk, CpBulkTensor, CpBulkPrefetch, CpBulkGroup, TensormapReplace,
+    StoreAsync, CpAsync, CpAsyncGroup, CpAsyncMbarrier, CpBulk, CpBulkTensor, CpBulkPrefetch, CpBulkGroup, TensormapReplace,
     TensormapFence,
     // synchronisation
     Bar, BarWarp, BarrierCluster, Fence, MbarrierInit, MbarrierInval, MbarrierArrive, MbarrierTx, MbarrierWait, MbarrierPending,
     // warp
     Shfl, Vote, Activemask, Redux, MatchSync, ElectSync,
     // matrix
-    Ldmatrix, Stmatrix, Movmatrix, Mma, Wgmma, WgmmaSync,
+    Ldmatrix, Stmatrix, Movmatrix, Mma, Wgmma, WgmmaSync, WmmaLoad, WmmaStore, WmmaMma,
     // control
     Bra, BrxIdx, Call, Ret, Exit, Trap, Nanosleep, Setmaxnreg, GridDepControl,
 }

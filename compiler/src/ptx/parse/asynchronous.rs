@@ -87,6 +87,43 @@ impl<'a> Parser<'a> {
         Ok(CpAsync { cache, prefetch, size: size as u8, dst, src, source, policy }.into())
     }
 
+    /// `st.async`, and with `reduce` `red.async`.
+    pub(super) fn store_async(
+        &mut self,
+        body: &mut Body<'a>,
+        reduce: bool,
+        mut m: Mods<'a>,
+    ) -> Parsed<StoreAsync> {
+        m.expect("async")?;
+        if reduce {
+            m.expect("relaxed")?;
+            m.expect("cluster")?;
+        } else {
+            m.eat("weak");
+        }
+        m.expect("shared::cluster")?;
+        m.expect(COMPLETE_TX)?;
+        let reduce: Option<BulkReduce> = if reduce { Some(m.need("operation")?) } else { None };
+        let len = [("v2", 2), ("v4", 4)].into_iter().find(|(word, _)| m.eat(word)).map_or(1, |(_, len)| len);
+        let ty = m.ty()?;
+        m.end()?;
+        use BulkReduce::*;
+        let legal = match reduce {
+            None => ty.bits() == 32 || ty.bits() == 64,
+            Some(Inc | Dec) => ty == Type::U32,
+            Some(Min | Max) => matches!(ty, Type::U32 | Type::S32),
+            Some(Add) => matches!(ty, Type::U32 | Type::S32 | Type::U64),
+            Some(And | Or | Xor) => ty == Type::B32,
+        };
+        m.require(legal && (reduce.is_none() || len == 1), "this type does not go with the operation")?;
+        m.require(len as u32 * ty.bits() <= 128, "a vector has 128 bits at most")?;
+        let addr = self.address(body)?;
+        self.comma()?;
+        let src = self.src_list(body, ty)?;
+        m.require(src.len() == len, "the list is not as long as the vector suffix says")?;
+        Ok(StoreAsync { reduce, ty, addr, src, mbar: self.next_address(body)? })
+    }
+
     fn bulk(&mut self, body: &mut Body<'a>, reduce: bool, mut m: Mods<'a>) -> Parsed<Op> {
         if let Some(word @ ("commit_group" | "wait_group")) = m.peek() {
             m.eat(word);

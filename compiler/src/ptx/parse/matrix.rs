@@ -2,7 +2,7 @@
 
 use super::body::Body;
 use super::mods::Mods;
-use super::module::{Parser, unsupported};
+use super::module::Parser;
 use super::{ParseErrorKind, Parsed};
 use crate::ptx::op::*;
 use crate::ptx::types::{BoolOp, MatLayout, MatShape, Space, Type};
@@ -49,6 +49,7 @@ impl<'a> Parser<'a> {
                 Movmatrix { dst, src: self.reg(body, Type::B32)? }.into()
             }
             "wgmma" => self.wgmma(body, m)?,
+            "wmma" => self.wmma(body, m)?,
             _ => return Ok(None),
         };
         Ok(Some(op))
@@ -90,10 +91,7 @@ impl<'a> Parser<'a> {
         let c = self.fragment(body, &m, class(cty), registers(rows * cols, cty, lanes))?;
         let sparse = if sparse {
             self.comma()?;
-            let metadata = self.def(body, Type::B32)?;
-            let selector = self.cursor.unsigned("a selector")?;
-            m.require(selector < 4, "the selector is 0 to 3")?;
-            Some(Sparsity { ordered, metadata, selector: selector as u8 })
+            Some(self.sparsity(body, &m, ordered)?)
         } else {
             None
         };
@@ -116,7 +114,16 @@ impl<'a> Parser<'a> {
         })
     }
 
-    fn fragment(
+    /// Metadata and selector.
+    fn sparsity(&mut self, body: &mut Body<'a>, m: &Mods<'a>, ordered: bool) -> Parsed<Sparsity> {
+        let metadata = self.reg(body, Type::B32)?;
+        self.comma()?;
+        let selector = self.cursor.unsigned("a selector")?;
+        m.require(selector < 4, "the selector is 0 to 3")?;
+        Ok(Sparsity { ordered, metadata, selector: selector as u8 })
+    }
+
+    pub(super) fn fragment(
         &mut self,
         body: &mut Body<'a>,
         m: &Mods<'a>,
@@ -146,16 +153,14 @@ impl<'a> Parser<'a> {
                 .into())
             }
             "mma_async" => {
-                if m.eat("sp") {
-                    return Err(unsupported("sparse `wgmma`"));
-                }
-                self.wgmma_async(body, m).map(Op::from)
+                let sparse = m.eat("sp");
+                self.wgmma_async(body, m, sparse).map(Op::from)
             }
             _ => Err(Box::new(ParseErrorKind::UnknownInstruction { name: m.name.into() })),
         }
     }
 
-    fn wgmma_async(&mut self, body: &mut Body<'a>, mut m: Mods<'a>) -> Parsed<Wgmma> {
+    fn wgmma_async(&mut self, body: &mut Body<'a>, mut m: Mods<'a>, sparse: bool) -> Parsed<Wgmma> {
         m.expect("sync")?;
         m.expect("aligned")?;
         let shape = m.peek().unwrap_or_default();
@@ -175,7 +180,9 @@ impl<'a> Parser<'a> {
         let integer = matches!(aty, Type::S8 | Type::U8 | Type::B1);
         let float = matches!(aty, Type::F16 | Type::Bf16 | Type::Tf32 | Type::E4m3 | Type::E5m2);
         m.require(integer || float, "this factor type is not for `wgmma`")?;
-        m.require(u32::from(k) * aty.bits() == 256 && aty.bits() == bty.bits(), "K is 32 bytes")?;
+        let (bits, why) = if sparse { (512, "K is 64 bytes") } else { (256, "K is 32 bytes") };
+        m.require(u32::from(k) * aty.bits() == bits && aty.bits() == bty.bits(), why)?;
+        m.require(!sparse || aty != Type::B1, "bits cannot be sparse")?;
         let coarse = !integer || n <= 32 || n % 16 == 0;
         m.require((8..=256).contains(&n) && n % 8 == 0 && coarse, "no such N")?;
         m.require(
@@ -192,6 +199,12 @@ impl<'a> Parser<'a> {
         };
         self.comma()?;
         let b = self.reg(body, Type::B64)?;
+        let sparse = if sparse {
+            self.comma()?;
+            Some(self.sparsity(body, &m, false)?)
+        } else {
+            None
+        };
         let scale_d = self.next_src(body, Type::Pred)?;
         let scale = if integer {
             None
@@ -205,7 +218,7 @@ impl<'a> Parser<'a> {
         let trans_a =
             if transposable && matches!(a, WgmmaA::Desc(_)) { Some(self.transpose(&m)?) } else { None };
         let trans_b = if transposable { Some(self.transpose(&m)?) } else { None };
-        Ok(Wgmma { n, k, dty, aty, bty, satfinite, d, a, b, scale_d, scale, trans_a, trans_b })
+        Ok(Wgmma { n, k, dty, aty, bty, satfinite, d, a, b, sparse, scale_d, scale, trans_a, trans_b })
     }
 
     fn sign(&mut self, m: &Mods<'a>) -> Parsed<i8> {

@@ -22,6 +22,7 @@ impl<'a> Parser<'a> {
     pub(super) fn memory(&mut self, body: &mut Body<'a>, head: &str, m: Mods<'a>) -> Parsed<Option<Op>> {
         let op = match head {
             "ld" | "ldu" => self.ld(body, m)?.into(),
+            "st" | "red" if m.peek() == Some("async") => self.store_async(body, head == "red", m)?.into(),
             "st" => self.st(body, m)?.into(),
             "atom" | "red" => self.atom(body, head == "atom", m)?.into(),
             "prefetch" | "prefetchu" => self.prefetch(body, head == "prefetchu", m)?.into(),
@@ -116,7 +117,6 @@ impl<'a> Parser<'a> {
     }
 
     fn atom(&mut self, body: &mut Body<'a>, returns: bool, mut m: Mods<'a>) -> Parsed<Atom> {
-        m.require(m.peek() != Some("async"), "asynchronous reductions are not supported")?;
         // The document writes order, scope, space; compilers write them in any order, and assemblers take it.
         let (mut sem, mut scope, mut space) = (None, None, None);
         for _ in 0..3 {

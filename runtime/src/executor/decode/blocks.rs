@@ -11,7 +11,7 @@
 
 use super::super::frame::{PredId, R32, R64};
 use super::super::launch::ExecError;
-use super::super::program::{LaneOp, LiveOut, Program, Segment, Step, StepKind, ValP, WgmmaA};
+use super::super::program::{LaneOp, LiveOut, Program, Segment, Step, StepKind, ValP};
 use super::emit::{Decoder, Home};
 use super::flatten::{Flat, Piece, Reg};
 use super::{Decoded, Item};
@@ -384,9 +384,7 @@ fn wgmma_touches(
     for step in steps {
         if let StepKind::Wgmma(op) = &step.kind {
             used.extend(op.d.iter().map(|r| r.0));
-            if let WgmmaA::Regs(regs) = &op.a {
-                used.extend(regs.iter().map(|r| r.0));
-            }
+            used.extend(op.reads().map(|r| r.0));
         }
     }
     let mut touches = Vec::new();

@@ -8,7 +8,8 @@ use super::super::matrix::{self, MmaSum};
 use super::super::memory::{SHARED_BASE, SHARED_RANK_BITS};
 use super::super::program::{
     Bulk, BulkOp, BulkRoute, BulkType, CellInit, IntBin, IntCmp, LaneOp, MapField, MapReplace, MbarArrive,
-    MbarPhase, MbarTx, MbarWait, Shift, StepKind, TensorCopy, TensorRoute, Val32, Val64, ValP, Wgmma, WgmmaA,
+    MbarPhase, MbarTx, MbarWait, Shift, StepKind, StoreAsync, TensorCopy, TensorRoute, Val32, Val64, ValP,
+    Wgmma, WgmmaA,
 };
 use super::emit::Decoder;
 use super::warp::{mma_input, mma_sum};
@@ -100,6 +101,30 @@ impl Decoder<'_> {
         mask.map(|mask| self.v32(mask, Type::U16)).transpose()
     }
 
+    fn bulk_reduction(&self, how: op::BulkReduce, ty: Type) -> Result<(BulkOp, BulkType)> {
+        let ty = match ty {
+            Type::F16 => BulkType::F16,
+            Type::Bf16 => BulkType::Bf16,
+            Type::F32 => BulkType::F32,
+            Type::F64 => BulkType::F64,
+            Type::U32 | Type::B32 => BulkType::U32,
+            Type::S32 => BulkType::S32,
+            Type::U64 | Type::B64 => BulkType::U64,
+            Type::S64 => BulkType::S64,
+            _ => return self.unsupported("a reduction of this type"),
+        };
+        Ok((bulk_op(how), ty))
+    }
+
+    pub(super) fn store_async(&mut self, op: &op::StoreAsync) -> Result {
+        let reduce = op.reduce.map(|how| self.bulk_reduction(how, op.ty)).transpose()?;
+        let regs = op.src.iter().map(|value| self.stored(value, op.ty)).collect::<Result<_>>()?;
+        let (addr, mbar) = (self.addr(&op.addr)?, self.addr(&op.mbar)?);
+        let bytes = op.ty.bytes() as u8;
+        self.step(StepKind::StoreAsync(Box::new(StoreAsync { reduce, bytes, regs, addr, mbar })));
+        Ok(())
+    }
+
     pub(super) fn bulk(&mut self, op: &op::CpBulk) -> Result {
         let route = match &op.route {
             op::BulkRoute::Load { mbar, multicast, .. } => {
@@ -108,23 +133,7 @@ impl Decoder<'_> {
             op::BulkRoute::Cluster { mbar } => BulkRoute::Peer { mbar: self.addr(mbar)? },
             op::BulkRoute::Store => BulkRoute::Store,
         };
-        let reduce = match op.reduce {
-            None => None,
-            Some((how, ty)) => Some((
-                bulk_op(how),
-                match ty {
-                    Type::F16 => BulkType::F16,
-                    Type::Bf16 => BulkType::Bf16,
-                    Type::F32 => BulkType::F32,
-                    Type::F64 => BulkType::F64,
-                    Type::U32 | Type::B32 => BulkType::U32,
-                    Type::S32 => BulkType::S32,
-                    Type::U64 | Type::B64 => BulkType::U64,
-                    Type::S64 => BulkType::S64,
-                    _ => return self.unsupported("a reduction of this type"),
-                },
-            )),
-        };
+        let reduce = op.reduce.map(|(how, ty)| self.bulk_reduction(how, ty)).transpose()?;
         if reduce.is_some() && matches!(route, BulkRoute::Load { .. }) {
             return self.invalid("a reduction goes to global memory or to another block");
         }
@@ -135,9 +144,6 @@ impl Decoder<'_> {
     }
 
     pub(super) fn bulk_tensor(&mut self, op: &op::CpBulkTensor) -> Result {
-        if op.mode != op::TensorMode::Tile {
-            return self.unsupported("im2col copies");
-        }
         let route = match &op.route {
             op::TensorRoute::Load { dst, mbar, multicast, .. } => TensorRoute::Load {
                 dst: self.addr(dst)?,
@@ -151,7 +157,21 @@ impl Decoder<'_> {
         };
         let map = self.addr(&op.map)?;
         let coords = op.coords.iter().map(|c| self.v32(c, Type::S32)).collect::<Result<Box<[Val32]>>>()?;
-        self.step(StepKind::Tensor(Box::new(TensorCopy { route, map, coords })));
+        let window = match &op.mode {
+            op::TensorMode::Tile => None,
+            op::TensorMode::Im2colNoOffsets => Some(Box::from([])),
+            op::TensorMode::Im2col(offsets) => {
+                if offsets.len() + 2 != op.coords.len() {
+                    return self
+                        .invalid("there are as many offsets as dimensions, but for the first and last");
+                }
+                Some(offsets.iter().map(|c| self.v32(c, Type::U16)).collect::<Result<Box<[Val32]>>>()?)
+            }
+        };
+        if window.is_some() && op.coords.len() < 3 {
+            return self.invalid("im2col has 3 to 5 dimensions");
+        }
+        self.step(StepKind::Tensor(Box::new(TensorCopy { route, map, coords, window })));
         Ok(())
     }
 
@@ -228,7 +248,22 @@ impl Decoder<'_> {
             return self.unsupported("these operand types");
         };
         let sum = mma_sum(op.dty, op.satfinite);
-        let Some(tile) = matrix::select(op.k.into(), a_type, b_type, sum) else {
+        let (tile, fast, sparse) = match &op.sparse {
+            None => (
+                matrix::select(op.k.into(), a_type, b_type, sum),
+                matrix::warpgroup(a_type, b_type, sum),
+                None,
+            ),
+            Some(sparse) => {
+                let found = matrix::sparse(op.k.into(), a_type, b_type, sum);
+                if found.is_some_and(|(_, selectors)| sparse.selector >= selectors) {
+                    return self.invalid("there is no such selector for this type");
+                }
+                let selector = R32(self.cell(CellInit::Const32(sparse.selector.into())));
+                (found.map(|(f, _)| f), None, Some([self.d32(sparse.metadata)?, selector]))
+            }
+        };
+        let Some(tile) = tile else {
             return self.unsupported("this combination of types and shape");
         };
         let per_tile = if sum == MmaSum::F16 { 2 } else { 4 };
@@ -246,7 +281,8 @@ impl Decoder<'_> {
         let (scale_a, scale_b) = op.scale.unwrap_or((1, 1));
         let wgmma = Wgmma {
             tile,
-            fast: matrix::warpgroup(a_type, b_type, sum),
+            fast,
+            sparse,
             n: op.n,
             per_tile: per_tile as u8,
             d: cells(&op.d)?.into(),

@@ -83,7 +83,7 @@ impl Decoder<'_> {
     }
 
     /// A stored operand; literals get a cell.
-    fn stored(&mut self, operand: &Operand, ty: Type) -> Result<MemReg> {
+    pub(super) fn stored(&mut self, operand: &Operand, ty: Type) -> Result<MemReg> {
         if let Operand::Reg(reg) = operand {
             return match self.home(*reg) {
                 Home::R32(r) => Ok(MemReg::R32(r)),

@@ -21,6 +21,7 @@
 //! | `convert.rs` | `cvt` |
 //! | `memory.rs` | loads, stores, atomics, `cp.async` |
 //! | `warp.rs` | cross-lane, matrix, barriers, control |
+//! | `wmma.rs` | matrices of opaque layout |
 //! | `hopper.rs` | mbarriers, bulk copies, `wgmma`, clusters |
 //! | `flatten.rs` | calls, expanded |
 //! | `blocks.rs` | control-flow graph, reverse post-order, liveness, segments |
@@ -40,6 +41,7 @@ mod moves;
 mod sums;
 mod variables;
 mod warp;
+mod wmma;
 
 use tilewright_compiler::ptx::{self, Op};
 
@@ -190,6 +192,7 @@ fn dispatch(d: &mut Decoder<'_>, op: &Op) -> Result<(), ExecError> {
         Op::MbarrierWait(op) => d.mbarrier_wait(op),
         Op::MbarrierPending(op) => d.mbarrier_pending(op),
         Op::CpAsyncMbarrier(op) => d.cp_async_mbarrier(op),
+        Op::StoreAsync(op) => d.store_async(op),
         Op::CpBulk(op) => d.bulk(op),
         Op::CpBulkTensor(op) => d.bulk_tensor(op),
         Op::CpBulkGroup(op) => d.bulk_group(*op),
@@ -206,6 +209,9 @@ fn dispatch(d: &mut Decoder<'_>, op: &Op) -> Result<(), ExecError> {
         Op::Ldmatrix(op) => d.ldmatrix(op),
         Op::Stmatrix(op) => d.stmatrix(op),
         Op::Mma(op) => d.mma(op),
+        Op::WmmaLoad(op) => d.wmma_load(op),
+        Op::WmmaStore(op) => d.wmma_store(op),
+        Op::WmmaMma(op) => d.wmma_mma(op),
         Op::Bra(op) => d.bra(op),
         Op::BrxIdx(op) => d.brx(op),
         Op::Call(op) => d.call_host(op),

@@ -174,7 +174,7 @@ impl Decoder<'_> {
     pub(super) fn mma(&mut self, op: &op::Mma) -> Result {
         let (m, n, k) = op.shape.mnk();
         let row_col = op.a_layout == MatLayout::Row && op.b_layout == MatLayout::Col;
-        if !row_col || n != 8 || op.sparse.is_some() || op.f8f6f4 || op.dty != op.cty {
+        if !row_col || n != 8 || op.f8f6f4 || op.dty != op.cty {
             return self.unsupported("this shape or layout");
         }
         if op.aty == Type::F64 {
@@ -187,6 +187,9 @@ impl Decoder<'_> {
         let (Some(a), Some(b)) = (mma_input(op.aty, op.bit_op), mma_input(op.bty, op.bit_op)) else {
             return self.unsupported("these operand types");
         };
+        if let Some(sparse) = &op.sparse {
+            return self.mma_sparse(op, sparse, matrix::sparse(k, a, b, sum));
+        }
         let Some(f) = matrix::select(k, a, b, sum) else {
             return self.unsupported("this combination of types and shape");
         };
@@ -209,6 +212,27 @@ impl Decoder<'_> {
         let b = self.fragment(&op.b)?;
         let mma = Mma { batch, ..Mma::new(f, d.into(), a.into(), b, c.into()) };
         self.step(StepKind::Mma(Box::new(mma)));
+        Ok(())
+    }
+
+    /// Metadata and selector go with A.
+    fn mma_sparse(
+        &mut self,
+        op: &op::Mma,
+        sparse: &op::Sparsity,
+        found: Option<(matrix::MmaFn, u8)>,
+    ) -> Result {
+        let Some((f, selectors)) = found else {
+            return self.unsupported("this combination of types and shape");
+        };
+        if sparse.selector >= selectors {
+            return self.invalid(format!("the selector is below {selectors} here"));
+        }
+        let mut a = self.fragment(&op.a)?.into_vec();
+        let selector = self.cell(CellInit::Const32(sparse.selector.into()));
+        a.extend([self.d32(sparse.metadata)?, R32(selector)]);
+        let (d, b, c) = (self.fragment(&op.d)?, self.fragment(&op.b)?, self.fragment(&op.c)?);
+        self.step(StepKind::Mma(Box::new(Mma::new(f, d, a.into(), b, c))));
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! `cp.async.bulk` and `cp.async.bulk.tensor`: operands, checks and groups. Each active lane issues its own copy.
 
 use super::super::finding::FindingKind;
-use super::super::memory::tensor_map::{MAP_BYTES, TensorMap, replace};
+use super::super::memory::tensor_map::{MAP_BYTES, Origin, TensorMap, replace};
 use super::super::memory::{Place, SHARED_BASE, SHARED_RANK_BITS, place_global};
 use super::super::program::{Addr, Bulk, BulkRoute, MapReplace, MemSpace, TensorCopy, TensorRoute, Val32};
 use super::super::shadow::global::GlobalTouch;
@@ -14,15 +14,15 @@ use super::warp::Warp;
 
 /// Who issues, for messages and clocks.
 #[derive(Clone, Copy)]
-struct Issuer {
-    warp: usize,
-    lane: usize,
-    line: u32,
+pub(super) struct Issuer {
+    pub(super) warp: usize,
+    pub(super) lane: usize,
+    pub(super) line: u32,
 }
 
 impl Env<'_> {
     /// The place in the cluster's shared memory of `bytes` bytes at a shared or generic address.
-    fn shared_range(
+    pub(super) fn shared_range(
         &mut self,
         who: Issuer,
         address: u64,
@@ -132,7 +132,7 @@ impl Env<'_> {
     }
 
     /// Tells the shadow that a copy may touch these bytes from now on.
-    fn start(&mut self, who: Issuer, touch: Touch, offset: u32, bytes: u32, what: &str) {
+    pub(super) fn start(&mut self, who: Issuer, touch: Touch, offset: u32, bytes: u32, what: &str) {
         self.touch(who.warp, who.lane, who.line, touch, offset.into(), bytes, what);
     }
 
@@ -147,14 +147,14 @@ impl Env<'_> {
         match transfer {
             Transfer::Load { from, bytes, .. } => note(*from, (*bytes).into()),
             Transfer::Store { to, bytes, .. } => note(*to, (*bytes).into()),
-            Transfer::TensorLoad { map, coords, .. } | Transfer::TensorStore { map, coords, .. } => {
+            Transfer::TensorLoad { map, origin, .. } | Transfer::TensorStore { map, origin, .. } => {
                 let step = u64::from(map.element_strides[0]);
-                for (address, range) in (0..map.rows()).filter_map(|n| map.row(coords, n)) {
+                for (address, range) in (0..map.rows()).filter_map(|n| map.row(origin, n)) {
                     let elements = u64::from(range.end - range.start);
                     note(address, ((elements - 1) * step + 1) * map.ty.bytes() as u64);
                 }
             }
-            Transfer::Peer { .. } | Transfer::Arrival { .. } => {}
+            Transfer::Peer { .. } | Transfer::Registers { .. } | Transfer::Arrival { .. } => {}
         }
         // What lies outside of the buffer is found when the bytes move.
         ranges.retain(|&((window, offset), bytes)| self.launch.memory.contains(window, offset, bytes));
@@ -180,6 +180,7 @@ impl Env<'_> {
         let stores = matches!(transfer, Transfer::Store { .. } | Transfer::TensorStore { .. });
         let mut bytes = match transfer {
             Transfer::Peer { bytes, .. } => u64::from(*bytes),
+            Transfer::Registers { data, .. } => data.len() as u64,
             _ => 0,
         };
         for ((_, offset), length) in self.global_ranges(transfer) {
@@ -192,7 +193,7 @@ impl Env<'_> {
     }
 
     /// Does it now, or leaves it for later.
-    fn submit(
+    pub(super) fn submit(
         &mut self,
         who: Issuer,
         transfer: Transfer,
@@ -267,7 +268,11 @@ impl Env<'_> {
                     let mbar = self.shared_range(who, mbar, 8, 8, "the mbarrier of a bulk copy")?;
                     let epoch = self.completion_epoch(who.warp, lane, line, mbar)?;
                     self.start(who, Touch::BulkRead(epoch), from, bytes, "a bulk copy's read");
-                    self.start(who, Touch::BulkWrite(epoch), to, bytes, "a bulk copy's write");
+                    let touch = match op.reduce {
+                        None => Touch::BulkWrite(epoch),
+                        Some(_) => Touch::BulkReduce { epoch, proxy: true },
+                    };
+                    self.start(who, touch, to, bytes, "a bulk copy's write");
                     self.submit(
                         who,
                         Transfer::Peer { from, bytes, to, mbar, reduce: op.reduce },
@@ -308,9 +313,22 @@ impl Env<'_> {
                 });
                 return Err(Stop);
             }
-            let mut coords = [0; 5];
-            for (slot, &value) in coords.iter_mut().zip(&op.coords) {
+            if map.window.is_some() != op.window.is_some() {
+                let made = if map.window.is_some() { "im2col" } else { "tiles" };
+                self.report(FindingKind::BarrierMisuse, line, None, || {
+                    format!(
+                        "warp {} lane {lane}: the tensor map was made for {made}, and the copy is not",
+                        warp.index
+                    )
+                });
+                return Err(Stop);
+            }
+            let mut origin = Origin::default();
+            for (slot, &value) in origin.coords.iter_mut().zip(&op.coords) {
                 *slot = val32(&warp.frame, value, lane) as i32;
+            }
+            for (slot, &value) in origin.offsets.iter_mut().zip(op.window.iter().flatten()) {
+                *slot = val32(&warp.frame, value, lane) as u16;
             }
             let bytes = map.pitch() * map.rows();
             match op.route {
@@ -323,7 +341,7 @@ impl Env<'_> {
                         epoch = self.completion_epoch(who.warp, lane, line, mbar)?;
                         self.start(who, Touch::BulkWrite(epoch), to, bytes, "a tensor copy's write");
                     }
-                    self.submit(who, Transfer::TensorLoad { map, coords, to }, epoch, None)?;
+                    self.submit(who, Transfer::TensorLoad { map, origin, to }, epoch, None)?;
                 }
                 TensorRoute::Store { src, reduce } => {
                     let src = address_of(&warp.frame, src, lane);
@@ -331,13 +349,13 @@ impl Env<'_> {
                     let (epoch, writes, group) = self.store_epoch(warp, who);
                     // Rows outside of the tensor are not read.
                     let rows = if self.shadow.is_some() { map.rows() } else { 0 };
-                    for number in (0..rows).filter(|&n| map.row(&coords, n).is_some()) {
+                    for number in (0..rows).filter(|&n| map.row(&origin, n).is_some()) {
                         let row = from + number * map.pitch();
                         self.start(who, Touch::BulkRead(epoch), row, map.row_bytes(), "a tensor copy's read");
                     }
                     self.submit(
                         who,
-                        Transfer::TensorStore { map, coords, from, reduce },
+                        Transfer::TensorStore { map, origin, from, reduce },
                         writes,
                         Some(group),
                     )?;

@@ -60,6 +60,7 @@ fn is_aligned(kind: &StepKind) -> bool {
         StepKind::LdMatrix(_)
             | StepKind::StMatrix(_)
             | StepKind::MovMatrix { .. }
+            | StepKind::Converged
             | StepKind::Mma(_)
             | StepKind::MmaF64(_)
             | StepKind::Wgmma(_)
@@ -400,6 +401,7 @@ fn execute(env: &mut Env<'_>, warp: &mut Warp, step: &Step, number: usize, mask:
         &StepKind::CpAsyncArrive { addr, space, noinc } => {
             env.cp_async_arrive(warp, step.line, (space, addr, noinc), mask)?
         }
+        StepKind::StoreAsync(op) => env.store_async(warp, step.line, op, mask)?,
         StepKind::Bulk(op) => env.bulk(warp, step.line, op, mask)?,
         StepKind::Tensor(op) => env.tensor_copy(warp, step.line, op, mask)?,
         StepKind::BulkCommit => warp.bulk.commit(mask),
@@ -436,6 +438,7 @@ fn execute(env: &mut Env<'_>, warp: &mut Warp, step: &Step, number: usize, mask:
         | StepKind::Barrier(_)
         | StepKind::Exit
         | StepKind::Trap
+        | StepKind::Converged
         | StepKind::Nothing => {}
     }
     Ok(())

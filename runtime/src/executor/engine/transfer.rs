@@ -4,7 +4,7 @@
 //! waits for it or nobody can go on without it (lazy); who is told afterwards is part of it.
 
 use super::super::finding::FindingKind;
-use super::super::memory::tensor_map::TensorMap;
+use super::super::memory::tensor_map::{Origin, TensorMap};
 use super::super::memory::{Place, place_global, write_halves};
 use super::super::program::{BulkOp, BulkType};
 use super::super::shadow::Published;
@@ -14,13 +14,15 @@ use super::block::{Env, Stop};
 #[derive(Clone, Debug)]
 pub enum Transfer {
     /// A box to shared memory: (destination, mbarrier) of each block that gets it.
-    TensorLoad { map: Box<TensorMap>, coords: [i32; 5], to: Vec<(u32, u32)> },
+    TensorLoad { map: Box<TensorMap>, origin: Origin, to: Vec<(u32, u32)> },
     /// A box from shared memory.
-    TensorStore { map: Box<TensorMap>, coords: [i32; 5], from: u32, reduce: Option<BulkOp> },
+    TensorStore { map: Box<TensorMap>, origin: Origin, from: u32, reduce: Option<BulkOp> },
     /// Bytes of global memory to shared memory.
     Load { from: u64, bytes: u32, to: Vec<(u32, u32)> },
     /// Bytes of shared memory to shared memory, perhaps another block's.
     Peer { from: u32, bytes: u32, to: u32, mbar: u32, reduce: Option<(BulkOp, BulkType)> },
+    /// Registers of a thread to shared memory.
+    Registers { data: Box<[u8]>, to: u32, mbar: u32, reduce: Option<(BulkOp, BulkType)> },
     /// Bytes of shared memory to global memory.
     Store { from: u32, to: u64, bytes: u32, reduce: Option<(BulkOp, BulkType)> },
     /// The `cp.async` copies of these lanes that are older than `before`, and then an arrival for each lane.
@@ -137,9 +139,9 @@ impl Env<'_> {
     /// Carries out a transfer (arrivals are the block's business, since they need its warps).
     pub(super) fn carry_out(&mut self, line: u32, transfer: &Transfer) -> Result<(), Stop> {
         match transfer {
-            Transfer::TensorLoad { map, coords, to } => self.load_box(line, map, coords, to),
-            Transfer::TensorStore { map, coords, from, reduce } => {
-                self.store_box(line, map, coords, *from, *reduce)
+            Transfer::TensorLoad { map, origin, to } => self.load_box(line, map, origin, to),
+            Transfer::TensorStore { map, origin, from, reduce } => {
+                self.store_box(line, map, origin, *from, *reduce)
             }
             Transfer::Load { from, bytes, to } => {
                 let (window, offset) = self.global(line, *from, (*bytes).into(), "a bulk copy")?;
@@ -159,6 +161,16 @@ impl Env<'_> {
                 }
                 self.write_block(*to, &data);
                 self.complete_bytes(*mbar, *bytes);
+                Ok(())
+            }
+            Transfer::Registers { data, to, mbar, reduce: how } => {
+                let mut data = data.to_vec();
+                let bytes = data.len() as u32;
+                if let Some((op, ty)) = how {
+                    combine_slices(*op, *ty, &self.shared[*to as usize..(*to + bytes) as usize], &mut data);
+                }
+                self.write_block(*to, &data);
+                self.complete_bytes(*mbar, bytes);
                 Ok(())
             }
             Transfer::Store { from, to, bytes, reduce: how } => {
@@ -196,7 +208,7 @@ impl Env<'_> {
         &mut self,
         line: u32,
         map: &TensorMap,
-        coords: &[i32; 5],
+        origin: &Origin,
         to: &[(u32, u32)],
     ) -> Result<(), Stop> {
         let mut buffer = [0u8; MAX_ROW];
@@ -204,7 +216,7 @@ impl Env<'_> {
         let (width, step) = (map.ty.bytes(), u64::from(map.element_strides[0]));
         for number in 0..map.rows() {
             // Whole rows for one block go straight to their places.
-            if let (1, &[(dst, _)], Some((address, range))) = (step, to, map.row(coords, number))
+            if let (1, &[(dst, _)], Some((address, range))) = (step, to, map.row(origin, number))
                 && address.is_multiple_of(8)
                 && range.len() * width == row.len()
                 && row.len().is_multiple_of(16)
@@ -218,7 +230,7 @@ impl Env<'_> {
                 }
                 continue;
             }
-            match map.row(coords, number) {
+            match map.row(origin, number) {
                 None => fill(row, map),
                 Some((address, range)) => {
                     let (first, end) = (range.start as usize * width, range.end as usize * width);
@@ -257,7 +269,7 @@ impl Env<'_> {
         &mut self,
         line: u32,
         map: &TensorMap,
-        coords: &[i32; 5],
+        origin: &Origin,
         from: u32,
         how: Option<BulkOp>,
     ) -> Result<(), Stop> {
@@ -265,7 +277,7 @@ impl Env<'_> {
         let row = &mut buffer[..(map.row_bytes() as usize).min(MAX_ROW)];
         let (width, step) = (map.ty.bytes(), u64::from(map.element_strides[0]));
         for number in 0..map.rows() {
-            let Some((address, range)) = map.row(coords, number) else { continue };
+            let Some((address, range)) = map.row(origin, number) else { continue };
             let base = from + number * map.pitch();
             for (i, chunk) in row.as_chunks_mut::<16>().0.iter_mut().enumerate() {
                 let at = map.swizzle.apply(base + 16 * i as u32) as usize;

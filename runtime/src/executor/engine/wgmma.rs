@@ -91,7 +91,11 @@ impl Matrix {
     fn along_k(&self, row: u32, chunk: u32) -> u32 {
         let offset = match self.swizzle.span() {
             None => row / 8 * self.stride + row % 8 * 16 + chunk * self.leading,
-            Some(span) => row / 8 * self.stride + row % 8 * span + chunk * 16,
+            // Only the sparse forms reach past a narrow span.
+            Some(span) => {
+                let per = span / 16;
+                row / 8 * self.stride + row % 8 * span + chunk / per * self.leading + chunk % per * 16
+            }
         };
         self.swizzle.apply(self.start + offset)
     }
@@ -172,8 +176,7 @@ impl Env<'_> {
             }
             let in_flight = warp.wgmma.pending.iter().find(|product| {
                 let StepKind::Wgmma(op) = &program.steps[product.step].kind else { return false };
-                let of_a = matches!(&op.a, WgmmaA::Regs(regs) if regs.iter().any(|r| r.0 == cell));
-                op.d.iter().any(|r| r.0 == cell) || (writes && of_a)
+                op.d.iter().any(|r| r.0 == cell) || (writes && op.reads().any(|r| r.0 == cell))
             });
             if let Some(product) = in_flight {
                 let other = program.steps[product.step].line;
@@ -217,8 +220,7 @@ impl Env<'_> {
 
     /// Tells the shadow what a product reads, and looks for registers that were written without a fence.
     fn watch(&mut self, warp: &Warp, line: u32, op: &Wgmma, product: Product) {
-        let a_regs: &[_] = if let WgmmaA::Regs(regs) = &op.a { regs } else { &[] };
-        let unfenced = op.d.iter().chain(a_regs).find_map(|r| warp.wgmma.unfenced.get(&r.0));
+        let unfenced = op.d.iter().copied().chain(op.reads()).find_map(|r| warp.wgmma.unfenced.get(&r.0));
         if let Some(&other) = unfenced {
             self.report(FindingKind::Race, line, Some(other), || {
                 format!("warp {}: a register of this wgmma was written at PTX line {other}: wgmma.fence is missing between them", warp.index)
@@ -240,8 +242,9 @@ impl Env<'_> {
         }
         let b = Matrix::new(product.b, op.trans_b);
         for tile in 0..u32::from(op.n) / 8 {
-            chunks.extend(b.block(8 * tile, 0));
-            chunks.extend(b.block(8 * tile, 1));
+            for chunk in 0..op.chunks() {
+                chunks.extend(b.block(8 * tile, chunk));
+            }
         }
         let limit = self.launch.shared_bytes as u32;
         chunks.retain(|&at| at + 16 <= limit);
@@ -313,6 +316,7 @@ impl Env<'_> {
         }
         let matrix = Matrix::new(product.b, op.trans_b);
         let tiles = usize::from(op.n) / 8;
+        let metadata = op.sparse.map(|registers| registers.map(|r| *warp.frame.r32(r)));
         let mut copy;
         let contiguous = op.d.windows(2).all(|pair| pair[0].0 + 1 == pair[1].0);
         let d: &mut [Lanes32] = if contiguous {
@@ -346,15 +350,14 @@ impl Env<'_> {
                 Err(at) => return Err(outside(self, at)),
             }
         } else {
-            let a = [&a[0], &a[1], &a[2], &a[3]];
+            let mut left: Vec<&Lanes32> = a.iter().collect();
+            left.extend(metadata.iter().flatten());
             let per = usize::from(op.per_tile);
             for (tile, d) in d.chunks_exact_mut(per).enumerate().take(MAX_TILES) {
                 let shared = &self.shared[own.clone()];
                 let row = 8 * tile as u32;
-                let b = matrix
-                    .register(shared, row, 0)
-                    .and_then(|low| Ok([low, matrix.register(shared, row, 1)?]));
-                let b = match b {
+                let b = (0..op.chunks()).map(|chunk| matrix.register(shared, row, chunk));
+                let b: Vec<Lanes32> = match b.collect() {
                     Ok(b) => b,
                     Err(at) => return Err(outside(self, at)),
                 };
@@ -363,7 +366,7 @@ impl Env<'_> {
                     c[..per].copy_from_slice(d);
                 }
                 let c = [&c[0], &c[1], &c[2], &c[3]];
-                (op.tile)(d, &a, &[&b[0], &b[1]], &c[..per]);
+                (op.tile)(d, &left, &b.iter().collect::<Vec<_>>(), &c[..per]);
             }
         }
         if !contiguous {

@@ -19,6 +19,7 @@ mod avx2;
 mod avx512;
 mod batch;
 mod portable;
+mod sparse;
 #[cfg(test)]
 mod tests;
 mod warpgroup;
@@ -26,6 +27,7 @@ mod warpgroup;
 use super::frame::Lanes32;
 pub use batch::{Batch, MmaRun, Scratch, batch};
 use portable::{Bf16, E4m3, E5m2, F16, S4, S8, Tf32, U4, U8, float, half_sum, integer};
+pub use sparse::sparse;
 pub use warpgroup::{Warpgroup, warpgroup};
 
 /// `f(d, a, b, c)`.

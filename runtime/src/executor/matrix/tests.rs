@@ -227,3 +227,145 @@ fn double_precision() {
         }
     }
 }
+
+/// A sparse A: rows of (k, element bits), and its fragment and metadata register as the ISA's tables have them.
+fn sparse_operand(k: usize, input: MmaInput, selector: usize, rng: &mut Rng) -> SparseOperand {
+    let bits = width(input);
+    // A choice is of two places among four, of units of so many elements (of half an element).
+    let (stored, fragment) = operand(16, k / 2, input, rng);
+    let mut rows = Vec::new();
+    let mut metadata = [0u32; 32];
+    metadata.iter_mut().for_each(|word| *word = rng.next());
+    for (row, values) in stored.iter().enumerate() {
+        let (mut places, mut code) = (Vec::new(), Vec::new());
+        let units = match bits {
+            4 => k / 2,
+            32 => 2 * k,
+            _ => k,
+        };
+        for chunk in 0..units / 4 {
+            let (first, second) = if bits == 32 {
+                [(0, 1), (2, 3)][rng.next() as usize % 2]
+            } else {
+                [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)][rng.next() as usize % 6]
+            };
+            code.extend([first as u64, second as u64]);
+            match bits {
+                4 => places.extend([first, second].into_iter().flat_map(|u| {
+                    let at = 8 * chunk + 2 * u;
+                    [at, at + 1]
+                })),
+                32 => places.push(2 * chunk + first / 2),
+                _ => places.extend([4 * chunk + first, 4 * chunk + second]),
+            }
+        }
+        rows.push(places.into_iter().zip(values.iter().copied()).collect());
+        let all = code.iter().rev().fold(0u128, |all, two| all << 2 | u128::from(*two));
+        let piece_bits = if bits >= 16 { 16 } else { 32 };
+        let pieces = 2 * code.len() / piece_bits;
+        for piece in 0..pieces {
+            let word = (all >> (piece_bits * piece)) as u32;
+            if bits >= 16 {
+                // Both rows of a lane share its register; as many lanes as there are pieces.
+                let slot = &mut metadata[4 * (row % 8) + selector * pieces + piece];
+                let shift = 16 * (row / 8);
+                *slot = *slot & !(0xffff << shift) | (word & 0xffff) << shift;
+            } else {
+                // Rows 0 to 7 in even lanes, the others in odd ones.
+                metadata[4 * (row % 8) + 2 * selector + 2 * piece + row / 8] = word;
+            }
+        }
+    }
+    SparseOperand { rows, fragment, metadata }
+}
+
+struct SparseOperand {
+    rows: Vec<Vec<(usize, u32)>>,
+    fragment: Vec<Lanes32>,
+    metadata: Lanes32,
+}
+
+fn check_sparse(k: u32, a: MmaInput, b: MmaInput, sum: MmaSum) -> bool {
+    let Some((f, selectors)) = super::sparse(k, a, b, sum) else { return false };
+    let mut rng = Rng(u64::from(k) * 131 + sum as u64 * 17 + a as u64);
+    for round in 0..12 {
+        let selector = round % usize::from(selectors);
+        let SparseOperand { rows, fragment, metadata } = sparse_operand(k as usize, a, selector, &mut rng);
+        let (right, fb) = operand(8, k as usize, b, &mut rng);
+        let halves = sum == MmaSum::F16;
+        let mut fc = vec![[0u32; 32]; if halves { 2 } else { 4 }];
+        for word in fc.iter_mut().flatten() {
+            *word = match sum {
+                MmaSum::F32 => rng.float().to_bits(),
+                MmaSum::F16 => u32::from(half::f16::from_f32(rng.float()).to_bits()) * 0x1_0001,
+                MmaSum::S32 => rng.next(),
+                MmaSum::S32Sat => i32::MAX as u32 - (rng.next() & 0xff),
+            };
+        }
+        let selector = [selector as u32; 32];
+        let fa: Vec<&Lanes32> = fragment.iter().chain([&metadata, &selector]).collect();
+        let mut fd = vec![[0xdead_beefu32; 32]; fc.len()];
+        f(&mut fd, &fa, &fb.iter().collect::<Vec<_>>(), &fc.iter().collect::<Vec<_>>());
+        for (i, (fd, fc)) in fd.iter().zip(&fc).enumerate() {
+            for lane in 0..32 {
+                for e in 0..if halves { 2 } else { 1 } {
+                    let (row, col) = place(sum, i, lane, e);
+                    let pairs = rows[row].iter().map(|&(k, x)| (value(a, x), value(b, right[col][k])));
+                    let context = format!("m16n8k{k} {a:?} {b:?} {sum:?} at ({row}, {col})");
+                    let half = |word: u32| half::f16::from_bits((word >> (16 * e)) as u16);
+                    match sum {
+                        MmaSum::F32 => {
+                            let start = f32::from_bits(fc[lane]);
+                            let total = pairs.fold(start, |t, (x, y)| (x as f32).mul_add(y as f32, t));
+                            assert_eq!(f32::from_bits(fd[lane]), total, "{context}");
+                        }
+                        MmaSum::F16 => {
+                            let start = half(fc[lane]).to_f32();
+                            let total = pairs.fold(start, |t, (x, y)| (x as f32).mul_add(y as f32, t));
+                            assert_eq!(half(fd[lane]), half::f16::from_f32(total), "{context}");
+                        }
+                        MmaSum::S32 | MmaSum::S32Sat => {
+                            let total =
+                                i64::from(fc[lane] as i32) + pairs.map(|(x, y)| (x * y) as i64).sum::<i64>();
+                            let clamped = total.clamp(i32::MIN.into(), i32::MAX.into()) as i32;
+                            let want = if sum == MmaSum::S32Sat { clamped } else { total as i32 };
+                            assert_eq!(fd[lane] as i32, want, "{context}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+    true
+}
+
+#[test]
+fn sparse_products_agree_with_the_reference() {
+    use MmaInput::*;
+    let mut checked = 0;
+    for a in [F16, Bf16, Tf32, E4m3, E5m2, S8, U8, S4, U4, AndBits] {
+        for b in [F16, Bf16, Tf32, E4m3, E5m2, S8, U8, S4, U4, AndBits] {
+            for k in [4, 8, 16, 32, 64, 128, 256] {
+                for sum in [MmaSum::F32, MmaSum::F16, MmaSum::S32, MmaSum::S32Sat] {
+                    checked += usize::from(check_sparse(k, a, b, sum));
+                }
+            }
+        }
+    }
+    // Two depths of f16 (with two sums), bf16 and tf32; fp8 with two sums; integers of two depths and two kinds of sums.
+    assert_eq!(checked, 4 + 2 + 2 + 8 + 2 * 2 * 8);
+}
+
+#[test]
+fn what_is_not_stored_meets_nothing() {
+    let (f, _) = super::sparse(16, MmaInput::F16, MmaInput::F16, MmaSum::F32).expect("it exists");
+    // All of A is one; the first two of each four are stored, and B is infinite where the others would be.
+    let one = u32::from(half::f16::ONE.to_bits()) * 0x1_0001;
+    let infinity = u32::from(half::f16::INFINITY.to_bits()) * 0x1_0001;
+    let (a, metadata, selector) = ([[one; 32]; 2], [0x4444_4444; 32], [0; 32]);
+    // Lane 4c + q has k = 2q, 2q + 1 of column c: even q are stored.
+    let b: Lanes32 = std::array::from_fn(|lane| if lane % 2 == 0 { one } else { infinity });
+    let (mut d, c) = ([[0u32; 32]; 4], [[0u32; 32]; 4]);
+    f(&mut d, &[&a[0], &a[1], &metadata, &selector], &[&b, &b], &c.each_ref());
+    assert!(d.as_flattened().iter().all(|&word| f32::from_bits(word) == 8.0), "{d:?}");
+}

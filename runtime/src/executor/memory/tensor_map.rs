@@ -11,6 +11,17 @@
 //! @52 u32     element strides - 1 (three bits each), bits 24-31 box[0] - 1;   @56 box[1] - 1 to box[4] - 1, a byte each
 //! ```
 //! Dimension 0 is the innermost; its elements are adjacent.
+//!
+//! **Windows** (im2col). Such a map has bit 0 of @8 set. Dimensions are channels, one to three of an image, and the number of the image. A copy takes
+//! `channels` of each of `pixels` pixels, one after the other from where it starts: along the image's first dimension up to the end of a box, then
+//! from the box's beginning in the next line, and so on, image after image. The box is the image less `lower` at its beginning and plus `upper` at its end. To each
+//! pixel the copy's offsets (the place in a filter) are added, and what lies outside of the image then is filled:
+//!
+//! ```text
+//! an image of 5 pixels, a filter of 3, padding 1:   lower -1, upper -1   the box is -1..4
+//! offset 0: pixels -1 0 1 2 3    offset 1: 0 1 2 3 4    offset 2: 1 2 3 4 5        (-1 and 5 are filled)
+//! ```
+//! @52 bits 24-31 are channels - 1 there, @56 is pixels - 1, and @60 holds the corners, `lower` then `upper`, in two fields of 16, four of 8 or six of 5 bits.
 
 use super::super::program::{BulkType, MapField};
 
@@ -44,6 +55,33 @@ impl Swizzle {
     }
 }
 
+/// Where a copy starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Innermost first.
+    pub coords: [i32; 5],
+    /// Of windows: in the dimensions of the image, innermost first.
+    pub offsets: [u16; 3],
+}
+
+/// What a copy of windows takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Where the box of a pixel's coordinates begins, innermost first.
+    pub lower: [i32; 3],
+    /// What is added to the image's extent where it ends.
+    pub upper: [i32; 3],
+    /// Channels of a pixel.
+    pub channels: u32,
+    /// Pixels of a copy.
+    pub pixels: u32,
+}
+
+/// Bits of a corner's coordinate, for a rank of 3, 4 or 5.
+fn corner_bits(rank: usize) -> u32 {
+    [16, 8, 5][rank.clamp(3, 5) - 3]
+}
+
 /// A tensor and the box that copies move.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorMap {
@@ -60,6 +98,8 @@ pub struct TensorMap {
     /// 0: none. Nothing else is supported.
     pub interleave: u32,
     pub nan_fill: bool,
+    /// Copies take windows of an image rather than `boxes`.
+    pub window: Option<Window>,
 }
 
 /// Numbers of element types in the object.
@@ -141,6 +181,17 @@ impl TensorMap {
                 set(MapField::Stride, d - 1, self.strides[d]);
             }
         }
+        if let Some(window) = self.window {
+            set_bits(&mut bytes, 8, 0, 1, 1);
+            replace(&mut bytes, MapField::Box, 0, window.channels.into());
+            set_word(&mut bytes, 56, window.pixels.wrapping_sub(1));
+            let bits = corner_bits(self.rank);
+            for d in 0..self.rank.saturating_sub(2).min(3) {
+                let corner = |upper: usize| bits * (upper * (self.rank - 2) + d) as u32;
+                set_bits(&mut bytes, 60, corner(0), bits, window.lower[d] as u32);
+                set_bits(&mut bytes, 60, corner(1), bits, window.upper[d] as u32);
+            }
+        }
         bytes
     }
 
@@ -150,15 +201,13 @@ impl TensorMap {
     /// What is wrong with it, in words.
     pub fn decode(bytes: &[u8; MAP_BYTES]) -> Result<TensorMap, String> {
         let flags = word(bytes, 8);
-        if flags & 1 != 0 {
-            return Err("an im2col tensor map, which is not supported".into());
-        }
         let number = flags >> 7 & 15;
         let Some(&(ty, _)) = TYPES.iter().find(|(_, n)| *n == number) else {
             return Err(format!("no tensor map: its element type is {number}"));
         };
         let rank = (flags >> 4 & 7) as usize + 1;
-        if rank > 5 {
+        let windows = flags & 1 != 0;
+        if rank > 5 || (windows && rank < 3) {
             return Err(format!("no tensor map: its rank is {rank}"));
         }
         let mut map = TensorMap {
@@ -175,15 +224,36 @@ impl TensorMap {
             },
             interleave: flags >> 11 & 3,
             nan_fill: flags >> 15 & 1 != 0,
+            window: None,
         };
         for d in 0..rank {
             map.dims[d] = u64::from(word(bytes, 32 + 4 * d)) + 1;
             map.element_strides[d] = (word(bytes, 52) >> (3 * d) & 7) + 1;
-            map.boxes[d] = if d == 0 { (word(bytes, 52) >> 24) + 1 } else { u32::from(bytes[55 + d]) + 1 };
+            if !windows {
+                map.boxes[d] =
+                    if d == 0 { (word(bytes, 52) >> 24) + 1 } else { u32::from(bytes[55 + d]) + 1 };
+            }
             if d > 0 {
                 let high = u64::from(word(bytes, 28) >> (4 * (d - 1)) & 15);
                 map.strides[d] = (u64::from(word(bytes, 12 + 4 * (d - 1))) | high << 32) << 4;
             }
+        }
+        if windows {
+            let (bits, image) = (corner_bits(rank), rank - 2);
+            let corner = |number: usize| {
+                let field = word(bytes, 60) >> (bits * number as u32) << (32 - bits);
+                field as i32 >> (32 - bits)
+            };
+            let mut window = Window {
+                lower: [0; 3],
+                upper: [0; 3],
+                channels: (word(bytes, 52) >> 24) + 1,
+                pixels: word(bytes, 56).saturating_add(1),
+            };
+            for d in 0..image {
+                (window.lower[d], window.upper[d]) = (corner(d), corner(image + d));
+            }
+            map.window = Some(window);
         }
         map.check()?;
         Ok(map)
@@ -199,6 +269,34 @@ impl TensorMap {
         }
         if !self.address.is_multiple_of(16) {
             return Err(format!("a tensor map of address {:#x}, no multiple of 16", self.address));
+        }
+        if let Some(window) = self.window {
+            if self.rank < 3 {
+                return Err(format!("an im2col tensor map of rank {}; it has 3 to 5", self.rank));
+            }
+            if window.channels > 256 || window.pixels > 1024 {
+                let Window { channels, pixels, .. } = window;
+                return Err(format!(
+                    "an im2col tensor map of {channels} channels and {pixels} pixels; at most 256 and 1024"
+                ));
+            }
+            if self.element_strides[0] != 1 {
+                return Err("an im2col tensor map that skips channels".into());
+            }
+            for d in 0..self.rank - 2 {
+                let (lower, upper) = (window.lower[d], window.upper[d]);
+                let half = 1 << (corner_bits(self.rank) - 1);
+                if !(-half..half).contains(&lower) || !(-half..half).contains(&upper) {
+                    return Err(format!(
+                        "an im2col tensor map with corners {lower} and {upper}; they are at least {} and at most {}",
+                        -half,
+                        half - 1
+                    ));
+                }
+                if i64::from(lower) >= self.dims[d + 1] as i64 + i64::from(upper) {
+                    return Err(format!("an im2col tensor map whose box {lower}, {upper} is empty"));
+                }
+            }
         }
         let inner = self.row_bytes();
         if !inner.is_multiple_of(16) {
@@ -216,6 +314,9 @@ impl TensorMap {
 
     /// Elements of the box in shared memory along dimension `d`.
     pub fn extent(&self, d: usize) -> u32 {
+        if let (0, Some(window)) = (d, self.window) {
+            return window.channels;
+        }
         self.boxes[d].div_ceil(self.element_strides[d])
     }
 
@@ -231,6 +332,9 @@ impl TensorMap {
 
     /// Rows of the box.
     pub fn rows(&self) -> u32 {
+        if let Some(window) = self.window {
+            return window.pixels;
+        }
         (1..self.rank).map(|d| self.extent(d)).product()
     }
 
@@ -239,14 +343,40 @@ impl TensorMap {
         self.row_bytes() * self.rows()
     }
 
-    /// The row `number` of the box at `coords`: its address where it lies in the tensor, and the range of its elements that do.
-    pub fn row(&self, coords: &[i32; 5], number: u32) -> Option<(u64, std::ops::Range<u32>)> {
+    /// Of windows: where dimension `d` (an image's) is after so many steps from `start`, and how often it began anew.
+    fn step(&self, window: &Window, d: usize, start: i64, steps: i64) -> (i64, i64) {
+        let step = i64::from(self.element_strides[d]);
+        let (lower, end) =
+            (i64::from(window.lower[d - 1]), self.dims[d] as i64 + i64::from(window.upper[d - 1]));
+        let steps_to_end = |from: i64| ((end - from + step - 1) / step).max(1);
+        let first = steps_to_end(start);
+        if steps < first {
+            return (start + steps * step, 0);
+        }
+        let (line, left) = (steps_to_end(lower), steps - first);
+        (lower + left % line * step, 1 + left / line)
+    }
+
+    /// The row (or pixel) `number` of the box at `origin`: its address where it lies in the tensor, and the range of its elements that do.
+    pub fn row(&self, origin: &Origin, number: u32) -> Option<(u64, std::ops::Range<u32>)> {
+        let coords = &origin.coords;
         let mut left = number;
         let mut address = self.address;
         for d in 1..self.rank {
-            let extent = self.extent(d);
-            let at = i64::from(coords[d]) + i64::from(left % extent * self.element_strides[d]);
-            left /= extent;
+            let at = match &self.window {
+                None => {
+                    let extent = self.extent(d);
+                    let at = i64::from(coords[d]) + i64::from(left % extent * self.element_strides[d]);
+                    left /= extent;
+                    at
+                }
+                Some(window) if d + 1 < self.rank => {
+                    let (at, again) = self.step(window, d, coords[d].into(), left.into());
+                    left = again as u32;
+                    at + i64::from(origin.offsets[d - 1])
+                }
+                Some(_) => i64::from(coords[d]) + i64::from(left * self.element_strides[d]),
+            };
             if at < 0 || at as u64 >= self.dims[d] {
                 return None;
             }
@@ -277,7 +407,12 @@ mod tests {
             swizzle: Swizzle::Rows(64),
             interleave: 0,
             nan_fill: false,
+            window: None,
         }
+    }
+
+    fn at(coords: [i32; 5]) -> Origin {
+        Origin { coords, offsets: [0; 3] }
     }
 
     #[test]
@@ -286,18 +421,31 @@ mod tests {
         let wide =
             TensorMap { strides: [2, 1 << 38, 208 * 7, 0, 0], ty: BulkType::Bf16, nan_fill: true, ..map() };
         assert_eq!(TensorMap::decode(&wide.encode()), Ok(wide));
+        for (rank, corner) in [(3, 300), (4, 100), (5, 9)] {
+            let some = |value: i32| std::array::from_fn(|d| if d + 2 < rank { value - d as i32 } else { 0 });
+            let window = Window { lower: some(-corner), upper: some(corner), channels: 32, pixels: 1000 };
+            let mut windows = TensorMap {
+                rank,
+                boxes: [1; 5],
+                window: Some(window),
+                strides: [2, 208, 208 * 7, 0, 0],
+                ..map()
+            };
+            (3..rank).for_each(|d| windows.strides[d] = 4096 * d as u64);
+            assert_eq!(TensorMap::decode(&windows.encode()), Ok(windows));
+        }
     }
 
     #[test]
     fn rows_are_clipped_to_the_tensor() {
         let m = map();
         assert_eq!((m.row_bytes(), m.pitch(), m.rows(), m.box_bytes()), (64, 64, 8, 512));
-        assert_eq!(m.row(&[0, 0, 0, 0, 0], 5), Some((m.address + 208 + 208 * 7, 0..32)));
-        assert_eq!(m.row(&[90, 0, 0, 0, 0], 0), Some((m.address + 180, 0..10)));
-        assert_eq!(m.row(&[-3, 1, 0, 0, 0], 0), Some((m.address + 208, 3..32)));
-        assert_eq!(m.row(&[0, 5, 0, 0, 0], 2), None);
-        assert_eq!(m.row(&[0, -1, 0, 0, 0], 0), None);
-        assert_eq!(m.row(&[100, 0, 0, 0, 0], 0), None);
+        assert_eq!(m.row(&at([0, 0, 0, 0, 0]), 5), Some((m.address + 208 + 208 * 7, 0..32)));
+        assert_eq!(m.row(&at([90, 0, 0, 0, 0]), 0), Some((m.address + 180, 0..10)));
+        assert_eq!(m.row(&at([-3, 1, 0, 0, 0]), 0), Some((m.address + 208, 3..32)));
+        assert_eq!(m.row(&at([0, 5, 0, 0, 0]), 2), None);
+        assert_eq!(m.row(&at([0, -1, 0, 0, 0]), 0), None);
+        assert_eq!(m.row(&at([100, 0, 0, 0, 0]), 0), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::super::frame::{PredId, R32, R64};
 use super::super::matrix::{MmaFn, Warpgroup};
-use super::{Addr, MemSpace, Val32, Val64, ValP};
+use super::{Addr, MemReg, MemSpace, Val32, Val64, ValP};
 
 /// `mbarrier.arrive` and its kin.
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +97,17 @@ pub enum BulkRoute {
     Store,
 }
 
+/// `st.async` and `red.async`.
+#[derive(Clone, Debug)]
+pub struct StoreAsync {
+    pub reduce: Option<(BulkOp, BulkType)>,
+    /// Bytes of one element: 4 or 8.
+    pub bytes: u8,
+    pub regs: Box<[MemReg]>,
+    pub addr: Addr,
+    pub mbar: Addr,
+}
+
 /// `cp.async.bulk` and `cp.reduce.async.bulk`.
 #[derive(Clone, Copy, Debug)]
 pub struct Bulk {
@@ -115,13 +126,15 @@ pub enum TensorRoute {
     Prefetch,
 }
 
-/// `cp.async.bulk.tensor` of a tile.
+/// `cp.async.bulk.tensor`.
 #[derive(Clone, Debug)]
 pub struct TensorCopy {
     pub route: TensorRoute,
     pub map: Addr,
     /// Innermost first.
     pub coords: Box<[Val32]>,
+    /// Of a window rather than a tile: offsets in the image, innermost first (none of a store).
+    pub window: Option<Box<[Val32]>>,
 }
 
 /// A field of a tensor map.
@@ -163,6 +176,8 @@ pub struct Wgmma {
     pub tile: MmaFn,
     /// All columns at once, where this CPU has a kernel for the type.
     pub fast: Option<Warpgroup>,
+    /// Metadata and selector of a sparse A, which `tile` takes behind it; K is twice as deep then.
+    pub sparse: Option<[R32; 2]>,
     /// Columns.
     pub n: u16,
     /// Registers of D for 8 columns.
@@ -177,4 +192,17 @@ pub struct Wgmma {
     pub bits: u8,
     pub trans_a: bool,
     pub trans_b: bool,
+}
+
+impl Wgmma {
+    /// The registers it reads while it runs: those of A, and its metadata.
+    pub fn reads(&self) -> impl Iterator<Item = R32> + '_ {
+        let a: &[R32] = if let WgmmaA::Regs(regs) = &self.a { regs } else { &[] };
+        a.iter().copied().chain(self.sparse.map(|[metadata, _]| metadata))
+    }
+
+    /// Pieces of 16 bytes of a column of B.
+    pub fn chunks(&self) -> u32 {
+        if self.sparse.is_some() { 4 } else { 2 }
+    }
 }

@@ -375,6 +375,8 @@ pub enum StepKind {
         d: R32,
         a: R32,
     },
+    /// The whole warp has to be here.
+    Converged,
     Mma(Box<Mma>),
     /// A matrix multiplication in f64.
     MmaF64(Box<MmaF64>),
@@ -397,6 +399,7 @@ pub enum StepKind {
         space: MemSpace,
         noinc: bool,
     },
+    StoreAsync(Box<StoreAsync>),
     Bulk(Box<Bulk>),
     Tensor(Box<TensorCopy>),
     BulkCommit,
@@ -557,6 +560,8 @@ impl Program {
     pub fn lines_of(&self, number: usize) -> Vec<u32> {
         match &self.steps[number].kind {
             StepKind::Segment(segment) => self.segments[*segment as usize].lines.clone(),
+            // Of the steps of an instruction the last one counts.
+            _ if self.steps[number].count == 0 => vec![],
             _ => vec![self.steps[number].line],
         }
     }

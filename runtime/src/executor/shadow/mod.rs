@@ -159,8 +159,32 @@ pub enum Touch {
     Atomic,
     /// A read through the async proxy that was started.
     BulkRead(Epoch),
-    /// A write through the async proxy that was started.
+    /// A write that was started, through whichever proxy: nothing is seen of what it overwrites.
     BulkWrite(Epoch),
+    /// A read-modify-write that was started, through the async `proxy` or the generic one; it does not race with its like.
+    BulkReduce {
+        epoch: Epoch,
+        proxy: bool,
+    },
+}
+
+impl Touch {
+    /// The epoch of an operation that is only started.
+    fn epoch(self) -> Option<Epoch> {
+        match self {
+            Touch::BulkRead(epoch) | Touch::BulkWrite(epoch) | Touch::BulkReduce { epoch, .. } => Some(epoch),
+            _ => None,
+        }
+    }
+
+    fn is_atomic(self) -> bool {
+        matches!(self, Touch::Atomic | Touch::BulkReduce { .. })
+    }
+
+    /// Whether it reads through the async proxy.
+    fn reads_async(self) -> bool {
+        matches!(self, Touch::BulkRead(_) | Touch::BulkReduce { proxy: true, .. })
+    }
 }
 
 /// The shadow of one block's shared memory.
@@ -234,7 +258,7 @@ impl Shadow {
 
     /// Remembers who starts an asynchronous operation.
     fn start(&mut self, agent: Agent, touch: Touch) {
-        if let Touch::BulkRead(epoch) | Touch::BulkWrite(epoch) = touch {
+        if let Some(epoch) = touch.epoch() {
             let start = (agent.warp, self.epoch(agent.warp));
             self.started.insert(epoch, start);
             // Nobody meets operations from long ago: what came after them would have conflicted.
@@ -389,14 +413,14 @@ impl Shadow {
         bits: u8,
         offset: u32,
     ) -> Option<Fault> {
-        let (who, clock) = match touch {
-            Touch::BulkRead(epoch) | Touch::BulkWrite(epoch) => (epoch.agent, epoch.clock),
-            Touch::AsyncWrite(clock) => (agent.warp as u16, clock),
+        let (who, clock) = match (touch.epoch(), touch) {
+            (Some(epoch), _) => (epoch.agent, epoch.clock),
+            (None, Touch::AsyncWrite(clock)) => (agent.warp as u16, clock),
             _ => (agent.warp as u16, self.clocks[agent.warp].get(agent.warp)),
         };
         let reads = matches!(touch, Touch::Read | Touch::BulkRead(_));
         let mut fault = None;
-        if (reads || touch == Touch::Atomic)
+        if (reads || touch.is_atomic())
             && state.written & bits != bits
             && self.in_flight[(offset / 4) as usize] == 0
         {
@@ -427,7 +451,7 @@ impl Shadow {
         state.write_clock = clock;
         state.write_line = agent.line;
         state.written |= bits;
-        state.atomic = touch == Touch::Atomic;
+        state.atomic = touch.is_atomic();
         state.lane = if matches!(touch, Touch::AsyncWrite(_)) { agent.lane as u8 } else { ALL_LANES };
         fault
     }
@@ -471,7 +495,7 @@ impl Shadow {
 
     /// The last write, if the access is not ordered after it.
     fn unordered_write(&self, agent: Agent, state: &Cell, touch: Touch) -> Option<Conflict> {
-        if state.writer == NOBODY || (touch == Touch::Atomic && state.atomic) {
+        if state.writer == NOBODY || (touch.is_atomic() && state.atomic) {
             return None;
         }
         let hidden = state.lane != ALL_LANES
@@ -488,7 +512,7 @@ impl Shadow {
         if hidden || !self.is_ordered(agent, state.writer, state.write_clock) {
             return Some(conflict);
         }
-        let unfenced = matches!(touch, Touch::BulkRead(_))
+        let unfenced = touch.reads_async()
             && !self.is_async(state.writer)
             && self.fenced[agent.warp].get(state.writer as usize) < state.write_clock;
         unfenced.then_some(Conflict { unfenced: true, ..conflict })

@@ -31,6 +31,7 @@ fn map(rows: usize, box_rows: u32) -> TensorMap {
         swizzle: Swizzle::Rows(128),
         interleave: 0,
         nan_fill: false,
+        window: None,
     }
 }
 

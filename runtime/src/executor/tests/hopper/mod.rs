@@ -4,8 +4,11 @@ mod bulk;
 mod clusters;
 mod mbarriers;
 mod orders;
+mod remote;
 mod tensors;
 mod wgmma;
+mod windows;
+mod wmma;
 
 use super::super::{Arg, FindingKind, Launch, Options, Outcome, run};
 

@@ -224,6 +224,7 @@ fn a_map_made_on_the_device_needs_its_fence() {
         swizzle: super::super::super::launch::Swizzle::None,
         interleave: 0,
         nan_fill: false,
+        window: None,
     };
     let kernel = Hopper::new(&[POINTER, POINTER], body).block(32);
     pairs(&kernel, &[map.encode().to_vec(), pattern(256, 1)], &[(fence, "", &[FindingKind::ProxyFence])]);

@@ -34,6 +34,7 @@ fn random_map(dice: &mut Dice) -> (TensorMap, [i32; 5]) {
         swizzle,
         interleave: 0,
         nan_fill: dice.below(3) == 0,
+        window: None,
     };
     let mut coords = [0; 5];
     for d in 0..rank {

@@ -472,3 +472,131 @@ fn descriptors_stay_inside() {
     let far = "mov.b64 %rd2, 70368744260607;";
     assert!(kinds("mov.b64 %rd2, 70368744243200;", far).contains(&FindingKind::OutOfBounds));
 }
+
+/// A sparse product of one slice: A stored, its metadata random, against the same with zeros.
+fn check_sparse((a_ty, b_ty): (Ty, Ty), half: bool, from_registers: bool, span: usize, selector: usize) {
+    let mut dice = (a_ty.bits() * 3 + span + selector) as u64;
+    let (bits, n) = (a_ty.bits(), 24);
+    let (stored, depth) = (256 / bits, 512 / bits);
+    let a = Matrix::new(a_ty, 64, (128 * 8 / bits).max(stored), &mut dice);
+    let b = Matrix::new(b_ty, n, if span == 0 { depth } else { span * 8 / bits }, &mut dice);
+    let (placed_a, placed_b) =
+        (place(&a, 128, false, a.values[0].len()), place(&b, span, false, b.values[0].len()));
+    // The place of each stored element, and 2 bits for each (4 for tf32).
+    let mut places = vec![vec![0; stored]; 64];
+    let mut metadata = vec![0u8; 512];
+    let mut set = |lane: usize, shift: usize, code: u32| {
+        let at = &mut metadata[4 * lane..4 * lane + 4];
+        let word = u32::from_le_bytes([at[0], at[1], at[2], at[3]]) | code << shift;
+        at.copy_from_slice(&word.to_le_bytes());
+    };
+    for (row, places) in places.iter_mut().enumerate() {
+        let lanes = 32 * (row / 16) + 4 * (row % 8);
+        let upper = row / 8 % 2;
+        if bits == 32 {
+            for (s, place) in places.iter_mut().enumerate() {
+                let second = U1.value(&mut dice) as usize;
+                *place = 2 * s + second;
+                set(lanes + 2 * selector + s / 4, 16 * upper + 4 * (s % 4), [0b0100, 0b1110][second]);
+            }
+            continue;
+        }
+        for chunk in 0..stored / 2 {
+            let pick = (U1.value(&mut dice) + 2 * U1.value(&mut dice) + U1.value(&mut dice)) as usize;
+            let (first, second) = [(0, 1), (0, 3), (1, 2), (2, 3), (1, 3)][pick];
+            (places[2 * chunk], places[2 * chunk + 1]) = (4 * chunk + first, 4 * chunk + second);
+            let code = (first | second << 2) as u32;
+            if bits == 16 {
+                set(lanes + 2 * selector + chunk / 4, 16 * upper + 4 * (chunk % 4), code);
+            } else {
+                set(lanes + upper + 2 * (chunk / 8), 4 * (chunk % 8), code);
+            }
+        }
+    }
+    let registers = if half { n / 4 } else { n / 2 };
+    let d: Vec<String> = (0..registers).map(|i| format!("%r{}", 100 + i)).collect();
+    let integer = matches!(a_ty, Ty::S8 | Ty::U8);
+    let mut body =
+        fill(0, 0, placed_a.bytes.len() as u32, 128) + &fill(1, B_AT, placed_b.bytes.len() as u32, 128);
+    body += "fence.proxy.async.shared::cta;\nbar.sync 0;\n";
+    for i in 0..4 {
+        body += &format!("mad.wide.u32 %rd1, %t, 4, %g4;\nld.global.b32 %r{}, [%rd1+{}];\n", 10 + i, 512 * i);
+    }
+    body += "mad.wide.u32 %rd1, %t, 4, %g3;\nld.global.b32 %r20, [%rd1];\n";
+    body += &format!(
+        "mov.b64 %rd2, {};\nmov.b64 %rd3, {};\nwgmma.fence.sync.aligned;\n",
+        descriptor(&placed_a, 0, 0),
+        descriptor(&placed_b, B_AT, 0)
+    );
+    let operand = if from_registers { "{%r10, %r11, %r12, %r13}" } else { "%rd2" };
+    let tail = match (integer, bits, from_registers) {
+        (true, ..) => "",
+        (false, 16, true) => ", 1, 1, 0",
+        (false, 16, false) => ", 1, 1, 0, 0",
+        _ => ", 1, 1",
+    };
+    let sum = if integer {
+        "s32"
+    } else if half {
+        "f16"
+    } else {
+        "f32"
+    };
+    body += &format!(
+        "wgmma.mma_async.sp.sync.aligned.m64n{n}k{depth}.{sum}.{}.{} {{{}}}, {operand}, %rd3, %r20, {selector}, 0{tail};\n\
+         wgmma.commit_group.sync.aligned;\nwgmma.wait_group.sync.aligned 0;\n",
+        a_ty.name(),
+        b_ty.name(),
+        d.join(", ")
+    );
+    for (i, d) in d.iter().enumerate() {
+        body += &format!("mad.wide.u32 %rd1, %t, 4, %g2;\nst.global.b32 [%rd1+{}], {d};\n", 512 * i);
+    }
+    let mut fragments = vec![0u8; 4 * 512];
+    for i in 0..4 {
+        for t in 0..128 {
+            let row = 16 * (t / 32) + t % 32 / 4 + 8 * (i % 2);
+            let at = (i * 128 + t) * 4;
+            fragments[at..at + 4].copy_from_slice(&a.along_k(row, 128 / bits * (i / 2))[4 * (t % 4)..][..4]);
+        }
+    }
+    let kernel = Hopper::new(&[POINTER; 5], body).block(128).shared(2 * B_AT);
+    let buffers = [placed_a.bytes, placed_b.bytes, vec![0; registers * 512], metadata, fragments];
+    let out = kernel.run(&[0, 1, 2, 3, 4].map(Arg::buffer), &buffers);
+    for (number, got) in super::words(&out[2]).into_iter().enumerate() {
+        let (i, t) = (number / 128, number % 128);
+        for e in 0..if half { 2 } else { 1 } {
+            let l = t % 32;
+            let (i, column) = if half { (2 * i, 2 * (l % 4) + e) } else { (i, 2 * (l % 4) + i % 2) };
+            let (row, column) = (16 * (t / 32) + l / 4 + 8 * (i / 2 % 2), 8 * (i / 4) + column);
+            let want: i32 = (0..stored).map(|s| a.values[row][s] * b.values[column][places[row][s]]).sum();
+            let got = match (integer, half) {
+                (true, _) => got as i32,
+                (_, true) => half::f16::from_bits((got >> (16 * e)) as u16).to_f32() as i32,
+                _ => f32::from_bits(got) as i32,
+            };
+            assert_eq!(got, want, "{a_ty:?} {b_ty:?} span {span} at ({row}, {column})");
+        }
+    }
+}
+
+/// Coins.
+const U1: Ty = Ty::B1;
+
+#[test]
+fn sparse_products_take_what_the_metadata_says() {
+    for from_registers in [false, true] {
+        for span in [0, 64, 128] {
+            for selector in 0..2 {
+                for ty in [Ty::F16, Ty::Bf16, Ty::Tf32] {
+                    check_sparse((ty, ty), false, from_registers, span, selector);
+                }
+                check_sparse((Ty::F16, Ty::F16), true, from_registers, span, selector);
+            }
+            for pair in [(Ty::E4m3, Ty::E5m2), (Ty::E5m2, Ty::E5m2), (Ty::S8, Ty::S8), (Ty::U8, Ty::S8)] {
+                check_sparse(pair, false, from_registers, span, 0);
+            }
+            check_sparse((Ty::E4m3, Ty::E4m3), true, from_registers, span, 0);
+        }
+    }
+}

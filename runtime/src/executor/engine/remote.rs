@@ -1,0 +1,48 @@
+//! `st.async` and `red.async`: registers that go to the shared memory of some block of the cluster, and an mbarrier that counts their bytes.
+//!
+//! Each active lane sends its own. They belong to the generic proxy, so nothing of them needs a proxy fence; the bytes are there for whoever waited
+//! for the mbarrier.
+
+use super::super::program::{MemReg, StoreAsync};
+use super::super::shadow::Touch;
+use super::access::{address_of, lanes_of};
+use super::block::{Env, Stop};
+use super::bulk::Issuer;
+use super::transfer::Transfer;
+use super::warp::Warp;
+
+impl Env<'_> {
+    pub(super) fn store_async(
+        &mut self,
+        warp: &mut Warp,
+        line: u32,
+        op: &StoreAsync,
+        mask: u32,
+    ) -> Result<(), Stop> {
+        for lane in lanes_of(mask) {
+            let who = Issuer { warp: warp.index, lane, line };
+            let mut data = Vec::with_capacity(usize::from(op.bytes) * op.regs.len());
+            for reg in &op.regs {
+                let value = match *reg {
+                    MemReg::R32(r) => u64::from(warp.frame.r32(r)[lane]),
+                    MemReg::R64(r) => warp.frame.r64(r)[lane],
+                    MemReg::None => 0,
+                };
+                data.extend_from_slice(&value.to_le_bytes()[..usize::from(op.bytes)]);
+            }
+            let bytes = data.len() as u32;
+            let (to, mbar) = (address_of(&warp.frame, op.addr, lane), address_of(&warp.frame, op.mbar, lane));
+            let to = self.shared_range(who, to, bytes, bytes.into(), "an asynchronous store")?;
+            let mbar = self.shared_range(who, mbar, 8, 8, "the mbarrier of an asynchronous store")?;
+            let epoch = self.completion_epoch(who.warp, lane, line, mbar)?;
+            let touch = match op.reduce {
+                None => Touch::BulkWrite(epoch),
+                Some(_) => Touch::BulkReduce { epoch, proxy: false },
+            };
+            self.start(who, touch, to, bytes, "an asynchronous store");
+            let transfer = Transfer::Registers { data: data.into(), to, mbar, reduce: op.reduce };
+            self.submit(who, transfer, epoch, None)?;
+        }
+        Ok(())
+    }
+}
