@@ -10,6 +10,8 @@ const GEMM: &str = include_str!("../../dsl_examples/gemm.tw");
 const LAYOUTS: &str = include_str!("../../dsl_examples/gemm_layouts.tw");
 const SPLIT: &str = include_str!("../../dsl_examples/gemm_splitk.tw");
 const EXPERTS: &str = include_str!("../../dsl_examples/moe_gemm.tw");
+const PACKED: &str = include_str!("../../dsl_examples/qgemm.tw");
+const BYTES: &str = include_str!("../../dsl_examples/gemm_s8.tw");
 const SOFTMAX: &str = include_str!("../../dsl_examples/softmax.tw");
 
 fn try_compile(text: &str, kernel: &str, sets: &[(&str, &str)]) -> Result<Compiled, String> {
@@ -101,6 +103,20 @@ fn an_operand_goes_by_the_way_it_is_told() {
 }
 
 #[test]
+fn sums_are_promoted_as_often_as_is_said() {
+    let adds = |c: &Compiled| {
+        let text = entry(c, "wide");
+        let body = &text[text.find("loop_k:").expect("a loop")..text.find("done_k:").expect("its end")];
+        count(body, "add.f32")
+    };
+    // Of 64×64 in four warps a thread has 32 sums; the loop has three steps, or six.
+    assert_eq!(adds(&gemm(&[])), 0);
+    assert_eq!(adds(&gemm(&[("acc.promote", "1")])), 3 * 32);
+    assert_eq!(adds(&gemm(&[("acc.promote", "3")])), 32);
+    assert_eq!(adds(&gemm(&[("acc.promote", "2")])), 3 * 32);
+}
+
+#[test]
 fn a_tensor_leaves_the_cache_as_it_is_told() {
     assert!(!gemm(&[]).ptx.contains("createpolicy"));
     let c = gemm(&[("b.evict", "last"), ("c.evict", "first")]);
@@ -115,7 +131,7 @@ fn a_tensor_leaves_the_cache_as_it_is_told() {
 
 #[test]
 fn what_is_printed_can_be_pasted_back() {
-    let pinned: [(&str, &str, &str, &[(&str, &str)]); 9] = [
+    let pinned: [(&str, &str, &str, &[(&str, &str)]); 11] = [
         (GEMM, "gemm", "", &[]),
         (GEMM, "gemm", "", &[("k.split", "stream")]),
         (
@@ -125,6 +141,8 @@ fn what_is_printed_can_be_pasted_back() {
             &[("BM", "64"), ("BN", "64"), ("BK", "32"), ("persistent", "static"), ("occupancy", "2")],
         ),
         (GEMM, "gemm", "", &[("BM", "64"), ("BN", "64"), ("BK", "32"), ("persistent", "dynamic")]),
+        (GEMM, "gemm", "", &[("BM", "64"), ("BN", "64"), ("BK", "32"), ("acc.promote", "2")]),
+        (PACKED, "qgemm", "", &[("w.pack", "planes")]),
         (SOFTMAX, "softmax", "", &[("persistent", "dynamic")]),
         (
             GEMM,
@@ -216,7 +234,7 @@ fn scans_of_wide_values_choose_warps_that_hold_them() {
 
 #[test]
 fn what_cannot_be_had_is_refused_with_reasons() {
-    let refusals: [&[(&str, &str)]; 17] = [
+    let refusals: [&[(&str, &str)]; 24] = [
         &[("k.stages", "9")],
         &[("k.stages", "fast")],
         &[("k.stages", "3"), ("k.unroll", "4")],
@@ -237,7 +255,14 @@ fn what_cannot_be_had_is_refused_with_reasons() {
         &[("b.evict", "never")],
         &[("acc.atom", "m16n8k8.f16")],
         &[("consumers", "2")],
-        &[("acc.promote", "4")],
+        &[("producer", "tma")],
+        &[("cluster", "(2, 1)")],
+        &[("pingpong", "true")],
+        &[("b.multicast", "true")],
+        &[("b.pack", "dense")],
+        &[("acc.promote", "0")],
+        &[("acc.promote", "4"), ("k.unroll", "6")],
+        &[("acc.promote", "5"), ("k.stages", "3")],
         &[("persistent", "often")],
         &[("k.split", "0")],
         &[("k.overlap", "2")],
@@ -259,6 +284,8 @@ fn what_cannot_be_had_is_refused_with_reasons() {
         (SOFTMAX, "softmax", ("c.split", "stream")),
         (SPLIT, "gemm_splitk", ("k.split", "stream")),
         (SPLIT, "gemm_splitk", ("persistent", "static")),
+        (PACKED, "qgemm", ("w.pack", "dense")),
+        (BYTES, "gemm_s8", ("acc.promote", "2")),
         (EXPERTS, "moe_gemm", ("k.split", "stream")),
         (EXPERTS, "moe_gemm", ("persistent", "static")),
         (grids, "p", ("k.split", "stream")),

@@ -16,6 +16,7 @@ pub fn alternatives(path: &str, value: &str) -> Vec<String> {
         Some("stages") => numbers(&[2, 3, 4, 5, 6]),
         Some("raster") => numbers(&[1, 2, 3, 8, 16]),
         Some("split") => words(&["1", "2", "3", "4", "stream"]),
+        Some("promote") => words(&["false", "false", "1", "2", "4"]),
         Some("persistent") => words(&["static", "dynamic", "false", "false"]),
         Some("vector") => numbers(&[1, 2, 4, 8]),
         Some("occupancy") => numbers(&[1, 1, 2]),

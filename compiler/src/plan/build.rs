@@ -166,16 +166,17 @@ impl Pipeline<'_> {
         let acc_layout = t.accumulator();
         let acc_tile =
             |p: &mut Self, name: String| p.tile(t.atom.acc(), vec![c.m, c.n], acc_layout.clone(), true, name);
-        let init = acc_tile(self, format!("{}.0", c.name));
         let span = l.span;
-        self.module.body.push(Node::Op(Op {
-            role: self.role,
-            kind: OpKind::AccNew { init: c.init },
-            result: Some(init),
-            at: None,
-            iter: Iter::None,
-            span,
-        }));
+        let fresh = |p: &mut Self, name: String, init: f64| {
+            let v = acc_tile(p, name);
+            p.straight(OpKind::AccNew { init }, v, span);
+            v
+        };
+        let promote = self.knobs.promote;
+        // What is added up elsewhere begins there.
+        let start = if promote.is_some() { 0.0 } else { c.init };
+        let init = fresh(self, format!("{}.0", c.name), start);
+        let total_init = promote.map(|_| fresh(self, format!("{}.total.0", c.name), c.init));
         let param = acc_tile(self, c.name.clone());
 
         // Order of the ops of a step: 0 fragments of slice 1, 1 copies, then slice by slice.
@@ -221,7 +222,22 @@ impl Pipeline<'_> {
             acc = next;
         }
         self.op(OpKind::Release { chan: self.chan, slot: filled }, None, last, (2 * slices).max(3), span);
+        let mut carry = Vec::new();
+        if let (Some(every), Some(init)) = (promote, total_init) {
+            let (param, next, result) = (
+                acc_tile(self, format!("{}.total", c.name)),
+                acc_tile(self, format!("{}.total.next", c.name)),
+                acc_tile(self, format!("{}.total.end", c.name)),
+            );
+            let order = (2 * slices).max(3);
+            self.op(OpKind::Promote { total: param, acc, every }, Some(next), last, order, span);
+            let renewed = acc_tile(self, format!("{}.next", c.name));
+            self.op(OpKind::AccRenew { acc, every }, Some(renewed), last, order, span);
+            acc = renewed;
+            carry.push(Carry { init, param, next, result });
+        }
         let result = acc_tile(self, format!("{}.end", c.name));
+        carry.push(Carry { init, param, next: acc, result });
         let body = std::mem::take(&mut self.ops);
         self.module.body.push(Node::Loop(Loop {
             name: l.name.clone(),
@@ -230,21 +246,34 @@ impl Pipeline<'_> {
             hi: l.hi,
             by: t.bk,
             rev: false,
-            carry: vec![Carry { init, param, next: acc, result }],
+            carry: carry.clone(),
             body,
             ahead: 0,
             unroll: self.knobs.unroll,
         }));
-        let get = self.tile(t.atom.acc(), vec![c.m, c.n], acc_layout, false, c.name.clone() + ".value");
-        self.module.body.push(Node::Op(Op {
-            role: self.role,
-            kind: OpKind::AccGet { acc: result },
-            result: Some(get),
-            at: None,
-            iter: Iter::None,
-            span,
-        }));
-        Ok(get)
+        let mut value = None;
+        for Carry { result, .. } in carry {
+            let value_of =
+                |p: &mut Self, name| p.tile(t.atom.acc(), vec![c.m, c.n], acc_layout.clone(), false, name);
+            let part = value_of(self, self.module.value(result).name.replace("end", "value"));
+            self.straight(OpKind::AccGet { acc: result }, part, span);
+            // What came after the last promotion is the rest.
+            value = Some(match value {
+                None => part,
+                Some(x) => {
+                    let both = value_of(self, format!("{}.sum", c.name));
+                    self.straight(OpKind::Combine { op: t1::ReduceOp::Sum, x, y: part }, both, span);
+                    both
+                }
+            });
+        }
+        value.ok_or_else(|| Refusal::construct(span, "a loop that carries nothing"))
+    }
+
+    /// An op outside the loop.
+    fn straight(&mut self, kind: OpKind, result: ValId, span: Span) {
+        let op = Op { role: self.role, kind, result: Some(result), at: None, iter: Iter::None, span };
+        self.module.body.push(Node::Op(op));
     }
 
     fn copy(&mut self, staged: &shared::Staged, operand: &Operand, slot: ValId, name: &str) -> ValId {

@@ -70,9 +70,13 @@ pub fn class(p: Problem, warps: (u32, u32), stages: u32) -> String {
     let (a, b) = (letter(p.order.0, 'N', 'T'), letter(p.order.1, 'T', 'N'));
     let after = if p.fused { "fused" } else { "plain" };
     let (bits, (wm, wn)) = (p.atom.a.bits(), warps);
-    // Nothing has been measured of operands that a schedule sends through registers.
+    // Nothing has been measured of operands that a schedule sends through registers, nor of promotions.
     let direct = if p.direct { " direct" } else { "" };
-    format!("{bits}-bit {a}{b} {after} {}x{}x{} ({wm}, {wn}) {stages} stages{direct}", p.bm, p.bn, p.bk)
+    let promoted = if p.promoted { " promoted" } else { "" };
+    format!(
+        "{bits}-bit {a}{b} {after} {}x{}x{} ({wm}, {wn}) {stages} stages{direct}{promoted}",
+        p.bm, p.bn, p.bk
+    )
 }
 
 /// Whether the table has the class without spills; `None` where it does not have it.

@@ -28,6 +28,8 @@ pub struct Items {
     pub occupancy: Option<Pin<u32>>,
     via: Vec<(t1::TensorId, Pin<Via>)>,
     evict: Vec<(t1::TensorId, Pin<Evict>)>,
+    /// Packed tensors whose storage is said.
+    pack: Vec<(t1::TensorId, ChosenBy)>,
 }
 
 impl Items {
@@ -67,6 +69,20 @@ impl Items {
                 self.evict.retain(|(t, _)| *t != tensor);
                 self.evict.push((tensor, (evict, by)));
             }
+            "pack" if kernel.tensor(tensor).kind == t1::TensorKind::Packed => match &item.value {
+                Some(ScheduleValue::Name(n)) if n == "planes" => self.pack.push((tensor, by)),
+                Some(ScheduleValue::Name(n)) if n == "dense" => {
+                    let path = item.path.join(".");
+                    return Err(Refusal::schedule(
+                        item.span,
+                        format!("`{path} = dense`: elements that straddle words are not unpacked yet"),
+                        format!(
+                            "`{path} = planes`: planes of 8, 4, 2 and 1 bits, which hold exactly as many bits"
+                        ),
+                    ));
+                }
+                _ => return Err(wrong(item, "`planes`", "planes")),
+            },
             _ => return Ok(false),
         }
         Ok(true)
@@ -86,7 +102,8 @@ impl Items {
                 item.span,
                 format!("`{path} = {n}`: code for {target} has no such copies"),
                 if staged { format!("`{path} = cpasync` or `direct`") } else { format!("`{path} = direct`") },
-            )),
+            )
+            .note("they need sm_90a, for which sm_80's code is compiled today")),
             _ => Err(wrong(item, if staged { "`cpasync` or `direct`" } else { "`direct`" }, "direct")),
         }
     }
@@ -117,6 +134,14 @@ impl Items {
                 .map_or((Evict::Normal, ChosenBy::Default), |(_, e)| *e);
             out.push(printed(format!("{name}.via"), via.0.name(), via.1));
             out.push(printed(format!("{name}.evict"), evict.0.name(), evict.1));
+            if kernel.tensor(*t).kind == t1::TensorKind::Packed {
+                let own = self.pack.iter().rev().find(|(x, _)| x == t);
+                out.push(printed(
+                    format!("{name}.pack"),
+                    "planes",
+                    own.map_or(ChosenBy::Default, |(_, by)| *by),
+                ));
+            }
         }
         out
     }
@@ -223,15 +248,12 @@ pub fn unknown(kernel: &t1::Kernel, item: &t1::ScheduleItem, target: Target, can
         format!("what can be set here: a tune parameter, {can}"),
     );
     match item.path.last().map(String::as_str) {
-        Some("consumers" | "producer" | "cluster" | "pingpong" | "multicast") => {
-            refusal.note("it speaks of warpgroups and clusters, which sm_80 does not have")
-        }
-        Some("promote") => {
-            refusal.note("the matrix unit of sm_80 adds in f32 or s32 itself: there is nothing to promote")
-        }
+        Some("consumers" | "producer" | "cluster" | "pingpong" | "multicast") => refusal
+            .note("it speaks of warpgroups, TMA or clusters: that needs sm_90a, for which sm_80's code is compiled today"),
         Some("order") => refusal.note("the places of a pipeline's ops follow from `stages` and `overlap`"),
-        Some("pack") => refusal
-            .note("packed tensors are stored in planes of 8, 4, 2 and 1 bits; there is no other way yet"),
+        Some("pack") => {
+            refusal.note("only a parameter that is declared `packed` is stored as the compiler likes")
+        }
         _ => refusal,
     }
 }

@@ -26,6 +26,8 @@ pub struct Knobs {
     pub unroll: u32,
     /// A step loads the next one's first fragments.
     pub overlap: bool,
+    /// After so many steps the matrix unit's accumulator is added to another and begins anew.
+    pub promote: Option<u32>,
     /// How blocks come by tiles.
     pub dispatch: Dispatch,
     /// What is said of any kernel.
@@ -50,6 +52,8 @@ pub struct Problem {
     pub direct: bool,
     /// An operand is stored for a number of warps.
     pub packed: bool,
+    /// There is a second accumulator: see [`Knobs::promote`].
+    pub promoted: bool,
 }
 
 impl Problem {
@@ -70,7 +74,9 @@ impl Problem {
         };
         let fused = kernel.values.iter().any(more);
         let packed = c.a.packed || c.b.packed;
-        Problem { bm, bn, bk, atom: c.atom, order: (c.a.major, c.b.major), fused, direct: false, packed }
+        let order = (c.a.major, c.b.major);
+        let promoted = Pins::of(kernel, c).promote.is_some();
+        Problem { bm, bn, bk, atom: c.atom, order, fused, direct: false, packed, promoted }
     }
 
     /// Bytes of one ring entry: a slot of each operand.
@@ -159,6 +165,7 @@ pub fn read(
     let staged = [c.a.tensor, c.b.tensor];
     let (mut warps, mut stages, mut raster, mut unroll, mut overlap) = (None, None, None, None, None);
     let (mut items, mut atom) = (Items::default(), ChosenBy::Default);
+    let mut promote = (None, ChosenBy::Default);
     let mut persistent = (Dispatch::Each, ChosenBy::Default);
     for item in &kernel.schedule {
         let by = source(item.from);
@@ -173,6 +180,20 @@ pub fn read(
             [l, "stages"] if l == loop_name => stages = Some((integer(item, STAGES)?, by)),
             [l, "unroll"] if l == loop_name => unroll = Some((item, integer(item, 2..=UNROLL)?, by)),
             [l, "overlap"] if l == loop_name => overlap = Some((flag(item)?, by)),
+            [acc, "promote"] if acc == c.name => {
+                promote = (read_promote(item)?, by);
+                if promote.0.is_some() && !p.atom.acc().is_float() {
+                    return Err(Refusal::schedule(
+                        item.span,
+                        format!(
+                            "`{}.promote` of an accumulator of {}, which adds exactly",
+                            c.name,
+                            p.atom.acc()
+                        ),
+                        "leave it",
+                    ));
+                }
+            }
             [acc, "atom"] if acc == c.name => {
                 let only = p.atom.name();
                 if !matches!(&item.value, Some(t1::ScheduleValue::Name(n)) if *n == only) {
@@ -183,7 +204,8 @@ pub fn read(
             _ => {
                 let can = format!(
                     "`warps = (2, 2)`, `raster = {RASTER}`, `occupancy = 1`, `persistent`, `{loop_name}.stages = 3`, `{loop_name}.unroll = 3`, \
-                     `{loop_name}.split = 4`, `{loop_name}.overlap = true`, `{}.atom = {}`, and `via` and `evict` of a parameter",
+                     `{loop_name}.split = 4`, `{loop_name}.overlap = true`, `{}.promote = 4`, `{}.atom = {}`, and `via` and `evict` of a parameter",
+                    c.name,
                     c.name,
                     p.atom.name()
                 );
@@ -205,6 +227,7 @@ pub fn read(
         warps: warps.map(|(w, _)| w),
         stages: stages.map(|(n, _)| n),
         unroll: unroll.map(|(_, n, _)| n),
+        promote: promote.0,
     };
     let (stages, stages_by) = stages.unwrap_or((pins.stages(p, target), ChosenBy::Model));
     let (warps, warps_by) = match warps {
@@ -217,12 +240,37 @@ pub fn read(
             let takes = format!("a multiple of the {stages} stages, so that every slot is a constant");
             return Err(wrong(item, &takes, &stages.to_string()));
         }
+        Some((item, n, _)) if n % pins.every() != 0 => {
+            let takes = format!("a multiple of the {} steps of `{}.promote`", pins.every(), c.name);
+            return Err(wrong(item, &takes, &lcm(stages, pins.every()).to_string()));
+        }
         Some((_, n, by)) => (n, by),
-        None => (stages, ChosenBy::Default),
+        None => (lcm(stages, pins.every()), ChosenBy::Default),
     };
+    if unroll > UNROLL {
+        return Err(Refusal::schedule(
+            kernel.span,
+            format!(
+                "`{}.promote = {}` beside {stages} stages unrolls the loop {unroll} times; {UNROLL} is the most",
+                c.name,
+                pins.every()
+            ),
+            format!("`{loop_name}.stages` that divide {}", pins.every()),
+        ));
+    }
     let (raster, raster_by) = raster.unwrap_or((RASTER, ChosenBy::Default));
     let (overlap, overlap_by) = overlap.unwrap_or((true, ChosenBy::Default));
-    let mut knobs = Knobs { warps, stages, raster, unroll, overlap, dispatch, items, printed: Vec::new() };
+    let mut knobs = Knobs {
+        warps,
+        stages,
+        raster,
+        unroll,
+        overlap,
+        promote: promote.0,
+        dispatch,
+        items,
+        printed: Vec::new(),
+    };
     check_shared(kernel, p, stages, target)?;
     if registers == Registers::Calibrated {
         check_registers(kernel, p, warps, stages, target)?;
@@ -237,6 +285,11 @@ pub fn read(
         printed(format!("{loop_name}.stages"), stages, stages_by),
         printed(format!("{loop_name}.unroll"), unroll, unroll_by),
         printed(format!("{loop_name}.overlap"), overlap, overlap_by),
+        printed(
+            format!("{}.promote", c.name),
+            promote.0.map_or("false".to_string(), |n| n.to_string()),
+            promote.1,
+        ),
         printed(format!("{}.atom", c.name), p.atom.name(), atom),
     ];
     knobs.printed.extend(knobs.items.tensors(kernel, &staged));
@@ -256,6 +309,23 @@ fn source(from: t1::ValueSource) -> ChosenBy {
 /// Where a tune parameter's or generic's value came from, in the words of `meta`.
 pub fn chosen_by(from: t1::ValueSource) -> ChosenBy {
     source(from)
+}
+
+/// Steps between two promotions; `false` is none.
+fn read_promote(item: &t1::ScheduleItem) -> Result<Option<u32>, Refusal> {
+    match item.value {
+        Some(t1::ScheduleValue::Bool(false)) => Ok(None),
+        Some(t1::ScheduleValue::Int(n)) if (1..=i128::from(UNROLL)).contains(&n.into()) => Ok(Some(n as u32)),
+        _ => Err(wrong(item, &format!("a number of steps from 1 to {UNROLL}, or `false`"), "4")),
+    }
+}
+
+fn lcm(a: u32, b: u32) -> u32 {
+    let mut common = (a, b);
+    while common.1 > 0 {
+        common = (common.1, common.0 % common.1);
+    }
+    a / common.0 * b
 }
 
 fn read_warps(item: &t1::ScheduleItem) -> Result<(u32, u32), Refusal> {
@@ -303,11 +373,13 @@ pub struct Pins {
     warps: Option<(u32, u32)>,
     stages: Option<u32>,
     unroll: Option<u32>,
+    promote: Option<u32>,
 }
 
 impl Pins {
-    /// What `kernel` pins for the loop of that name.
-    pub fn of(kernel: &t1::Kernel, loop_name: &str) -> Pins {
+    /// What `kernel` pins for its contraction.
+    pub fn of(kernel: &t1::Kernel, c: &Contraction) -> Pins {
+        let loop_name = &kernel.loop_(c.loop_id).name;
         let mut pins = Pins::default();
         for item in &kernel.schedule {
             let path: Vec<&str> = item.path.iter().map(String::as_str).collect();
@@ -315,16 +387,24 @@ impl Pins {
                 ["warps"] => pins.warps = read_warps(item).ok(),
                 [l, "stages"] if l == loop_name => pins.stages = integer(item, STAGES).ok(),
                 [l, "unroll"] if l == loop_name => pins.unroll = integer(item, 2..=UNROLL).ok(),
+                [acc, "promote"] if acc == c.name => pins.promote = read_promote(item).ok().flatten(),
                 _ => {}
             }
         }
         pins
     }
 
-    /// Slots of the ring: what is pinned, else the usual number, or what divides a pinned `unroll`.
+    /// Steps that one promotion takes together.
+    fn every(self) -> u32 {
+        self.promote.unwrap_or(1)
+    }
+
+    /// Slots of the ring: what is pinned, else the usual number, or what divides a pinned `unroll` and is unrolled with promotions.
     fn stages(self, p: Problem, target: Target) -> u32 {
         let usual = default_stages(p, target);
-        let divides = |n: &u32| self.unroll.is_none_or(|unroll| unroll.is_multiple_of(*n));
+        let divides = |n: &u32| {
+            self.unroll.is_none_or(|unroll| unroll.is_multiple_of(*n)) && lcm(*n, self.every()) <= UNROLL
+        };
         let near = (2..=usual).rev().chain(usual + 1..=*STAGES.end()).find(divides);
         self.stages.or(near).unwrap_or(usual)
     }
@@ -460,7 +540,7 @@ pub fn register_estimate(p: Problem, warps: (u32, u32)) -> u32 {
     let addresses = 4 + 8 + 6 + 10 + if units > 4 { 24 } else { 0 };
     // Four accesses of sixteen bytes on their way.
     let rest = fragments + addresses + if p.direct { 16 } else { 0 };
-    (accumulators(p, warps) + rest + rest / 10).next_multiple_of(8)
+    (accumulators(p, warps) * (1 + u32::from(p.promoted)) + rest + rest / 10).next_multiple_of(8)
 }
 
 /// Whether the assembler finds registers for this, for the most that any target gives a thread of so many warps.
@@ -524,7 +604,17 @@ mod tests {
 
     fn problem(bm: u32, bn: u32, bk: u32) -> Problem {
         let atom = MmaAtom { a: MmaType::F16, b: MmaType::F16 };
-        Problem { bm, bn, bk, atom, order: (Major::K, Major::K), fused: false, direct: false, packed: false }
+        Problem {
+            bm,
+            bn,
+            bk,
+            atom,
+            order: (Major::K, Major::K),
+            fused: false,
+            direct: false,
+            packed: false,
+            promoted: false,
+        }
     }
 
     #[test]

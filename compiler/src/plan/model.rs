@@ -104,7 +104,7 @@ fn choose<'a>(
         }
     };
     // What the schedule pins narrows the choice: a tile must be legal beside it.
-    let pins = Pins::of(&kernel, &kernel.loop_(c.loop_id).name);
+    let pins = Pins::of(&kernel, &c);
     let (bm, bn, bk) = (size(c.m), size(c.n), size(c.k));
     let (m, n) = (extent(&kernel, settings, c.m), extent(&kernel, settings, c.n));
     space

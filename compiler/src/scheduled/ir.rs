@@ -346,6 +346,17 @@ pub enum OpKind {
         acc: ValId,
         at: (u32, u32),
     },
+    /// After every `every`-th iteration the sum of `total` and `acc`, else `total` as it is. In the same registers as `total`, which is linear.
+    Promote {
+        total: ValId,
+        acc: ValId,
+        every: u32,
+    },
+    /// After every `every`-th iteration an accumulator of zeros, else `acc` as it is. In the same registers, too.
+    AccRenew {
+        acc: ValId,
+        every: u32,
+    },
     /// The accumulator's value; implies that everything issued on it is complete.
     AccGet {
         acc: ValId,
@@ -521,6 +532,8 @@ impl OpKind {
             OpKind::Load { .. } => "load",
             OpKind::AccNew { .. } => "acc.new",
             OpKind::Mma { .. } => "mma",
+            OpKind::Promote { .. } => "promote",
+            OpKind::AccRenew { .. } => "acc.renew",
             OpKind::AccGet { .. } => "acc.get",
             OpKind::Elementwise { .. } => "elementwise",
             OpKind::Reduce { .. } => "reduce",

@@ -253,6 +253,10 @@ impl Printer<'_> {
             OpKind::Mma { atom, a, b, acc, .. } => {
                 format!("mma {}, {}, {} atom={}", self.name(*a), self.name(*b), self.name(*acc), atom.name())
             }
+            OpKind::Promote { total, acc, every } => {
+                format!("promote {} + {} every={every}", self.name(*total), self.name(*acc))
+            }
+            OpKind::AccRenew { acc, every } => format!("acc.renew {} every={every}", self.name(*acc)),
             OpKind::AccGet { acc } => format!("acc.get {}", self.name(*acc)),
             OpKind::Elementwise { value, args } => {
                 let args: Vec<String> = args.iter().map(|a| self.name(*a)).collect();

@@ -265,7 +265,8 @@ pub fn uses(kind: &OpKind) -> Vec<ValId> {
         OpKind::CopyPacked { slot, .. } | OpKind::LoadPacked { slot, .. } => vec![*slot],
         OpKind::Commit { slot, after, .. } => std::iter::once(*slot).chain(after.iter().copied()).collect(),
         OpKind::Mma { a, b, acc, .. } => vec![*a, *b, *acc],
-        OpKind::AccGet { acc } => vec![*acc],
+        OpKind::AccGet { acc } | OpKind::AccRenew { acc, .. } => vec![*acc],
+        OpKind::Promote { total, acc, .. } => vec![*total, *acc],
         OpKind::Elementwise { args, .. } => args.clone(),
         OpKind::WriteReg { value, when, ix, .. } | OpKind::Atomic { value, when, ix, .. } => {
             std::iter::once(*value).chain(*when).chain(ix.iter().filter_map(|i| i.tile)).collect()

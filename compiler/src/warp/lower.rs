@@ -121,7 +121,13 @@ fn carried(body: &[t2::Node]) -> FxHashMap<t2::ValId, t2::ValId> {
                 map.extend([(c.param, c.init), (c.next, c.init), (c.result, c.init)]);
             }
             for node in &l.body {
-                if let t2::Node::Op(t2::Op { kind: t2::OpKind::Mma { acc, .. }, result: Some(r), .. }) = node
+                let t2::Node::Op(op) = node else { continue };
+                if let (
+                    t2::OpKind::Mma { acc, .. }
+                    | t2::OpKind::AccRenew { acc, .. }
+                    | t2::OpKind::Promote { total: acc, .. },
+                    Some(r),
+                ) = (&op.kind, &op.result)
                 {
                     let root = map.get(acc).copied().unwrap_or(*acc);
                     map.insert(*r, root);
@@ -450,6 +456,23 @@ impl Lower<'_> {
                 }
             }
             t2::OpKind::Mma { atom, a, b, acc, at } => self.emit_mma(*atom, (*a, at.0), (*b, at.1), *acc)?,
+            t2::OpKind::Promote { total, acc, every } => {
+                if (copy + 1).is_multiple_of(*every) {
+                    let n = self.map(*acc).registers;
+                    let (total, acc) = (self.accumulator(*total, n), self.accumulator(*acc, n));
+                    for (d, b) in total.into_iter().zip(acc) {
+                        self.b.push(Op::Float { op: FloatOp::Add, d, a: d.into(), b: b.into() });
+                    }
+                }
+            }
+            t2::OpKind::AccRenew { acc, every } => {
+                if (copy + 1).is_multiple_of(*every) {
+                    let n = self.map(*acc).registers;
+                    for d in self.accumulator(*acc, n) {
+                        self.b.push(Op::Mov { d, a: Src::F32(0.0) });
+                    }
+                }
+            }
             t2::OpKind::WriteReg { .. } => self.emit_write(&op.kind)?,
             t2::OpKind::Atomic { op: how, tensor, ix, value, when } => {
                 self.emit_atomic(*how, *tensor, ix, *value, *when, op.result)?;

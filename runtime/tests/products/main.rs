@@ -74,6 +74,28 @@ fn schedules_change_nothing() {
     }
 }
 
+/// Every so many steps the accumulator is added to another: one step, as many as the ring has slots, and so many that the loop is unrolled
+/// for it; with loops that end between two promotions, split ones too.
+#[test]
+fn promotions_lose_nothing() {
+    let text = include_str!("../../../dsl_examples/gemm.tw");
+    let sets = [
+        "acc.promote=1",
+        "acc.promote=3,k.stages=3",
+        "acc.promote=4,k.stages=3",
+        "acc.promote=2,k.split=3",
+        "acc.promote=2,k.split=stream",
+        "acc.promote=4,persistent=dynamic",
+    ];
+    for sets in sets {
+        let mut program = Program::compile(text, "gemm", &format!("BM=64,BN=64,BK=32,{sets}"));
+        program.sms = Some(3);
+        for (m, n, k) in [(72, 80, 0), (72, 80, 40), (65, 129, 133), (64, 72, 416)] {
+            holds(&program, sets, &mnk(m, n, k), k == 133);
+        }
+    }
+}
+
 #[test]
 fn the_sanitizer_is_silent() {
     for kernel in ORDERS {

@@ -318,6 +318,29 @@ impl<'a, 'm> Block<'a, 'm> {
                 self.hold(op, tile, turn);
                 Ok(())
             }
+            OpKind::Promote { total, acc, every } => {
+                if turn.is_some_and(|t| (t.n + 1) % i64::from(*every) == 0) {
+                    let tile = self.combine(op, t1::ReduceOp::Sum, *total, *acc, turn)?;
+                    self.hold(op, tile, turn);
+                } else {
+                    let tile = self.tile(*total, turn, span)?;
+                    self.put(op.result, Contents::Tile(tile), turn);
+                }
+                Ok(())
+            }
+            OpKind::AccRenew { acc, every } => {
+                let tile = self.tile(*acc, turn, span)?;
+                if turn.is_some_and(|t| (t.n + 1) % i64::from(*every) == 0) {
+                    let data = match &tile.data {
+                        Values::Float(x) => Values::Float(vec![0.0; x.len()]),
+                        Values::Int(x) => Values::Int(vec![0; x.len()]),
+                    };
+                    self.hold(op, Tile { data, ..Tile::clone(&tile) }, turn);
+                } else {
+                    self.put(op.result, Contents::Tile(tile), turn);
+                }
+                Ok(())
+            }
             OpKind::AccGet { acc } => {
                 let tile = self.tile(*acc, turn, span)?;
                 self.put(op.result, Contents::Tile(tile), turn);
