@@ -1,6 +1,6 @@
 //! Instructions of sm_90: mbarriers, bulk copies, tensor maps, `wgmma`, clusters.
 
-use tilewright_compiler::ptx::{Operand, Scope, Space, Type, op};
+use tilewright_compiler::ptx::{Operand, Scope, Semantics, Space, Type, op};
 
 use super::super::frame::R32;
 use super::super::launch::ExecError;
@@ -200,8 +200,14 @@ impl Decoder<'_> {
                 StepKind::MemoryFence { acquire: true, release: true }
             }
             op::Fence::TensormapAcquire(..) => StepKind::MapFence,
+            op::Fence::MbarrierInit => StepKind::InitFence,
             _ => StepKind::Nothing,
         });
+        Ok(())
+    }
+
+    pub(super) fn setmaxnreg(&mut self, op: op::Setmaxnreg) -> Result {
+        self.step(StepKind::SetMaxRegisters { dec: op.dec, registers: op.regs.into() });
         Ok(())
     }
 
@@ -312,7 +318,7 @@ impl Decoder<'_> {
         self.step(if op.wait {
             StepKind::ClusterWait { aligned }
         } else {
-            StepKind::ClusterArrive { aligned }
+            StepKind::ClusterArrive { aligned, relaxed: op.sem == Semantics::Relaxed }
         });
         Ok(())
     }

@@ -126,6 +126,7 @@ pub fn decode(module: &ptx::Module, name: &str, buffers: usize) -> Result<Progra
     program.reqntid = entry.launch.reqntid;
     program.cluster = entry.launch.reqnctapercluster;
     program.maxntid = entry.launch.max_threads();
+    program.maxnreg = entry.launch.maxnreg;
     for inst in flat.units.list.iter().flat_map(|unit| unit.entry.insts()) {
         program.mnemonics.push((inst.ptx_line, inst.op.name()));
         if let Some(loc) = inst.loc {
@@ -185,6 +186,7 @@ fn dispatch(d: &mut Decoder<'_>, op: &Op) -> Result<(), ExecError> {
         Op::MatchSync(op) => d.match_sync(op),
         Op::ElectSync(op) => d.elect(op),
         Op::Fence(op) => d.fence(op),
+        Op::Setmaxnreg(op) => d.setmaxnreg(*op),
         Op::MbarrierInit(op) => d.mbarrier_init(op),
         Op::MbarrierInval(op) => d.mbarrier_inval(op),
         Op::MbarrierArrive(op) => d.mbarrier_arrive(op),
@@ -223,7 +225,6 @@ fn dispatch(d: &mut Decoder<'_>, op: &Op) -> Result<(), ExecError> {
         | Op::CpBulkPrefetch(_)
         | Op::ApplyPriority(_)
         | Op::Nanosleep(_)
-        | Op::Setmaxnreg(_)
         | Op::GridDepControl(_) => d.nothing(),
         Op::CreatePolicy(op) => d.create_policy(op.dst),
     }

@@ -173,7 +173,7 @@ impl Block<'_> {
                 }
                 warp.fragments[fragment].at += 1;
                 if let Some(shadow) = &mut self.env.shadow {
-                    shadow.synchronise(index, &self.cluster.done);
+                    shadow.pass_cluster_barrier(index, &self.cluster.done);
                 }
             } else {
                 warp.fragments[fragment].wait = Wait::Cluster;
@@ -192,8 +192,13 @@ impl Block<'_> {
             tracer.cluster_arrive(index);
         }
         warp.fragments[fragment].at += 1;
+        let step = &self.env.launch.kernel.program.steps[at as usize];
         if let Some(shadow) = &mut self.env.shadow {
-            shadow.publish(index, &mut self.cluster.open);
+            if matches!(step.kind, StepKind::ClusterArrive { relaxed: true, .. }) {
+                shadow.publish_fenced(index, &mut self.cluster.open);
+            } else {
+                shadow.publish(index, &mut self.cluster.open);
+            }
             shadow.release(index);
         }
         self.env.effects += 1;
@@ -224,7 +229,7 @@ impl Block<'_> {
                 }
             }
             if let (Some(shadow), true) = (&mut self.env.shadow, released) {
-                shadow.synchronise(warp.index, &self.cluster.done);
+                shadow.pass_cluster_barrier(warp.index, &self.cluster.done);
             }
         }
     }

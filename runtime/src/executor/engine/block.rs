@@ -328,6 +328,7 @@ impl<'l> Block<'l> {
             }
             if self.warps.iter().all(|w| w.fragments.is_empty()) {
                 while self.force()? {}
+                self.check_registers_at_end();
                 return Ok(Progress::Done);
             }
             if moved && self.env.effects != before {

@@ -19,7 +19,7 @@
 use super::super::finding::FindingKind;
 use super::super::frame::blend64;
 use super::super::program::{Addr, MbarArrive, MbarPhase, MbarTx, MbarWait, MemSpace, Val32};
-use super::super::shadow::{AsyncAgent, Epoch, Published, Touch};
+use super::super::shadow::{AsyncAgent, Epoch, Published, Shadow, Touch};
 use super::access::{Target, addresses, lanes_of};
 use super::block::{Env, Stop};
 use super::run::val32;
@@ -43,6 +43,8 @@ pub struct Mbarrier {
     pub line: u32,
     /// Who initialised it: warp, its epoch, PTX line.
     made: (usize, u32, u32),
+    /// `fence.mbarrier_init` announced it: who has been through more phases of the cluster barrier knows of it.
+    announced: Option<u32>,
     /// Completed phases over all initialisations: the agent's epoch.
     epoch: u32,
     /// What those who arrived in the current phase publish.
@@ -114,8 +116,14 @@ impl Env<'_> {
             return Err(Stop);
         }
         self.touch(warp, lane, line, Touch::Atomic, offset.into(), 8, "mbarrier operation");
-        let (maker, epoch, made_at) = self.mbarriers.get(&offset).map_or((warp, 0, 0), |bar| bar.made);
-        if self.shadow.as_ref().is_some_and(|shadow| !shadow.is_after(warp, maker, epoch)) {
+        let (made, announced) =
+            self.mbarriers.get(&offset).map_or(((warp, 0, 0), None), |bar| (bar.made, bar.announced));
+        let (maker, epoch, made_at) = made;
+        let unknown = |shadow: &Shadow| {
+            !shadow.is_after(warp, maker, epoch)
+                && announced.is_none_or(|phases| shadow.cluster_phases(warp) <= phases)
+        };
+        if self.shadow.as_ref().is_some_and(unknown) {
             let at = self.shared_name(offset);
             self.report(FindingKind::Race, line, Some(made_at), || {
                 format!("warp {warp} lane {lane}: this use of the mbarrier at {at} is not ordered after its initialisation by warp {maker} at PTX line {made_at}")
@@ -160,6 +168,19 @@ impl Env<'_> {
             self.mbarriers.insert(offset, bar);
         }
         Ok(())
+    }
+
+    /// `fence.mbarrier_init`: what this warp initialised is known to all that go through the cluster's barrier after it, even if the
+    /// arrival there is relaxed.
+    pub(super) fn announce_mbarriers(&mut self, warp: &Warp) {
+        let Some(shadow) = &mut self.shadow else { return };
+        let phases = shadow.cluster_phases(warp.index) + u32::from(warp.cluster_arrived != 0);
+        for (&offset, bar) in &mut self.mbarriers {
+            if bar.made.0 == warp.index && bar.announced.is_none() {
+                bar.announced = Some(phases);
+                shadow.forget(offset, 8);
+            }
+        }
     }
 
     pub(super) fn mbar_inval(

@@ -26,6 +26,7 @@ mod host;
 mod mbarrier;
 mod panels;
 mod races;
+mod registers;
 mod remote;
 mod run;
 mod tracer;

@@ -4,6 +4,7 @@ use super::super::finding::FindingKind;
 use super::super::frame::{Frame, Lanes32, Lanes64, blend32, blend64};
 use super::super::program::{LaneCall, LiveOut, Step, StepKind, Val32, Val64, ValP};
 use super::block::{Env, Stop};
+use super::registers::Change;
 use super::warp::{Fragment, Wait, Warp};
 
 /// Backward jumps before other warps get a turn: spinning on a value that another warp will write must not starve that warp.
@@ -67,6 +68,7 @@ fn is_aligned(kind: &StepKind) -> bool {
             | StepKind::WgmmaFence
             | StepKind::WgmmaCommit
             | StepKind::WgmmaWait(_)
+            | StepKind::SetMaxRegisters { .. }
             | StepKind::MapCopy { .. }
     )
 }
@@ -227,7 +229,7 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
                     park(warp, current, mask, at, active);
                     continue 'fragment;
                 }
-                StepKind::ClusterArrive { aligned: true } | StepKind::ClusterWait { aligned: true }
+                StepKind::ClusterArrive { aligned: true, .. } | StepKind::ClusterWait { aligned: true }
                     if active != 0 && warp.is_ahead(current, active, at) =>
                 {
                     park(warp, current, mask, at, active);
@@ -241,7 +243,9 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
                     warp.fragments[current] = Fragment::ready(active, at);
                     return Ok(Turn::Barrier { fragment: current, arrive_only: barrier.arrive_only });
                 }
-                StepKind::ClusterArrive { aligned } | StepKind::ClusterWait { aligned } if active != 0 => {
+                StepKind::ClusterArrive { aligned, .. } | StepKind::ClusterWait { aligned }
+                    if active != 0 =>
+                {
                     if *aligned && active != warp.live {
                         report_divergence(env, warp, step.line, active);
                     }
@@ -420,6 +424,15 @@ fn execute(env: &mut Env<'_>, warp: &mut Warp, step: &Step, number: usize, mask:
             if let Some(shadow) = &mut env.shadow {
                 shadow.memory_fence(warp.index, true, false);
                 shadow.map_fence(warp.index);
+            }
+        }
+        StepKind::InitFence => env.announce_mbarriers(warp),
+        &StepKind::SetMaxRegisters { dec, registers } => {
+            if env.shadow.is_some() {
+                let change = Change { line: step.line, dec, registers };
+                let before = warp.registers.last().map(|c| c.registers).or(env.launch.kernel.program.maxnreg);
+                env.check_change(warp.index, change, before);
+                warp.registers.push(change);
             }
         }
         StepKind::MapReplace(op) => env.map_replace(warp, step.line, op, mask)?,

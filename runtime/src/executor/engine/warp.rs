@@ -9,6 +9,7 @@
 use super::super::frame::Frame;
 use super::copies::CopyQueue;
 use super::groups::BulkGroups;
+use super::registers::Change;
 use super::wgmma::WgmmaQueue;
 
 /// What a fragment waits for.
@@ -68,6 +69,8 @@ pub struct Warp {
     pub refused: Vec<(u32, u32, u64)>,
     /// Lanes that arrived at the cluster barrier.
     pub cluster_arrived: u32,
+    /// What `setmaxnreg` did, for the sanitizer.
+    pub registers: Vec<Change>,
 }
 
 impl Warp {
@@ -85,6 +88,7 @@ impl Warp {
             wgmma: WgmmaQueue::default(),
             refused: Vec::new(),
             cluster_arrived: 0,
+            registers: Vec::new(),
         }
     }
 

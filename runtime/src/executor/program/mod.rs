@@ -420,6 +420,13 @@ pub enum StepKind {
     },
     /// `fence.proxy.tensormap::generic.acquire`.
     MapFence,
+    /// `fence.mbarrier_init`: the cluster will see what mbarriers were initialised.
+    InitFence,
+    /// `setmaxnreg`: registers per thread from here on.
+    SetMaxRegisters {
+        dec: bool,
+        registers: u32,
+    },
     MapReplace(Box<MapReplace>),
     /// `tensormap.cp_fenceproxy`.
     MapCopy {
@@ -432,6 +439,8 @@ pub enum StepKind {
     WgmmaWait(u32),
     ClusterArrive {
         aligned: bool,
+        /// It orders nothing but what is behind a fence.
+        relaxed: bool,
     },
     ClusterWait {
         aligned: bool,
@@ -534,6 +543,8 @@ pub struct Program {
     /// Registers that some `wgmma` uses as D or A: (step, cell, written) of everything else that touches one, sorted by step.
     pub wgmma_touches: Vec<(u32, u32, bool)>,
     pub maxntid: Option<u32>,
+    /// Registers per thread that the entry is compiled for, if it says so.
+    pub maxnreg: Option<u32>,
     /// Opcode of each PTX line, for statistics: (line, mnemonic).
     pub mnemonics: Vec<(u32, String)>,
 }

@@ -109,3 +109,37 @@ fn launches_must_fit_their_clusters() {
     assert!(launch(4, 1, &fixed).is_some_and(|e| e.contains("requires clusters of [2, 1, 1]")));
     assert_eq!(launch(4, 2, &fixed), None);
 }
+
+#[test]
+fn a_relaxed_arrival_orders_nothing_but_what_is_behind_a_fence() {
+    let relaxed = MEET.replace("arrive.aligned", "arrive.relaxed.aligned");
+    let kinds = |body: String| {
+        let kernel = Hopper::new(&[POINTER], body).clusters(4, 4);
+        let mut all = Vec::new();
+        for seed in [0, 2, 9] {
+            let mut buffers = [vec![0; 16]];
+            let options = Options { sanitize: true, seed, ..Options::default() };
+            let outcome = kernel.outcome(vec![Arg::buffer(0)], &mut buffers, options);
+            all.extend(outcome.findings.iter().map(|f| f.kind));
+        }
+        all
+    };
+    assert!(kinds(ring().replacen(MEET, &relaxed, 1)).contains(&FindingKind::Race));
+    let fenced = format!("fence.acq_rel.cluster;\n{relaxed}");
+    assert_eq!(kinds(ring().replacen(MEET, &fenced, 1)), []);
+    let near = format!("fence.acq_rel.cta;\n{relaxed}");
+    assert!(kinds(ring().replacen(MEET, &near, 1)).contains(&FindingKind::Race));
+    // Mbarriers have a fence of their own, which covers nothing else.
+    let near = format!("fence.mbarrier_init.release.cluster;\n{relaxed}");
+    assert!(kinds(ring().replacen(MEET, &near, 1)).contains(&FindingKind::Race));
+    let shared = |fence: &str| {
+        format!(
+            "{RANKS}setp.eq.u32 %p1, %t, 0;\n@%p1 mbarrier.init.shared::cta.b64 [%smem], %r2;\n{fence}{relaxed}\
+             mov.u32 %r6, 0;\nmapa.shared::cluster.u32 %r7, %smem, %r6;\n@%p1 mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%r7];\n\
+             setp.ne.u32 %p2, %r1, 0;\n@%p2 bra END;\n{}END:\n{MEET}",
+            wait("%smem", "0", "W")
+        )
+    };
+    assert_eq!(kinds(shared("fence.mbarrier_init.release.cluster;\n")), []);
+    assert!(kinds(shared("")).contains(&FindingKind::Race));
+}

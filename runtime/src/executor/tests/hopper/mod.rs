@@ -4,6 +4,7 @@ mod bulk;
 mod clusters;
 mod mbarriers;
 mod orders;
+mod registers;
 mod remote;
 mod tensors;
 mod wgmma;
