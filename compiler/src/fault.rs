@@ -41,6 +41,8 @@ pub enum FaultKind {
     LostCondition,
     /// Plan: every instance writes what one should.
     WrittenByAll,
+    /// Plan: an accumulator begins anew only after every second promotion.
+    LatePromotion,
     /// Plan: what an instance has is not put into the workspace.
     LostPart,
     /// Plan: the combination of instances leaves out every other one.
@@ -71,8 +73,7 @@ pub enum FaultKind {
     MaskOffByOne,
     /// Lower: a comparison that guards an edge is its opposite.
     InvertMask,
-    /// Lower: an instance counts itself without making known what it has put. (The fence behind the count is not among the places: the
-    /// executor takes every atomic to acquire, as the memory that its threads share does.)
+    /// Lower: an instance counts itself without making known what it has put, or goes on without knowing what others have.
     DropFence,
     /// Lower: the first instance to count itself goes on for all, and not the last.
     WrongCount,
@@ -85,7 +86,7 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
-    pub const ALL: [FaultKind; 28] = [
+    pub const ALL: [FaultKind; 29] = [
         FaultKind::ExchangeAxes,
         FaultKind::WrongSlice,
         FaultKind::WrongInit,
@@ -94,6 +95,7 @@ impl FaultKind {
         FaultKind::SharedSlot,
         FaultKind::LostCondition,
         FaultKind::WrittenByAll,
+        FaultKind::LatePromotion,
         FaultKind::LostPart,
         FaultKind::SkipPart,
         FaultKind::WrongStage,
@@ -122,7 +124,7 @@ impl FaultKind {
         match self {
             ExchangeAxes | WrongSlice | WrongInit | OverlappingSlots => Pass::Plan,
             WrongCombination | SharedSlot | LostCondition | WrittenByAll => Pass::Plan,
-            LostPart | SkipPart => Pass::Plan,
+            LostPart | SkipPart | LatePromotion => Pass::Plan,
             WrongStage | LostPrologue => Pass::Expand,
             DropWait | LateWait | DropBarrier => Pass::Synchronise,
             SwapFragments | ShiftSwizzle | WrongOffset | MaskOffByOne => Pass::Lower,
@@ -239,6 +241,7 @@ impl Plant {
             (FaultKind::WrongCombination, OpKind::Combine { op, .. }) if self.here() => {
                 *op = if *op == t1::ReduceOp::Max { t1::ReduceOp::Min } else { t1::ReduceOp::Max }
             }
+            (FaultKind::LatePromotion, OpKind::AccRenew { every, .. }) if self.here() => *every *= 2,
             (FaultKind::LostPart, OpKind::WorkPut { .. }) => return !self.here(),
             (FaultKind::WrongCombination, OpKind::Atomic { op, .. }) if self.here() => {
                 *op = if *op == t1::Combine::Max { t1::Combine::Add } else { t1::Combine::Max }
@@ -297,13 +300,11 @@ impl Plant {
     fn stmts(&mut self, kind: FaultKind, stmts: &mut [t3::Stmt]) {
         for stmt in stmts {
             match stmt {
-                t3::Stmt::Inst(inst) if kind == FaultKind::DropFence => match inst.op {
-                    t3::Op::CountGlobal { d, .. } => self.counted = Some(d),
-                    t3::Op::FenceGpu if self.counted.take().is_none() && self.here() => {
-                        *stmt = t3::Stmt::Comment(String::new());
-                    }
-                    _ => {}
-                },
+                t3::Stmt::Inst(t3::Inst { op: t3::Op::FenceGpu, .. })
+                    if kind == FaultKind::DropFence && self.here() =>
+                {
+                    *stmt = t3::Stmt::Comment(String::new());
+                }
                 t3::Stmt::Inst(inst) => self.inst(kind, &mut inst.op),
                 t3::Stmt::Loop(l) => {
                     for copy in &mut l.copies {

@@ -163,9 +163,7 @@ fn faults_are_found_in_reductions_over_the_grid() {
         top[r] = max(max(x[r, c] over c) over grid c);
     }";
     let file = load("norms.tw", text);
-    // A guard that negates is found nowhere at the fence behind the count: see `DropFence`.
-    let but = [&UNCERTAIN[..], &[FaultKind::NegateGuard]].concat();
-    let tried = plant(&file, "norms", &with(&[("warps", "4")]), &but);
+    let tried = plant(&file, "norms", &with(&[("warps", "4")]), &UNCERTAIN);
     assert!(OF_PARTS.iter().all(|kind| tried.contains(kind)), "{tried:?}");
 }
 
@@ -179,6 +177,20 @@ fn faults_are_found_where_parts_of_a_product_meet() {
     let cut = Settings { sets: [small().sets, with(&[("k.split", "3")]).sets].concat(), ..small() };
     let tried = plant_these(&gemm(), "gemm", &cut, &OF_PARTS);
     assert_eq!(tried.len(), OF_PARTS.len(), "{tried:?}");
+    // Shared out evenly: a tile may be one block's alone.
+    let stream = Settings { sets: [small().sets, with(&[("k.split", "stream")]).sets].concat(), ..small() };
+    let tried = plant_these(&gemm(), "gemm", &stream, &OF_PARTS);
+    assert_eq!(tried.len(), OF_PARTS.len(), "{tried:?}");
+}
+
+/// What is drawn, and who knows of it when; and sums that are promoted.
+#[test]
+fn faults_are_found_where_tiles_are_drawn_and_sums_promoted() {
+    let kinds = [FaultKind::DropWait, FaultKind::DropBarrier, FaultKind::WrongSlot, FaultKind::LatePromotion];
+    let sets = with(&[("persistent", "dynamic"), ("acc.promote", "1")]).sets;
+    let settings = Settings { sets: [small().sets, sets].concat(), ..small() };
+    let tried = plant_these(&gemm(), "gemm", &settings, &kinds);
+    assert_eq!(tried, kinds);
 }
 
 #[test]
