@@ -397,9 +397,11 @@ impl Plant {
         }
         for entry in &mut module.entries {
             for stmt in &mut entry.body {
-                // Which of several threads stores the partial result that all of them hold means nothing.
+                // Which of several threads stores the partial result that all of them hold means nothing; and any lane's fence is taken for
+                // its warp's.
                 if let ptx::Stmt::Inst(ptx::Inst { guard: Some(guard), op, .. }) = stmt
                     && !matches!(op, ptx::Op::St(st) if st.space == ptx::Space::Shared)
+                    && !matches!(op, ptx::Op::Fence(_))
                     && self.here()
                 {
                     guard.negated = !guard.negated;

@@ -53,6 +53,9 @@ impl Arg {
 pub struct Options {
     /// Race clocks, in-flight tracking and initialisation tracking of shared memory.
     pub sanitize: bool,
+    /// A relaxed atomic acquires nothing until a fence follows, as the memory model says. Else the block's next barrier is taken for one, as
+    /// in the last-block reductions of CUDA's guide.
+    pub strict: bool,
     /// Asynchronous copies happen when the wait that retires them forces them, not at issue. `sanitize` implies it.
     pub lazy: bool,
     /// Permutes the order in which warps (and blocks) get their turn; 0 is the natural order.

@@ -56,7 +56,8 @@ pub enum MeaningError {
 /// The evaluator's answers for a launch, computed before a device overwrites `inout` tensors.
 ///
 /// Most programs have two. One that rounds floats to integers has more, for a number within its error of a boundary may fall on
-/// either side of it: a right result lies between them. And what hangs on the order in which atomics combine is not one
+/// either side of it: a right result lies between them. One that picks coordinates by comparing floats has as many as there are elements
+/// within their errors of the one that is picked. And what hangs on the order in which atomics combine is not one
 /// value per element; if the values are the same ones in every order, as those of tickets are, they are compared in ascending order,
 /// else not at all, which the verdict says. See [`freedom`].
 #[derive(Debug)]
@@ -67,6 +68,9 @@ pub struct Meaning {
     typed: Outputs,
     /// Other results between which a right one may lie.
     moved: Vec<Outputs>,
+    /// Other results of which a right element may be one, and the tensors that they are for: which of nearly equal elements is picked.
+    picked: Vec<Outputs>,
+    picks: Vec<bool>,
     /// By tensor.
     compared: Vec<Compared>,
 }
@@ -115,8 +119,13 @@ impl Meaning {
         let (reference, slacks) = freedom::unrounded_and_slacks(kernel, &inputs)?;
         let typed = evaluate(kernel, &inputs, Mode::Typed)?;
         let moved = freedom::moved_results(kernel, &inputs, &slacks);
+        let picked = freedom::picked_results(kernel, &inputs, &slacks);
+        let mut picks = vec![false; kernel.tensors.len()];
+        if !picked.is_empty() {
+            freedom::pick_dependent(kernel, &slacks).iter().for_each(|t| picks[t.0 as usize] = true);
+        }
         let compared = compared(kernel, &inputs, &reference)?;
-        Ok(Meaning { reference, typed, moved, compared })
+        Ok(Meaning { reference, typed, moved, picked, picks, compared })
     }
 
     /// Outputs that are not compared as others are: the name, and how.
@@ -143,6 +152,8 @@ impl Meaning {
                 Compared::Elements | Compared::Sorted => (0..exact.written.len()).filter(counts).collect(),
             };
             let moved: Vec<&Output> = self.moved.iter().filter_map(|m| m.tensors[at].as_ref()).collect();
+            let picked = self.picked.iter().filter(|_| self.picks[at]);
+            let picked: Vec<&Output> = picked.filter_map(|m| m.tensors[at].as_ref()).collect();
             let mut comparison = match (&exact.values, &typed.values, values_of(&tensors[at])) {
                 (Values::Float(e), Values::Float(b), Values::Float(out)) => {
                     let pick = |x: &[f64]| -> Vec<f64> { kept.iter().map(|&i| x[i]).collect() };
@@ -150,6 +161,12 @@ impl Meaning {
                     if how == Compared::Sorted {
                         [&mut out, &mut e, &mut b].into_iter().for_each(|x| x.sort_by(f64::total_cmp));
                     } else {
+                        // The nearest of what was picked; the baseline has its own.
+                        for (n, &i) in kept.iter().enumerate().filter(|_| !picked.is_empty()) {
+                            let error = b[n] - closest(b[n], e[n], &picked, i);
+                            e[n] = closest(out[n], e[n], &picked, i);
+                            b[n] = e[n] + error;
+                        }
                         for (n, &i) in kept.iter().enumerate().filter(|_| !moved.is_empty()) {
                             if e[n].is_nan() {
                                 continue;
@@ -174,6 +191,9 @@ impl Meaning {
                             let others = moved.iter().map(|m| int_at(m, i, e[n]));
                             let (lo, hi) = others.fold((e[n], e[n]), |(lo, hi), x| (lo.min(x), hi.max(x)));
                             e[n] = out[n].clamp(lo, hi);
+                            if picked.iter().any(|m| int_at(m, i, e[n]) == out[n]) {
+                                e[n] = out[n];
+                            }
                         }
                     }
                     compare_integers(&out, &e)
@@ -194,6 +214,12 @@ impl Meaning {
 /// The point of `lo..=hi` nearest to `x`; `lo` where `x` is no number.
 fn nearest(x: f64, lo: f64, hi: f64) -> f64 {
     if x.is_nan() { lo } else { x.clamp(lo, hi) }
+}
+
+/// Of `own` and what stands at `at` in the others, what is nearest to `x`.
+fn closest(x: f64, own: f64, others: &[&Output], at: usize) -> f64 {
+    let others = others.iter().map(|m| float_at(m, at));
+    others.fold(own, |best, y| if (y - x).abs() < (best - x).abs() { y } else { best })
 }
 
 fn float_at(output: &Output, at: usize) -> f64 {

@@ -293,7 +293,7 @@ fn ptx(
     case: &Case,
     meaning: &Meaning,
 ) -> Result<Vec<String>, VerifyError> {
-    let options = Options { sanitize: true, lazy: true, seed: case.seed, ..Options::default() };
+    let options = Options { sanitize: true, strict: true, lazy: true, seed: case.seed, ..Options::default() };
     let run = match run_on_cpu(compiled, &mut prepared, &options) {
         Ok(run) => run,
         Err(CpuError::Launch(error)) => return Err(VerifyError::Input(error.to_string())),

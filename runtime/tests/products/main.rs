@@ -17,7 +17,7 @@ const VARIANTS: [&str; 3] = ["any", "mid", "wide"];
 pub fn holds(program: &Program, what: &str, dims: &[(&str, i64)], sanitize: bool) -> usize {
     let mut ran = 0;
     for variant in VARIANTS {
-        let options = Options { sanitize, ..Options::default() };
+        let options = Options { sanitize, strict: true, ..Options::default() };
         let Some(run) = program.run(variant, dims, options) else { continue };
         assert!(run.findings.is_empty(), "{what} {variant} {dims:?}: {:?}", run.findings);
         assert!(run.wrong.is_empty(), "{what} {variant} {dims:?}: {:?}", run.wrong);

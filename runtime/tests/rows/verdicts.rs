@@ -96,6 +96,56 @@ fn comparisons_jump_where_the_difference_is_an_error() {
     assert!(judged.right("n", &[2.0]) && judged.right("n", &[3.0]) && !judged.right("n", &[4.0]));
 }
 
+/// Three of five elements are equal but for rounding: rivals for the first place and for the second.
+#[test]
+fn any_of_nearly_equal_elements_may_be_picked() {
+    let text = "kernel pick(x: f32[R, C], w: f32[C], out at: i32[R], out back: f32[R], out best: f32[R, 2], out places: i32[R, 2],
+                out sorted: i32[R, C]) {
+        tune BC in {8};
+        grid r over R;
+        let c = 0..C by BC;
+        let n = 0..2;
+        let v = x[r, c] * 0.1 + 0.3;
+        let a = argmax(v over c);
+        at[r] = a as i32;
+        back[r] = w[a];
+        let (most, coordinates) = topk(v over c, n);
+        best[r, n] = most;
+        places[r, n] = coordinates as i32;
+        let (_, order) = sort(v over c);
+        sorted[r, c] = order as i32;
+    }";
+    let x = [1.0, 3.0, 2.999_999_8, 2.0, 3.000_000_2];
+    let mut judged = Judged::of(text, "pick", &[("R", 1), ("C", 5)], &x);
+    assert!(judged.right("at", &[1.0]) && judged.right("at", &[2.0]) && judged.right("at", &[4.0]));
+    assert!(!judged.right("at", &[3.0]), "it lies between right ones, and is wrong");
+    assert!(!judged.right("at", &[0.0]) && !judged.right("at", &[-1.0]));
+    for (places, right) in [([1, 2], true), ([4, 1], true), ([2, 4], true), ([1, 3], false), ([3, 1], false)]
+    {
+        assert_eq!(judged.right("places", &places.map(f64::from)), right, "{places:?}");
+    }
+    assert!(judged.right("sorted", &[0.0, 3.0, 2.0, 1.0, 4.0]));
+    assert!(judged.right("sorted", &[0.0, 3.0, 4.0, 2.0, 1.0]));
+    assert!(!judged.right("sorted", &[3.0, 0.0, 2.0, 1.0, 4.0]));
+    assert!(judged.right("best", &[0.6, 0.6]) && !judged.right("best", &[0.6, 0.5]));
+    // What is looked up by a pick is one of what the rivals give, and nothing between.
+    let w = judged.kernel.tensors.iter().position(|t| t.name == "w").expect("a tensor");
+    let w = judged.prepared.tensors[w].to_f64();
+    assert!([1, 2, 4].iter().all(|&c: &usize| judged.right("back", &[w[c]])));
+    assert!(!judged.right("back", &[w[3]]) && !judged.right("back", &[(w[1] + w[2]) / 2.0]));
+    // Apart by more than both are off there is one answer; and what is read as it is has no error.
+    judged = Judged::of(text, "pick", &[("R", 1), ("C", 2)], &[3.0, 3.01]);
+    assert!(judged.right("at", &[1.0]) && !judged.right("at", &[0.0]));
+    let read = text.replace("x[r, c] * 0.1 + 0.3", "x[r, c]");
+    judged = Judged::of(&read, "pick", &[("R", 1), ("C", 5)], &x);
+    assert!(judged.right("at", &[4.0]) && !judged.right("at", &[1.0]));
+}
+
+#[test]
+fn picks_of_nearly_equal_elements_hold() {
+    holds(TEXT, "rivals", "", &[&[("R", 40), ("C", 60)], &[("R", 3), ("C", 1)]]);
+}
+
 /// What was read as it is has no error before it is rounded.
 #[test]
 fn an_exact_number_has_one_side() {

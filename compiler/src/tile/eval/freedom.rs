@@ -10,6 +10,8 @@
 //!
 //! Worked example: `x * s = 2.9999999`, slack 1e-5. `floor` gives 2, moved up 3, moved down 2: both 2 and 3 are right. At 2.5 only 2 is.
 //!
+//! **Picks.** Which of nearly equal elements `argmax`, `sort` and `topk` pick: see [`Picks`].
+//!
 //! **Order.** Instances, and lanes of a statement, combine into an element by `atomic` in any order; the old values that they see depend on it.
 //! [`Order`] runs them in another; [`order_dependent`] says which tensors can show it.
 
@@ -19,6 +21,8 @@ use std::sync::Mutex;
 use super::error::EvalError;
 use super::inputs::{Inputs, Outputs};
 use super::memory::InstanceId;
+pub use super::picks::Picks;
+use super::picks::picked;
 use super::values::{Tile, TileRef, Values};
 use super::{Mode, evaluate_freely};
 use crate::numeric::Format;
@@ -55,6 +59,8 @@ pub struct Freedom {
     pub order: Order,
     /// What is added to the number before a jump (a factor's excess over one where the jump goes to `e8m0`).
     pub moved: BTreeMap<ValueId, f64>,
+    /// Rivals are picked of the elements that `moved` has slacks for.
+    pub picks: Option<Picks>,
     pub(super) watch: Watch,
 }
 
@@ -84,7 +90,7 @@ fn jumps(kernel: &Kernel, v: ValueId) -> bool {
         Op::Cast(x) => float(x) && (!kernel.ty(v).elem.is_float() || is_scale(kernel.ty(v).elem)),
         Op::Unary(UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round | UnaryOp::Trunc, x) => float(x),
         Op::Compare(_, x, _) => float(x),
-        _ => false,
+        _ => picked(kernel, v).is_some(),
     }
 }
 
@@ -100,6 +106,8 @@ fn near(kernel: &Kernel, v: ValueId, x: f64, slack: f64) -> bool {
         (Op::Unary(..), _) => lo.round_ties_even() != hi.round_ties_even(),
         (Op::Cast(_), Format::Int(f)) => f.round_f64(lo) != f.round_f64(hi),
         (Op::Cast(_), Format::Scale(s)) => s.round(lo) != s.round(hi),
+        // Rivals are looked for where they are picked.
+        (Op::Reduce { .. } | Op::Sort { .. } | Op::TopK { .. }, _) => true,
         // Of a comparison, the difference.
         _ => lo <= 0.0 && hi >= 0.0,
     }
@@ -123,6 +131,15 @@ impl Freedom {
             false => values.iter().map(|x| x + by).collect(),
         };
         TileRef::new(Tile { axes: x.axes.clone(), shape: x.shape.clone(), data: Values::Float(moved) })
+    }
+
+    /// What is picked in the place of `given`: see [`Picks`].
+    pub(super) fn picks(&self, kernel: &Kernel, v: ValueId, x: &Tile, lo: i64, given: Tile) -> Tile {
+        let Some(picked) = picked(kernel, v) else { return given };
+        match (&self.picks, self.moved.get(&v)) {
+            (Some(picks), Some(slack)) => picks.others(&picked, x, lo, &given, *slack),
+            _ => given,
+        }
     }
 
     /// Whether jumps are written down or replayed.
@@ -155,7 +172,9 @@ impl Freedom {
                 match recorded {
                     Some((exact, result)) if exact.len() == numbers.len() && result.len() == given.len() => {
                         let (error, greatest) = replayed.errors.entry(v).or_default();
-                        measure(kernel.ty(v).elem, exact, &numbers, error, greatest);
+                        // A coordinate's range says nothing of what it was picked by.
+                        let to = if picked(kernel, v).is_some() { ElemType::F64 } else { kernel.ty(v).elem };
+                        measure(to, exact, &numbers, error, greatest);
                         result.clone()
                     }
                     _ => given,
@@ -223,6 +242,8 @@ pub fn unrounded_and_slacks(
 /// The results between which a right one lies: every number before a jump moved by its slack, all down, all up, and every other
 /// one the other way. Runs that break a rule of the program say nothing and are left out.
 pub fn moved_results(kernel: &Kernel, inputs: &Inputs, slacks: &BTreeMap<ValueId, f64>) -> Vec<Outputs> {
+    let slacks: BTreeMap<ValueId, f64> =
+        slacks.iter().filter(|(v, _)| picked(kernel, **v).is_none()).map(|(v, s)| (*v, *s)).collect();
     let sides: &[[f64; 2]] = match slacks.len() {
         0 => &[],
         1 => &[[-1.0, -1.0], [1.0, 1.0]],
@@ -235,17 +256,44 @@ pub fn moved_results(kernel: &Kernel, inputs: &Inputs, slacks: &BTreeMap<ValueId
     sides.iter().filter_map(run).collect()
 }
 
+/// More rivals are not tried.
+const RIVALS: usize = 64;
+
+/// The results with other picks, one for each number of a rival; none where no pick has rivals.
+pub fn picked_results(kernel: &Kernel, inputs: &Inputs, slacks: &BTreeMap<ValueId, f64>) -> Vec<Outputs> {
+    let moved: BTreeMap<ValueId, f64> =
+        slacks.iter().filter(|(v, _)| picked(kernel, **v).is_some()).map(|(v, s)| (*v, *s)).collect();
+    let (mut results, mut most) = (Vec::new(), if moved.is_empty() { 0 } else { RIVALS });
+    let mut which = 0;
+    while which < most {
+        let picks = Some(Picks { which, ..Picks::default() });
+        let freedom = Freedom { moved: moved.clone(), picks, ..Freedom::default() };
+        results.extend(evaluate_freely(kernel, inputs, Mode::Unrounded, &freedom).ok());
+        let rivals = freedom.picks.map_or(0, Picks::rivals);
+        if rivals <= 1 && which == 0 {
+            return Vec::new();
+        }
+        most = rivals.min(RIVALS);
+        which += 1;
+    }
+    results
+}
+
+/// Tensors that hold something computed from picks that have slacks, or placed by them.
+pub fn pick_dependent(kernel: &Kernel, slacks: &BTreeMap<ValueId, f64>) -> Vec<TensorId> {
+    reached(kernel, |v| slacks.contains_key(&v) && picked(kernel, v).is_some())
+}
+
 /// Tensors that hold something computed from the old value of an `atomic`, or placed by it, directly or by way of other tensors.
 pub fn order_dependent(kernel: &Kernel) -> Vec<TensorId> {
-    let mut spread = Spread {
-        kernel,
-        values: vec![false; kernel.values.len()],
-        tensors: vec![false; kernel.tensors.len()],
-        changed: true,
-    };
-    for value in 0..kernel.values.len() {
-        spread.values[value] = matches!(kernel.values[value].op, Op::AtomicOld);
-    }
+    reached(kernel, |v| matches!(kernel.value(v).op, Op::AtomicOld))
+}
+
+/// Tensors that hold something computed from these values, or placed by them.
+fn reached(kernel: &Kernel, from: impl Fn(ValueId) -> bool) -> Vec<TensorId> {
+    let seed: Vec<bool> = (0..kernel.values.len()).map(|v| from(ValueId(v as u32))).collect();
+    let mut spread =
+        Spread { kernel, values: seed, tensors: vec![false; kernel.tensors.len()], changed: true };
     while std::mem::take(&mut spread.changed) {
         spread.block(&kernel.body, false);
     }

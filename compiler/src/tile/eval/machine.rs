@@ -180,7 +180,9 @@ impl Machine<'_> {
                 };
                 let tile = frame.get(*x)?;
                 let rounding = self.rounding(ty.elem);
-                return Ok(Arc::new(reduce::reduce(*op, tile, elem_of(x), axes, &coordinates, rounding)));
+                let lo = coordinates.first().copied().unwrap_or(0);
+                let given = reduce::reduce(*op, tile, elem_of(x), axes, &coordinates, rounding);
+                return Ok(Arc::new(self.pick(frame, v, tile, lo, given)));
             }
             Op::Scan { op, x, axis, rev } => {
                 let tile = frame.get(*x)?;
@@ -191,11 +193,14 @@ impl Machine<'_> {
                 let (lo, _) = self.axis(frame, *axis)?;
                 let (_, keep) = self.axis(frame, *to)?;
                 let tile = frame.get(*x)?;
-                return Ok(Arc::new(reduce::topk(tile, elem_of(x), *axis, lo, *to, keep, *part)));
+                let given = reduce::topk(tile, elem_of(x), *axis, lo, *to, keep, *part);
+                return Ok(Arc::new(self.pick(frame, v, tile, lo, given)));
             }
             Op::Sort { x, axis, part } => {
                 let (lo, _) = self.axis(frame, *axis)?;
-                return Ok(Arc::new(reduce::sort(frame.get(*x)?, elem_of(x), *axis, lo, *part)));
+                let tile = frame.get(*x)?;
+                let given = reduce::sort(tile, elem_of(x), *axis, lo, *part);
+                return Ok(Arc::new(self.pick(frame, v, tile, lo, given)));
             }
             _ => {}
         }
@@ -239,6 +244,15 @@ impl Machine<'_> {
             data = self.freedom.after(self.kernel, v, frame.me, &before, data);
         }
         Ok(Arc::new(Tile { axes: ty.axes.clone(), shape, data }))
+    }
+
+    /// Coordinates that are picked by comparing elements of `x`, from `lo` on: others where that is asked for, and watched.
+    fn pick(&self, frame: &Frame, v: ValueId, x: &Tile, lo: i64, given: Tile) -> Tile {
+        let mut given = self.freedom.picks(self.kernel, v, x, lo, given);
+        if self.freedom.watches(self.kernel, v) {
+            given.data = self.freedom.after(self.kernel, v, frame.me, x, given.data);
+        }
+        given
     }
 
     fn coordinates(&self, frame: &Frame, axis: AxisId) -> Result<Vec<i64>, EvalError> {

@@ -37,6 +37,7 @@ mod inputs;
 mod machine;
 mod memory;
 mod mma;
+mod picks;
 mod place;
 mod reduce;
 mod special;

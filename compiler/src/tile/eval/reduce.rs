@@ -29,7 +29,7 @@ impl Rounding {
 }
 
 /// `x` on `[axes without these, these]`: the values, the other axes with their shape, and the length of a run.
-fn with_last(x: &Tile, these: &[AxisId]) -> (Values, Vec<AxisId>, Vec<usize>, usize) {
+pub(super) fn with_last(x: &Tile, these: &[AxisId]) -> (Values, Vec<AxisId>, Vec<usize>, usize) {
     let length = |a: &AxisId| x.axes.iter().position(|b| a == b).map_or(1, |at| x.shape[at]);
     let others: Vec<AxisId> = x.axes.iter().copied().filter(|a| !these.contains(a)).collect();
     let shape: Vec<usize> = others.iter().map(length).collect();
@@ -157,7 +157,7 @@ fn running<T: Copy>(run: &mut [T], rev: bool, f: impl Fn(T, T) -> T) {
 }
 
 /// Values on `[others, last]` brought to the axes of `x`, where `last` stands in the place of `axis`.
-fn on_axes_of(
+pub(super) fn on_axes_of(
     x: &Tile,
     values: Values,
     others: Vec<AxisId>,

@@ -111,7 +111,11 @@ impl Env<'_> {
             8 => u64::MAX,
             n => (1 << (8 * n)) - 1,
         };
-        let how = if atomic.acquires { Acquire::Now } else { Acquire::AtBarrier };
+        let how = match (atomic.acquires, self.launch.options.strict) {
+            (true, _) => Acquire::Now,
+            (false, true) => Acquire::AtFence,
+            (false, false) => Acquire::AtBarrier,
+        };
         let align = u64::from(atomic.align);
         if let Some(lane) = lanes_of(mask).find(|&lane| !at[lane].is_multiple_of(align)) {
             self.report(FindingKind::Misaligned, line, None, || {
