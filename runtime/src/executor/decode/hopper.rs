@@ -285,13 +285,15 @@ impl Decoder<'_> {
             },
         };
         let (scale_a, scale_b) = op.scale.unwrap_or((1, 1));
+        let d = cells(&op.d)?;
         let wgmma = Wgmma {
+            contiguous: d.windows(2).all(|pair| pair[0].0 + 1 == pair[1].0),
             tile,
             fast,
             sparse,
             n: op.n,
             per_tile: per_tile as u8,
-            d: cells(&op.d)?.into(),
+            d: d.into(),
             a,
             b: self.d64(op.b)?,
             scale_d: self.vp(&op.scale_d)?,

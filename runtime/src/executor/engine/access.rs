@@ -55,17 +55,7 @@ pub(super) fn addresses(frame: &Frame, addr: Addr) -> Lanes64 {
 /// The smallest and the largest address of the lanes of `mask`, and all their bits together.
 pub(super) fn extent(at: &Lanes64, mask: u32) -> (u64, u64, u64) {
     if mask == u32::MAX {
-        // Four by four: single minima would wait for each other.
-        let (mut low, mut high, mut any) = ([u64::MAX; 4], [0; 4], 0);
-        for four in at.as_chunks::<4>().0 {
-            for i in 0..4 {
-                low[i] = low[i].min(four[i]);
-                high[i] = high[i].max(four[i]);
-            }
-            any |= (four[0] | four[1]) | (four[2] | four[3]);
-        }
-        let low = low[0].min(low[1]).min(low[2].min(low[3]));
-        return (low, high[0].max(high[1]).max(high[2].max(high[3])), any);
+        return super::super::lanes::extent::extent(at);
     }
     let (mut low, mut high, mut any) = (u64::MAX, 0, 0);
     for lane in lanes_of(mask) {
@@ -409,6 +399,16 @@ impl Env<'_> {
         let bytes = (width * access.regs.len()) as u32;
         let windows = self.check(warp.index, line, access.space, &at, mask, bytes, "store")?;
         self.effects += 1;
+        if let (4, &[MemReg::R32(r)], &Windows::One(Target::Global(window, base))) =
+            (width, &access.regs[..], &windows)
+            && self.shadow.is_none()
+        {
+            for lane in lanes_of(mask) {
+                self.launch.memory.write_word(window, at[lane] - base, warp.frame.r32(r)[lane]);
+            }
+            self.count(number, &windows, &at, mask, bytes, true);
+            return Ok(());
+        }
         let mut data: LaneWords = [[0; 4]; 32];
         for (i, reg) in access.regs.iter().enumerate() {
             for lane in lanes_of(mask) {
@@ -495,7 +495,12 @@ impl Env<'_> {
                 // A matrix in row-major order is what the lanes get, one after the other.
                 let lanes = warp.frame.r32_mut(d).as_chunks_mut::<4>().0;
                 for (row, &offset) in lanes.iter_mut().zip(&rows[8 * j..]) {
-                    read_slice(&self.shared, offset, 16, row);
+                    let bytes: &[u8; 16] =
+                        self.shared[offset..].first_chunk().expect("the rows lie in shared memory");
+                    *row = std::array::from_fn(|i| {
+                        let at = 4 * i;
+                        u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+                    });
                 }
                 continue;
             }

@@ -26,16 +26,21 @@ impl Env<'_> {
         let ignored = valp(&warp.frame, copy.ignore);
         let size = u32::from(copy.bytes);
         let mut src_bytes = [copy.bytes; 32];
-        let mut reads = 0u32;
-        for lane in lanes_of(mask) {
-            if let Some(given) = copy.src_size {
-                src_bytes[lane] = val32(&warp.frame, given, lane).min(size) as u8;
-            }
-            if ignored >> lane & 1 != 0 {
-                src_bytes[lane] = 0;
-            }
-            if src_bytes[lane] != 0 {
-                reads |= 1 << lane;
+        let mut reads = mask & !ignored;
+        let mut whole = true;
+        if copy.src_size.is_some() || reads != mask {
+            for lane in lanes_of(mask) {
+                if let Some(given) = copy.src_size {
+                    src_bytes[lane] = val32(&warp.frame, given, lane).min(size) as u8;
+                }
+                if ignored >> lane & 1 != 0 {
+                    src_bytes[lane] = 0;
+                }
+                if src_bytes[lane] == 0 {
+                    reads &= !(1 << lane);
+                } else {
+                    whole &= u32::from(src_bytes[lane]) == size;
+                }
             }
         }
         // Where one lane has a generic address, all must.
@@ -48,7 +53,7 @@ impl Env<'_> {
             });
             return Err(Stop);
         };
-        let source = self.check_sources(warp.index, line, &from, reads, &src_bytes, size)?;
+        let source = self.check_sources(warp.index, line, &from, (reads, whole), &src_bytes, size)?;
         if self.counters.on() {
             let offsets = std::array::from_fn(|lane| to[lane].wrapping_sub(base));
             self.counters.shared(number, &offsets, mask, size);
@@ -61,17 +66,20 @@ impl Env<'_> {
         if let (false, Some((window, first))) = (self.lazy, source) {
             self.effects += 1;
             let (memory, bytes) = (self.launch.memory, usize::from(copy.bytes));
-            for lane in lanes_of(mask) {
-                let (at, offset) = (to[lane].wrapping_sub(base) as usize, from[lane].wrapping_sub(first));
-                let is_read = reads >> lane & 1 != 0;
-                if is_read {
-                    // Pipelines walk along rows: what comes next is in the next line.
-                    memory.prefetch(window, offset + 64);
-                }
-                if bytes == 16 {
-                    let halves = if is_read { memory.read_halves(window, offset) } else { [0; 2] };
-                    write_halves(&mut self.shared, at, halves);
-                } else {
+            if bytes == 16 {
+                let shared = &mut self.shared;
+                let mut put =
+                    |lane: usize, halves| write_halves(shared, to[lane].wrapping_sub(base) as usize, halves);
+                memory.read_halves(window, reads, |lane| from[lane].wrapping_sub(first), &mut put);
+                lanes_of(mask & !reads).for_each(|lane| put(lane, [0; 2]));
+            } else {
+                for lane in lanes_of(mask) {
+                    let (at, offset) = (to[lane].wrapping_sub(base) as usize, from[lane].wrapping_sub(first));
+                    let is_read = reads >> lane & 1 != 0;
+                    if is_read {
+                        // Pipelines walk along rows: what comes next is in the next line.
+                        memory.prefetch(window, offset + 64);
+                    }
                     let mut words = [0; 4];
                     if is_read {
                         memory.read(window, offset, bytes, &mut words);
@@ -127,14 +135,14 @@ impl Env<'_> {
         warp: usize,
         line: u32,
         from: &Lanes64,
-        reads: u32,
+        (reads, whole): (u32, bool),
         src_bytes: &[u8; 32],
         size: u32,
     ) -> Result<Option<(usize, u64)>, Stop> {
         if reads == 0 {
             return Ok(None);
         }
-        if lanes_of(reads).all(|lane| u32::from(src_bytes[lane]) == size) {
+        if whole {
             let (low, high, any) = super::access::extent(from, reads);
             let ends = [low, high].map(|at| self.check_one(MemSpace::Global, at, size.into()));
             if let [Some(Target::Global(window, base)), Some(Target::Global(other, _))] = ends

@@ -365,12 +365,20 @@ impl Env<'_> {
         let mut acquired = None;
         // Lanes that ask for the same get the same answer.
         let before = warp.refused.clone();
+        let mut last: Option<(u32, u64, bool)> = None;
         for lane in lanes_of(mask) {
             let offset = offsets[lane];
             let phase = match op.phase {
                 MbarPhase::Parity(parity) => u64::from(val32(&warp.frame, parity, lane)) & 1,
                 MbarPhase::Token(token) => super::run::val64(&warp.frame, token, lane) >> 32,
             };
+            if let Some((same, asked, done)) = last
+                && (same, asked) == (offset, phase)
+                && self.shadow.is_none()
+            {
+                answer.complete |= u32::from(done) << lane;
+                continue;
+            }
             let bar = self.mbarrier(warp.index, lane, line, offset)?;
             let (epoch, phases) = (bar.epoch, bar.phase);
             let mut done = match op.phase {
@@ -390,6 +398,7 @@ impl Env<'_> {
                     answer.refused = true;
                 }
             }
+            last = Some((offset, phase, done));
             if !done {
                 answer.missing = Some(offset);
                 continue;

@@ -5,7 +5,7 @@
 
 use super::super::finding::FindingKind;
 use super::super::memory::tensor_map::{Origin, TensorMap};
-use super::super::memory::{Place, place_global, write_halves};
+use super::super::memory::{Place, place_global};
 use super::super::program::{BulkOp, BulkType};
 use super::super::shadow::Published;
 use super::block::{Env, Stop};
@@ -121,6 +121,9 @@ fn fill(row: &mut [u8], map: &TensorMap) {
     }
 }
 
+/// How far ahead rows of a tensor are fetched: about as many as a miss takes.
+const ROWS_AHEAD: u64 = 6;
+
 /// Longest row of a box: 256 elements of 8 bytes.
 const MAX_ROW: usize = 2048;
 
@@ -204,6 +207,34 @@ impl Env<'_> {
         }
     }
 
+    /// Rows `inside` of the run that begins at row `first` of a box; `address` is that of the first of them. All of each lies in the tensor.
+    fn load_rows(
+        &mut self,
+        line: u32,
+        map: &TensorMap,
+        address: u64,
+        first: u32,
+        inside: std::ops::Range<u32>,
+        dst: u32,
+    ) -> Result<(), Stop> {
+        let (bytes, stride) = (u64::from(map.row_bytes()), map.strides[1]);
+        let all = u64::from(inside.end - inside.start - 1) * stride + bytes;
+        let (window, offset) = self.global(line, address, all, "a tensor load")?;
+        let (memory, chunks, pitch) = (self.launch.memory, bytes as usize / 16, map.pitch());
+        for (number, row) in inside.enumerate() {
+            let from = offset + number as u64 * stride;
+            for at in (0..bytes).step_by(64) {
+                memory.prefetch(window, from + ROWS_AHEAD * stride + at);
+            }
+            let base = dst + (first + row) * pitch;
+            // A row lies within one line of 128 bytes where there is a swizzle at all.
+            let flip = (map.swizzle.apply(base) ^ base) / 16;
+            let place = &mut self.shared[base as usize..(base + pitch) as usize];
+            memory.read_row(window, from, chunks, flip as usize, place);
+        }
+        Ok(())
+    }
+
     fn load_box(
         &mut self,
         line: u32,
@@ -212,22 +243,21 @@ impl Env<'_> {
         to: &[(u32, u32)],
     ) -> Result<(), Stop> {
         let mut buffer = [0u8; MAX_ROW];
+        let mut runs = None;
         let row = &mut buffer[..(map.row_bytes() as usize).min(MAX_ROW)];
         let (width, step) = (map.ty.bytes(), u64::from(map.element_strides[0]));
+        let per_run = map.run();
         for number in 0..map.rows() {
-            // Whole rows for one block go straight to their places.
-            if let (1, &[(dst, _)], Some((address, range))) = (step, to, map.row(origin, number))
-                && address.is_multiple_of(8)
-                && range.len() * width == row.len()
-                && row.len().is_multiple_of(16)
-            {
-                let (window, offset) = self.global(line, address, row.len() as u64, "a tensor load")?;
-                let base = dst + number * map.pitch();
-                let (memory, shared) = (self.launch.memory, &mut self.shared);
-                for at in (0..row.len() as u32).step_by(16) {
-                    let halves = memory.read_halves(window, offset + u64::from(at));
-                    write_halves(shared, map.swizzle.apply(base + at) as usize, halves);
+            // Whole rows for one block go straight to their places, as many as are a stride apart.
+            if let (0, &[(dst, _)]) = (number % per_run, to) {
+                runs = map.rows_inside(origin, number);
+                if let Some((address, inside)) = &runs {
+                    self.load_rows(line, map, *address, number, inside.clone(), dst)?;
                 }
+            }
+            if let Some((_, inside)) = &runs
+                && inside.contains(&(number % per_run))
+            {
                 continue;
             }
             match map.row(origin, number) {

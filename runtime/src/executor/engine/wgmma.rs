@@ -121,6 +121,40 @@ impl Matrix {
         })
     }
 
+    /// The two blocks of 16 bytes of K of 8 rows, where they lie in rows of a swizzle and in `shared`: what most products read.
+    fn pair(&self, shared: &[u8], row: u32) -> Option<[Lanes32; 2]> {
+        let span = self.swizzle.span().filter(|_| !self.transposed)?;
+        let base = self.start.wrapping_add(row / 8 * self.stride);
+        let lines = shared.get(..(base as usize + 7 * span as usize + 32).next_multiple_of(128))?;
+        let mut pair = [[0; 32]; 2];
+        for r in 0..8 {
+            let at = base + r * span;
+            for (chunk, register) in pair.iter_mut().enumerate() {
+                let from = self.swizzle.apply(at + 16 * chunk as u32) as usize;
+                let bytes: &[u8; 16] = lines.get(from..)?.first_chunk()?;
+                let words = &mut register.as_chunks_mut::<4>().0[r as usize];
+                *words = std::array::from_fn(|i| {
+                    let at = 4 * i;
+                    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+                });
+            }
+        }
+        Some(pair)
+    }
+
+    /// The lines of 128 bytes that a tile of 8 rows lies in: first byte and last.
+    fn lines(&self, row: u32) -> (u32, u32) {
+        if let (Some(span), false) = (self.swizzle.span(), self.transposed) {
+            let base = self.start.wrapping_add(row / 8 * self.stride);
+            return (base & !127, base.wrapping_add(7 * span + 31) | 127);
+        }
+        // A tile lies between its first and last lines; swizzles stay within 128 bytes.
+        let ends = [0, 1].map(|chunk| self.block(row, chunk)).map(|b| [b[0], b[7]]);
+        let all = ends.as_flattened();
+        let low = all.iter().min().copied().unwrap_or(0) & !127;
+        (low, all.iter().max().copied().unwrap_or(0) | 127)
+    }
+
     /// A block as an `mma` fragment register: lane l has word l%4 of row l/4.
     fn register(&self, shared: &[u8], row: u32, chunk: u32) -> Result<Lanes32, u32> {
         let mut out = [0; 32];
@@ -299,10 +333,16 @@ impl Env<'_> {
             WgmmaA::Desc(_) => {
                 let matrix = Matrix::new(product.a, op.trans_a);
                 let row = 16 * (warp.in_block as u32 % 4);
-                for (i, slot) in a.iter_mut().enumerate() {
-                    let (row, chunk) = (row + 8 * (i as u32 % 2), i as u32 / 2);
-                    let read = matrix.register(&self.shared[own.clone()], row, chunk);
-                    *slot = read.map_err(|at| outside(self, at))?;
+                for half in 0..2 {
+                    let (row, shared) = (row + 8 * half, &self.shared[own.clone()]);
+                    let both = match matrix.pair(shared, row) {
+                        Some(both) => Ok(both),
+                        None => matrix
+                            .register(shared, row, 0)
+                            .and_then(|low| Ok([low, matrix.register(shared, row, 1)?])),
+                    };
+                    let both = both.map_err(|at| outside(self, at))?;
+                    (a[half as usize], a[half as usize + 2]) = (both[0], both[1]);
                 }
             }
         }
@@ -318,7 +358,7 @@ impl Env<'_> {
         let tiles = usize::from(op.n) / 8;
         let metadata = op.sparse.map(|registers| registers.map(|r| *warp.frame.r32(r)));
         let mut copy;
-        let contiguous = op.d.windows(2).all(|pair| pair[0].0 + 1 == pair[1].0);
+        let contiguous = op.contiguous;
         let d: &mut [Lanes32] = if contiguous {
             warp.frame.range_mut(op.d[0], op.d.len())
         } else {
@@ -333,13 +373,12 @@ impl Env<'_> {
                 let (mut low, mut high) = (u32::MAX, 0);
                 for (tile, columns) in data.chunks_exact_mut(fast.k * 8).enumerate() {
                     let row = 8 * tile as u32;
-                    // A tile lies between its first and last lines; swizzles stay within 128 bytes.
-                    for address in
-                        [0, 1].map(|chunk| matrix.block(row, chunk)).iter().flat_map(|b| [b[0], b[7]])
-                    {
-                        (low, high) = (low.min(address & !127), high.max(address | 127));
-                    }
-                    let b = [matrix.register(shared, row, 0)?, matrix.register(shared, row, 1)?];
+                    let (first, last) = matrix.lines(row);
+                    (low, high) = (low.min(first), high.max(last));
+                    let b = match matrix.pair(shared, row) {
+                        Some(pair) => pair,
+                        None => [matrix.register(shared, row, 0)?, matrix.register(shared, row, 1)?],
+                    };
                     (fast.unpack)(&b, columns);
                 }
                 Ok((((base + low as usize) / PAGE), (base + high as usize) / PAGE + 1))

@@ -3,6 +3,7 @@
 //! Sums and products of halves are exact in f32 or round there without harm (f32 has more than twice a half's digits plus two), so
 //! one operation in f32 followed by one rounding is the correctly rounded result. `fma` goes through f64.
 
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use super::super::frame::Lanes32;
@@ -174,7 +175,6 @@ lanes! {
     f32_to_f16(a, _b, _c) = f16::down(f32::from_bits(a)).into();
     f32_to_bf16(a, _b, _c) = bf16::down(f32::from_bits(a)).into();
     /// `a` goes to the upper half.
-    pack_f16x2(a, b, _c) = u32::from(f16::down(f32::from_bits(a))) << 16 | u32::from(f16::down(f32::from_bits(b)));
     pack_bf16x2(a, b, _c) = u32::from(bf16::down(f32::from_bits(a))) << 16 | u32::from(bf16::down(f32::from_bits(b)));
     /// Two results into one word, the first into its upper half.
     join(a, b, _c) = a << 16 | b & 0xffff;
@@ -191,6 +191,20 @@ lanes! {
     upper_bf16_to_f32(a, _b, _c) = a & 0xffff_0000;
     /// Nearest, ties away from zero: what `cvt.rna.tf32` wants.
     f32_to_tf32_rna(a, _b, _c) = if a & 0x7f80_0000 == 0x7f80_0000 { a } else { a.wrapping_add(0x1000) & 0xffff_e000 };
+}
+
+/// All lanes at once: the conversion of slices uses what the processor has.
+fn down_all(values: &Lanes32) -> [u16; 32] {
+    let floats = values.map(f32::from_bits);
+    let mut out = [f16::ZERO; 32];
+    out.convert_from_f32_slice(&floats);
+    std::array::from_fn(|lane| if floats[lane].is_nan() { 0x7fff } else { out[lane].to_bits() })
+}
+
+/// Two f32 as f16: `a` above `b`.
+pub fn pack_f16x2(d: &mut Lanes32, a: &Lanes32, b: &Lanes32, _c: &Lanes32) {
+    let (high, low) = (down_all(a), down_all(b));
+    *d = std::array::from_fn(|lane| u32::from(high[lane]) << 16 | u32::from(low[lane]));
 }
 
 #[cfg(test)]

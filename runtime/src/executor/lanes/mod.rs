@@ -4,6 +4,7 @@
 //! ones, conversions saturate), so each can be read beside the PTX ISA and tested by itself; the Rust compiler vectorises them.
 
 pub mod bytes;
+pub mod extent;
 pub mod floats;
 pub mod halves;
 pub mod integers;

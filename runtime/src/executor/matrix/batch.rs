@@ -30,6 +30,8 @@ pub struct Batch {
     pub(super) spread: fn([&Lanes32; 4], &mut Spread<16>),
     pub(super) unpack: fn([&Lanes32; 2], &mut Columns),
     pub(super) tile: fn(&mut [Lanes32; 4], &Spread<16>, &Columns),
+    /// Two tiles with the same rows, side by side.
+    pub(super) pair: fn(&mut [Lanes32; 8], &Spread<16>, [&Columns; 2]),
 }
 
 /// The kernels of a combination of types, where this CPU has them.
@@ -131,9 +133,17 @@ impl MmaRun {
         for (regs, columns) in self.b.iter().zip(&mut scratch.b) {
             (self.kernels.unpack)(regs.map(|r| frame.r32(r)), columns);
         }
-        for &(d, a, b) in &self.products {
-            if let Ok(sums) = frame.range_mut(d, 4).try_into() {
-                (self.kernels.tile)(sums, &scratch.a[a], &scratch.b[b]);
+        let mut products = &self.products[..];
+        while let [(d, a, b), rest @ ..] = products {
+            products = rest;
+            if let [(next, same, other), rest @ ..] = products
+                && (next.0, same) == (d.0 + 4, a)
+                && let Ok(sums) = frame.range_mut(*d, 8).try_into()
+            {
+                products = rest;
+                (self.kernels.pair)(sums, &scratch.a[*a], [&scratch.b[*b], &scratch.b[*other]]);
+            } else if let Ok(sums) = frame.range_mut(*d, 4).try_into() {
+                (self.kernels.tile)(sums, &scratch.a[*a], &scratch.b[*b]);
             }
         }
     }

@@ -153,17 +153,72 @@ impl<'a> GlobalMemory<'a> {
         }
     }
 
-    /// Reads 16 bytes at `offset` of window `index`, where they are aligned to 8: as halves, since what goes on to memory should not be put
-    /// together from smaller stores first.
+    /// Reads 16 bytes at each offset (of lanes in `mask`) of window `index`, where they are aligned to 8: as halves, since what goes on to memory
+    /// should not be put together from smaller stores first. The line behind each is fetched: pipelines walk along rows.
     ///
     /// # Panics
     /// As [`GlobalMemory::read`]; also if they are not aligned.
     #[inline]
-    pub fn read_halves(&self, index: usize, offset: u64) -> [u64; 2] {
-        let pointer = self.pointer(index, offset, 16);
-        assert!((pointer as usize).is_multiple_of(8), "unaligned halves");
-        // SAFETY: sixteen bytes inside the window (`pointer`), aligned to 8, atomic as everything here (`new`).
-        [0, 8].map(|at| unsafe { AtomicU64::from_ptr(pointer.add(at).cast()) }.load(Relaxed))
+    pub fn read_halves(
+        &self,
+        index: usize,
+        mask: u32,
+        offset: impl Fn(usize) -> u64,
+        mut each: impl FnMut(usize, [u64; 2]),
+    ) {
+        let window = &self.windows[index];
+        let last = (window.len as u64).checked_sub(16).expect("a window of 16 bytes and more");
+        assert!((window.base as usize).is_multiple_of(8), "unaligned halves");
+        let mut left = mask;
+        while left != 0 {
+            let lane = left.trailing_zeros() as usize;
+            left &= left - 1;
+            let at = offset(lane);
+            assert!(at <= last && at.is_multiple_of(8), "unchecked global access");
+            // SAFETY: sixteen bytes inside the window, aligned to 8 (both asserted), atomic as everything here (`new`).
+            let pointer = unsafe { window.base.add(at as usize) };
+            #[cfg(target_arch = "x86_64")]
+            {
+                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+                // SAFETY: a prefetch reads nothing that the program could see, wherever it points.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(pointer.wrapping_add(64).cast()) }
+            }
+            // SAFETY: as above.
+            let halves =
+                [0, 8].map(|at| unsafe { AtomicU64::from_ptr(pointer.add(at).cast()) }.load(Relaxed));
+            each(lane, halves);
+        }
+    }
+
+    /// Reads the 16 bytes number 0 up to `chunks` from `offset` on; number i goes to place i ^ `flip` of `out`. They are aligned to 8.
+    ///
+    /// # Panics
+    /// As [`GlobalMemory::read`]; also if they are not aligned or `out` is too short.
+    #[inline]
+    pub fn read_row(&self, index: usize, offset: u64, chunks: usize, flip: usize, out: &mut [u8]) {
+        let pointer = self.pointer(index, offset, 16 * chunks as u64);
+        assert!((pointer as usize).is_multiple_of(8), "an unaligned row");
+        let out = out.as_chunks_mut::<16>().0;
+        for i in 0..chunks {
+            // SAFETY: sixteen bytes inside the window (`pointer`), aligned to 8, atomic as everything here (`new`).
+            let [low, high] = [0, 8]
+                .map(|at| unsafe { AtomicU64::from_ptr(pointer.add(16 * i + at).cast()) }.load(Relaxed));
+            let place = &mut out[i ^ flip];
+            place[..8].copy_from_slice(&low.to_le_bytes());
+            place[8..].copy_from_slice(&high.to_le_bytes());
+        }
+    }
+
+    /// Writes a word at `offset` of window `index`, a multiple of 4.
+    ///
+    /// # Panics
+    /// As [`GlobalMemory::read`]; also if it is not aligned.
+    #[inline]
+    pub fn write_word(&self, index: usize, offset: u64, word: u32) {
+        let pointer = self.pointer(index, offset, 4);
+        assert!((pointer as usize).is_multiple_of(4), "an unaligned word");
+        // SAFETY: four bytes inside the window (`pointer`), aligned to 4, atomic as everything here (`new`).
+        unsafe { AtomicU32::from_ptr(pointer.cast()) }.store(word, Relaxed);
     }
 
     /// Writes `bytes` (at most 16) at `offset` of window `index`.

@@ -343,6 +343,26 @@ impl TensorMap {
         self.row_bytes() * self.rows()
     }
 
+    /// Rows that are a stride apart: the extent of dimension 1.
+    pub fn run(&self) -> u32 {
+        if self.window.is_some() || self.rank < 2 { 1 } else { self.extent(1) }
+    }
+
+    /// The rows of the run that begins at row `first` which lie in the tensor, each with all of its elements, and the address of the first of them; `None`
+    /// if there are none, or elements are not neighbours, or not aligned to 16 bytes.
+    pub fn rows_inside(&self, origin: &Origin, first: u32) -> Option<(u64, std::ops::Range<u32>)> {
+        let plain = self.window.is_none() && self.rank > 1 && self.element_strides[..2] == [1, 1];
+        let columns = i64::from(origin.coords[0]);
+        if !plain || columns < 0 || columns + i64::from(self.boxes[0]) > self.dims[0] as i64 {
+            return None;
+        }
+        let start = i64::from(origin.coords[1]);
+        let skipped = (-start).clamp(0, self.boxes[1].into());
+        let end = (self.dims[1] as i64 - start).clamp(skipped, self.boxes[1].into());
+        let (address, _) = self.row(origin, first + skipped as u32)?;
+        (skipped < end && address.is_multiple_of(16)).then_some((address, skipped as u32..end as u32))
+    }
+
     /// Of windows: where dimension `d` (an image's) is after so many steps from `start`, and how often it began anew.
     fn step(&self, window: &Window, d: usize, start: i64, steps: i64) -> (i64, i64) {
         let step = i64::from(self.element_strides[d]);

@@ -183,6 +183,8 @@ pub struct Wgmma {
     /// Registers of D for 8 columns.
     pub per_tile: u8,
     pub d: Box<[R32]>,
+    /// The registers of D are neighbours.
+    pub contiguous: bool,
     pub a: WgmmaA,
     pub b: R64,
     pub scale_d: ValP,

@@ -62,8 +62,8 @@ fn tf32(words: __m512i) -> __m512 {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-fn store_columns(columns: &mut Columns, at: usize, value: __m512) {
-    let pair: &mut [[f32; 8]; 2] = (&mut columns.0[at..][..2]).try_into().expect("two rows were sliced");
+fn store_columns(columns: &mut [[f32; 8]; 16], at: usize, value: __m512) {
+    let pair: &mut [[f32; 8]; 2] = (&mut columns[at..][..2]).try_into().expect("two rows were sliced");
     // SAFETY: 64 bytes behind a reference to 64 bytes.
     unsafe { _mm512_storeu_ps(pair.as_mut_ptr().cast(), value) }
 }
@@ -107,7 +107,7 @@ const TRANSPOSE_32: [[u32; 16]; 2] = [transpose32(0), transpose32(2)];
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-fn transpose<const INPUT: u8>(b: &[&Lanes32], columns: &mut Columns) {
+fn transpose<const INPUT: u8>(b: &[&Lanes32], columns: &mut [[f32; 8]; 16]) {
     for (i, register) in b.iter().enumerate() {
         let (low, high) = (load_half(register, 0), load_half(register, 1));
         for part in 0..2 {
@@ -187,7 +187,7 @@ fn run<const INPUT: u8, const HALF_SUMS: bool>(
     c: &[&Lanes32],
 ) {
     let mut columns = Columns([[0.0; 8]; 16]);
-    transpose::<INPUT>(b, &mut columns);
+    transpose::<INPUT>(b, &mut columns.0);
     let mut sums: Sums = [[_mm512_setzero_ps(); 2]; 4];
     for (i, register) in c.iter().enumerate() {
         for half in 0..2 {

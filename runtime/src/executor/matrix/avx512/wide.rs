@@ -21,18 +21,20 @@ pub(in super::super) fn kernels<A: Element<Value = f32>, B: Element<Value = f32>
 
 /// The kernels of runs of `mma` for CPUs where [`super::available`] holds.
 pub(in super::super) fn batch(bf16: bool) -> Batch {
-    // SAFETY (of all six): `batch` is called only where `available()` holds.
+    // SAFETY (of all eight): `batch` is called only where `available()` holds.
     if bf16 {
         Batch {
             spread: |a, rows| unsafe { spread_fast::<BF16, 16>(a, rows) },
-            unpack: |b, columns| unsafe { transpose::<BF16>(&b, columns) },
+            unpack: |b, columns| unsafe { transpose::<BF16>(&b, &mut columns.0) },
             tile: |d, rows, columns| unsafe { tile(d, rows, columns) },
+            pair: |d, rows, columns| unsafe { pair(d, rows, columns) },
         }
     } else {
         Batch {
             spread: |a, rows| unsafe { spread_fast::<F16, 16>(a, rows) },
-            unpack: |b, columns| unsafe { transpose::<F16>(&b, columns) },
+            unpack: |b, columns| unsafe { transpose::<F16>(&b, &mut columns.0) },
             tile: |d, rows, columns| unsafe { tile(d, rows, columns) },
+            pair: |d, rows, columns| unsafe { pair(d, rows, columns) },
         }
     }
 }
@@ -41,6 +43,14 @@ pub(in super::super) fn batch(bf16: bool) -> Batch {
 fn tile(d: &mut [Lanes32; 4], rows: &Spread<16>, columns: &Columns) {
     let [sums] = accumulate::<16, 1>([load::<false>(d)], rows, [&columns.0]);
     store::<false>(d, &sums);
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
+fn pair(d: &mut [Lanes32; 8], rows: &Spread<16>, columns: [&Columns; 2]) {
+    let columns = [&columns[0].0, &columns[1].0];
+    let sums = accumulate::<16, 2>([load::<false>(&d[..4]), load::<false>(&d[4..])], rows, columns);
+    store::<false>(&mut d[..4], &sums[0]);
+    store::<false>(&mut d[4..], &sums[1]);
 }
 
 fn unpack<B: Element<Value = f32>>(b: &[Lanes32; 2], panel: &mut [f32]) {
@@ -61,15 +71,18 @@ fn multiply<A: Element<Value = f32>, const K: usize, const HALF: bool>(
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
 fn unpack_fast<B: Element<Value = f32>>(b: &[Lanes32; 2], panel: &mut [f32]) {
     let b2 = [&b[0], &b[1]];
-    let mut columns = Columns([[0.0; 8]; 16]);
-    match B::WIDEN {
-        Widen::F16 => transpose::<F16>(&b2, &mut columns),
-        Widen::Bf16 => transpose::<BF16>(&b2, &mut columns),
-        Widen::Tf32 => transpose::<TF32>(&b2, &mut columns),
-        Widen::Table => return super::super::warpgroup::unpack::<B>(b, panel),
+    let whole: Option<&mut [[f32; 8]; 16]> = panel.as_chunks_mut::<8>().0.try_into().ok();
+    match (B::WIDEN, whole) {
+        (Widen::F16, Some(columns)) => transpose::<F16>(&b2, columns),
+        (Widen::Bf16, Some(columns)) => transpose::<BF16>(&b2, columns),
+        (Widen::Tf32, _) => {
+            let mut columns = [[0.0; 8]; 16];
+            transpose::<TF32>(&b2, &mut columns);
+            let floats = panel.len();
+            panel.copy_from_slice(&columns.as_flattened()[..floats]);
+        }
+        _ => super::super::warpgroup::unpack::<B>(b, panel),
     }
-    let floats = panel.len();
-    panel.copy_from_slice(&columns.0.as_flattened()[..floats]);
 }
 
 /// Four k of four rows, a row in each 128-bit lane, spread from `k` on.
