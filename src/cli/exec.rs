@@ -102,12 +102,12 @@ pub fn exec(ui: &Ui, args: Args) -> Result<(), Failure> {
         written.iter().for_each(|path| ui.note(&format!("wrote {}", path.display())));
         return Ok(());
     }
-    let outcome = launch(&file, &mut loaded, options).map_err(|error| match error {
+    let outcome = launch(&file, &mut loaded, options).map_err(|error| match &error {
         ExecError::Internal(message) => Failure::Bug(format!("the executor: {message}")),
-        ExecError::Parse { line, .. }
-        | ExecError::Unsupported { line, .. }
-        | ExecError::Invalid { line, .. } => refuse(format!("{}: {error}", file.ptx), Some(line)),
-        ExecError::BadLaunch(_) => refuse(format!("{}: {error}", file.ptx), None),
+        _ => {
+            let each = error.each().iter().map(|error| format!("{}: {error}", file.ptx));
+            refuse(each.collect::<Vec<_>>().join("\n"), error.line())
+        }
     })?;
     if let (Some(path), Some(trace)) = (&args.trace, &outcome.trace) {
         let text = if path.extension().is_some_and(|e| e == "svg") {

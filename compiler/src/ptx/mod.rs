@@ -42,7 +42,7 @@ pub use module::{
 };
 pub use op::Op;
 pub use operand::{Address, Base, Dst, Imm, Operand, OperandVisitor, PredUse, RegId, SpecialReg, Symbol};
-pub use parse::{ParseError, ParseErrorKind, parse};
+pub use parse::{ParseError, ParseErrorKind, parse, parse_partly};
 pub use print::print;
 pub use target::{Isa, Requires, Suffix, Target};
 pub use types::*;

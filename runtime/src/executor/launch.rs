@@ -118,10 +118,48 @@ pub enum ExecError {
     /// The PTX contradicts itself (undeclared register, wrong operand types, missing label).
     #[error("PTX line {line}: {message}")]
     Invalid { line: u32, message: String },
+    /// Several of the above, by line.
+    #[error("{}", lines(.0))]
+    Several(Vec<ExecError>),
     /// The launch does not fit the kernel.
     #[error("{0}")]
     BadLaunch(String),
     /// A fault of the executor.
     #[error("internal error of the executor: {0}")]
     Internal(String),
+}
+
+/// An error a line.
+fn lines(errors: &[ExecError]) -> String {
+    errors.iter().map(ExecError::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// Most mistakes of a PTX text that are told at once.
+const MOST_ERRORS: usize = 20;
+
+impl ExecError {
+    /// One error for all mistakes of a text; `None` if there are none.
+    pub(super) fn of_all(mut errors: Vec<ExecError>) -> Option<ExecError> {
+        errors.truncate(MOST_ERRORS);
+        if errors.len() > 1 { Some(ExecError::Several(errors)) } else { errors.pop() }
+    }
+
+    /// The PTX line that it is about, the first one if there are several.
+    pub fn line(&self) -> Option<u32> {
+        match self {
+            ExecError::Parse { line, .. }
+            | ExecError::Unsupported { line, .. }
+            | ExecError::Invalid { line, .. } => Some(*line),
+            ExecError::Several(all) => all.first().and_then(ExecError::line),
+            ExecError::BadLaunch(_) | ExecError::Internal(_) => None,
+        }
+    }
+
+    /// Each mistake by itself.
+    pub fn each(&self) -> &[ExecError] {
+        match self {
+            ExecError::Several(all) => all,
+            one => std::slice::from_ref(one),
+        }
+    }
 }

@@ -205,10 +205,14 @@ fn compiled(text: &str, entry: &str, buffers: usize) -> Result<Arc<Executor>, Ex
     if let Some(executor) = known {
         return Ok(executor);
     }
-    let module = ptx::parse(text).map_err(|errors| match errors.first() {
-        Some(error) => ExecError::Parse { line: error.line, message: error.kind.to_string() },
-        None => ExecError::Internal("the parser failed without an error".into()),
-    })?;
+    let (module, errors) = ptx::parse_partly(text);
+    // Mistakes in other kernels do not matter here.
+    let elsewhere = |name: &str| name != entry && module.entry(name).is_some();
+    let errors = errors.into_iter().filter(|error| !error.within.as_deref().is_some_and(elsewhere));
+    let errors = errors.map(|error| ExecError::Parse { line: error.line, message: error.kind.to_string() });
+    if let Some(error) = ExecError::of_all(errors.collect()) {
+        return Err(error);
+    }
     let executor = Arc::new(Executor::new(&module, entry, buffers)?);
     let mut cache = lock();
     if cache.len() >= KEPT {

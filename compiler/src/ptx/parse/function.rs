@@ -83,7 +83,10 @@ impl<'a> Parser<'a> {
         let known = module.functions[slot].defined;
         let defined = !self.cursor.eat(b';');
         if defined {
-            self.body(module, &mut code, head.params, &head.regs)?;
+            self.within = Some(name);
+            let read = self.body(module, &mut code, head.params, &head.regs);
+            self.within = None;
+            read?;
             if known {
                 return Err(Box::new(ParseErrorKind::Redeclared { name: name.into() }));
             }

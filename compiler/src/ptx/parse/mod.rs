@@ -41,6 +41,8 @@ pub struct ParseError {
     pub column: u32,
     /// What.
     pub kind: ParseErrorKind,
+    /// The entry or function in whose body it is.
+    pub within: Option<Box<str>>,
 }
 
 /// The kinds of errors.
@@ -120,14 +122,21 @@ pub enum ParseErrorKind {
 const MAX_ERRORS: usize = 200;
 
 /// Reads a PTX file.
+///
+/// # Errors
+/// All mistakes, by place.
 pub fn parse(text: &str) -> Result<Module, Vec<ParseError>> {
+    let (module, errors) = parse_partly(text);
+    if errors.is_empty() { Ok(module) } else { Err(errors) }
+}
+
+/// Reads what can be read of a PTX file: statements with mistakes are missing from it, and the mistakes are listed by place. Bodies that no mistake names
+/// in [`ParseError::within`] are complete.
+pub fn parse_partly(text: &str) -> (Module, Vec<ParseError>) {
     let mut parser = module::Parser::new(text);
     let module = parser.module();
-    if parser.errors.is_empty() {
-        return Ok(module);
-    }
     parser.errors.sort_by_key(|error| (error.line, error.column));
-    Err(parser.errors)
+    (module, parser.errors)
 }
 
 /// An error without its place, which the statement loop adds. Boxed, since the good case should be small.

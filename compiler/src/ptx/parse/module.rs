@@ -28,6 +28,8 @@ pub(super) struct Parser<'a> {
     pub(super) signatures: Vec<Signature>,
     /// The mnemonic being parsed, for messages.
     pub(super) instruction: &'a str,
+    /// The entry or function whose body is being read.
+    pub(super) within: Option<&'a str>,
 }
 
 pub(super) fn syntax(expected: &'static str, found: &str) -> Failure {
@@ -47,13 +49,15 @@ impl<'a> Parser<'a> {
             functions: FxHashMap::default(),
             signatures: Vec::new(),
             instruction: "",
+            within: None,
         }
     }
 
     #[allow(clippy::boxed_local, reason = "failures travel boxed and end here")]
     pub(super) fn report(&mut self, (line, column): (u32, u32), kind: Failure) {
         if self.errors.len() < MAX_ERRORS {
-            self.errors.push(ParseError { line, column, kind: *kind });
+            let within = self.within.map(Box::from);
+            self.errors.push(ParseError { line, column, kind: *kind, within });
         }
     }
 
@@ -350,8 +354,10 @@ impl<'a> Parser<'a> {
         if self.cursor.eat(b';') {
             return Ok(None);
         }
-        self.body(module, &mut entry, params, &[])?;
-        Ok(Some(entry))
+        self.within = Some(name);
+        let read = self.body(module, &mut entry, params, &[]);
+        self.within = None;
+        read.map(|()| Some(entry))
     }
 
     /// One parameter of a list.

@@ -71,7 +71,7 @@ struct Decoded {
 ///
 /// # Errors
 /// [`ExecError::BadLaunch`] if there is no such entry, [`ExecError::Unsupported`] or [`ExecError::Invalid`] with the line of the
-/// first instruction that cannot be run.
+/// instruction that cannot be run, or [`ExecError::Several`] of them.
 pub fn decode(module: &ptx::Module, name: &str, buffers: usize) -> Result<Program, ExecError> {
     let entry = module.entry(name).ok_or_else(|| {
         let names: Vec<&str> = module.entries.iter().map(|e| &*e.name).collect();
@@ -90,12 +90,21 @@ pub fn decode(module: &ptx::Module, name: &str, buffers: usize) -> Result<Progra
     let flat = flatten(module, units, |unit| variables.params(unit), of_unit)?;
     let mut decoder = Decoder::new(&flat, &variables)?;
     let mut decoded = Vec::with_capacity(flat.pieces.len());
+    let mut errors = Vec::new();
     for (number, piece) in flat.pieces.iter().enumerate() {
         let line = match *piece {
             Piece::Label(_) => continue,
             Piece::Inst { scope, inst } => {
                 decoder.begin(scope, inst);
-                dispatch(&mut decoder, &inst.op)?;
+                match dispatch(&mut decoder, &inst.op) {
+                    // A function that is called twice is refused once.
+                    Err(error @ (ExecError::Unsupported { .. } | ExecError::Invalid { .. })) => {
+                        if !errors.contains(&error) {
+                            errors.push(error);
+                        }
+                    }
+                    other => other?,
+                }
                 inst.ptx_line
             }
             Piece::Jump { line, guard, label } => {
@@ -110,6 +119,9 @@ pub fn decode(module: &ptx::Module, name: &str, buffers: usize) -> Result<Progra
             }
         };
         decoded.push(Decoded { line, items: decoder.finish(), piece: number });
+    }
+    if let Some(error) = ExecError::of_all(errors) {
+        return Err(error);
     }
     let mut program = blocks::assemble(&flat, &mut decoder, &decoded)?;
     let (offsets, param_bytes) = entry.param_offsets();

@@ -14,6 +14,7 @@ mod global_races;
 mod hopper;
 mod instructions;
 mod memory;
+mod mistakes;
 mod pipeline;
 mod rare;
 mod sanitizer;

@@ -1,0 +1,67 @@
+//! What is said of PTX with several mistakes.
+
+use super::super::{ExecError, Grid, Options};
+use super::{Arg, Launch, run};
+
+const TWO: &str = ".version 8.0
+.target sm_80
+.address_size 64
+.visible .entry broken(.param .u64 p) {
+.reg .b32 %r<4>;
+add.u33 %r1, %r2, %r3;
+mov.u32 %r1, %q7;
+vadd4.u32.u32.u32.add %r1, %r2, %r3, %r1;
+ret;
+}
+.visible .entry fine(.param .u64 p) {
+.reg .b32 %r<4>; .reg .b64 %rd<2>;
+ld.param.u64 %rd1, [p];
+mov.u32 %r1, 7;
+st.global.u32 [%rd1], %r1;
+ret;
+}
+.visible .entry unsupported(.param .u64 p) {
+.reg .f32 %f<9>; .reg .b32 %r<4>;
+mma.sync.aligned.m8n8k4.row.col.f32.f16.f16.f32 {%f0, %f1, %f2, %f3, %f4, %f5, %f6, %f7}, {%r0, %r1}, {%r2, %r3}, {%f0, %f1, %f2, %f3, %f4, %f5, %f6, %f7};
+mma.sync.aligned.m8n8k4.col.row.f32.f16.f16.f32 {%f0, %f1, %f2, %f3, %f4, %f5, %f6, %f7}, {%r0, %r1}, {%r2, %r3}, {%f0, %f1, %f2, %f3, %f4, %f5, %f6, %f7};
+ret;
+}
+";
+
+fn launch(entry: &str) -> Result<Vec<u8>, ExecError> {
+    let mut buffers = [vec![0; 4]];
+    let Grid { grid, block, cluster, shared_bytes } = Grid::default();
+    let args = vec![Arg::buffer(0)];
+    let options = Options::default();
+    run(Launch {
+        ptx: TWO,
+        entry,
+        grid,
+        block,
+        cluster,
+        shared_bytes,
+        args,
+        buffers: &mut buffers,
+        options,
+    })?;
+    Ok(buffers[0].clone())
+}
+
+fn lines(error: &ExecError) -> Vec<Option<u32>> {
+    error.each().iter().map(ExecError::line).collect()
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let error = launch("broken").expect_err("it has mistakes");
+    assert_eq!(lines(&error), [Some(6), Some(7), Some(8)], "{error}");
+    assert_eq!(error.to_string().lines().count(), 3, "{error}");
+    let error = launch("unsupported").expect_err("it is refused");
+    assert_eq!(lines(&error), [Some(20), Some(21)], "{error}");
+    assert_eq!(error.line(), Some(20));
+}
+
+#[test]
+fn mistakes_in_other_kernels_do_not_matter() {
+    assert_eq!(launch("fine"), Ok(vec![7, 0, 0, 0]));
+}
