@@ -35,7 +35,7 @@ pub struct MapSpec {
     pub boxes: Vec<u32>,
     /// Instead of a box.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub im2col: Option<Im2colSpec>,
+    pub im2col: Option<Box<Im2colSpec>>,
     /// All 1 where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub element_strides: Option<Vec<u32>>,

@@ -161,12 +161,19 @@ impl fmt::Display for LaunchPlan {
                 PlanParam::Map { buffer, encode } => {
                     let swizzle = ["none", "32B", "64B", "128B"][encode.swizzle.min(3) as usize];
                     let ty = format!("{:?}", encode.ty).to_lowercase();
+                    let image = encode.dims.len().saturating_sub(2).min(3);
+                    let box_ = match &encode.window {
+                        None => format!("box {:?}", encode.boxes),
+                        Some(Window { lower, upper, channels, pixels }) => {
+                            let (lower, upper) = (&lower[..image], &upper[..image]);
+                            format!("im2col {lower:?} to {upper:?}, {channels} channels of {pixels} pixels")
+                        }
+                    };
                     write!(
                         f,
-                        "tensor map of buffer {buffer} ({ty}): dims {:?}, strides {:?}, box {:?}, element strides {:?}, swizzle {swizzle}, fill {}",
+                        "tensor map of buffer {buffer} ({ty}): dims {:?}, strides {:?}, {box_}, element strides {:?}, swizzle {swizzle}, fill {}",
                         encode.dims,
                         encode.strides,
-                        encode.boxes,
                         encode.element_strides,
                         if encode.nan_fill { "nan" } else { "zero" }
                     )?;
@@ -202,5 +209,53 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with("bytes 00 00 00 00 00 00 00 00"), "{text}");
+    }
+
+    #[test]
+    fn maps_of_windows_have_corners_instead_of_a_box() {
+        let json = |map: &str| {
+            format!(
+                r#"{{"ptx": "k.ptx", "kernel": "k", "target": "sm_90a", "grid": [1, 1, 1], "block": [128, 1, 1], "cluster": [1, 1, 1], "shared_bytes": 0,
+                "args": [{{"tensormap": {{"dtype": "f16", "shape": [2, 14, 12, 64], "init": "zeros", "element_strides": [1, 2, 1, 1], {map}}}}}]}}"#
+            )
+        };
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("k.ptx"), "").unwrap();
+        let load = |map: &str| {
+            let file: LaunchFile = serde_json::from_str(&json(map)).unwrap();
+            file.load(folder.path()).map(|loaded| LaunchPlan::new(&file, &loaded)).map_err(|e| e.to_string())
+        };
+        let plan = load(r#""im2col": {"lower": [-1, -2], "upper": [-3, -4], "channels": 64, "pixels": 128}, "swizzle": "128B""#).unwrap();
+        let PlanParam::Map { encode, .. } = &plan.params[0] else { panic!("{:?}", plan.params) };
+        // Innermost first: width, then height.
+        let window = Window { lower: [-2, -1, 0], upper: [-4, -3, 0], channels: 64, pixels: 128 };
+        assert_eq!(encode.window, Some(window));
+        assert_eq!(
+            (&encode.dims[..], &encode.element_strides[..]),
+            (&[64, 12, 14, 2][..], &[1, 1, 2, 1][..])
+        );
+        for (map, message) in [
+            (
+                r#""im2col": {"lower": [-1], "upper": [0], "channels": 64, "pixels": 1}"#,
+                "im2col.lower has 1 numbers; 2 belong",
+            ),
+            (
+                r#""im2col": {"lower": [0, 0], "upper": [0, 0], "channels": 64, "pixels": 1025}"#,
+                "at most 256 and 1024",
+            ),
+            (r#""im2col": {"lower": [0, 0], "upper": [-14, 0], "channels": 64, "pixels": 1}"#, "is empty"),
+            (
+                r#""im2col": {"lower": [-200, 0], "upper": [0, 0], "channels": 64, "pixels": 1}"#,
+                "at least -128",
+            ),
+            (
+                r#""box": [1, 1, 1, 64], "im2col": {"lower": [0, 0], "upper": [0, 0], "channels": 64, "pixels": 1}"#,
+                "box has 4 numbers; 0 belong",
+            ),
+            (r#""swizzle": "none""#, "box has 0 numbers; 4 belong"),
+        ] {
+            let error = load(map).expect_err(map);
+            assert!(error.contains(message), "{map}: {error}");
+        }
     }
 }

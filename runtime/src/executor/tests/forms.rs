@@ -1,5 +1,5 @@
 //! Every form of every instruction of PTX ISA 8.8 that an assembler takes for sm_90a: each is decoded, or refused before the launch
-//! with its line.
+//! with its line, and what the printer makes of it is read back as the same.
 //!
 //! `forms.txt` has one a line, `family<TAB>instruction`; lines that begin with `-` are those that are refused. NVIDIA's assembler has
 //! accepted all of them. A form that changes sides fails the test, so the file says what the executor runs.
@@ -33,6 +33,11 @@ fn refused(instruction: &str) -> Option<String> {
             return Some(errors[0].kind.to_string());
         }
     };
+    // What is printed reads as the same again.
+    let printed = ptx::print(&module);
+    let again =
+        ptx::parse(&printed).unwrap_or_else(|errors| panic!("{instruction}: {}\n{printed}", errors[0]));
+    assert_eq!(ptx::print(&again), printed, "{instruction}");
     match decode::decode(&module, "k", 0) {
         Ok(_) => None,
         Err(ExecError::Unsupported { line: at, instruction: name, why }) => {
