@@ -17,6 +17,18 @@ pub struct Change {
     pub registers: u32,
 }
 
+impl Change {
+    /// Whether another warp does the same, be it by another instruction: roles that share a warpgroup have code of their own.
+    fn same(&self, other: &Change) -> bool {
+        (self.dec, self.registers) == (other.dec, other.registers)
+    }
+}
+
+/// Whether two warps do the same.
+fn agree(mine: &[Change], theirs: &[Change]) -> bool {
+    mine.len() == theirs.len() && mine.iter().zip(theirs).all(|(a, b)| a.same(b))
+}
+
 /// Registers of a multiprocessor.
 const ALL: u32 = 65536;
 
@@ -49,10 +61,10 @@ impl Block<'_> {
             let mut total = 0;
             for group in own.chunks(4) {
                 let leader = self.warps[group[0]].registers.clone();
-                let other = group.iter().find(|&&w| self.warps[w].registers != leader);
+                let other = group.iter().find(|&&w| !agree(&leader, &self.warps[w].registers));
                 if let Some(&other) = other {
                     let theirs = &self.warps[other].registers;
-                    let at = leader.iter().zip(theirs).take_while(|(a, b)| a == b).count();
+                    let at = leader.iter().zip(theirs).take_while(|(a, b)| a.same(b)).count();
                     let (mine, theirs) = (leader.get(at), theirs.get(at));
                     let line = mine.or(theirs).map_or(0, |change| change.line);
                     let second = mine.and(theirs).map(|change| change.line);

@@ -68,6 +68,10 @@ fn all_warps_of_a_warpgroup_take_part() {
         all.iter().any(|(k, m)| *k == FindingKind::BarrierMisuse && m.contains("warps 4 and 6")),
         "{all:?}"
     );
+    // Two roles in a warpgroup may each have their own instruction.
+    let apart = "setp.lt.u32 %p1, %w, 6;\n@%p1 bra LESS;\nsetmaxnreg.dec.sync.aligned.u32 80;\nbra END;\nLESS:\nsetmaxnreg.dec.sync.aligned.u32 80;\nadd.u32 %r1, %t, 1;\nEND:\n";
+    assert_eq!(found(apart, true), []);
+    assert_ne!(found(&apart.replacen("u32 80", "u32 88", 1), true), []);
     // Half a warp.
     let part = "and.b32 %r1, %t, 16;\nsetp.ne.u32 %p1, %r1, 0;\n@%p1 bra END;\nsetmaxnreg.dec.sync.aligned.u32 80;\nbra LAST;\nEND:\nadd.u32 %r1, %r1, 1;\nLAST:\n";
     assert!(found(part, true).iter().any(|(k, _)| *k == FindingKind::Divergence));
