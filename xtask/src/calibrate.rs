@@ -22,11 +22,20 @@ use tilewright_compiler::target::Target;
 
 const TARGET: Target = Target::Sm80;
 
-/// Writes `compiler/src/plan/calibration.json`.
-pub fn run(bin: &Path) -> Result<()> {
-    let classes = classes()?;
+/// Writes `compiler/src/plan/calibration.json`; where a part of classes' names is given, measures those alone and keeps the others.
+pub fn run(bin: &Path, only: Option<&str>) -> Result<()> {
+    let mut classes = classes()?;
+    let path = root().join("compiler/src/plan/calibration.json");
+    let mut table = Table::default();
+    if let Some(only) = only {
+        classes.retain(|class, _| class.contains(only));
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        table = serde_json::from_str(&text)?;
+        table.classes.retain(|class, _| !class.contains(only));
+    }
     eprintln!("xtask: {} classes near the limit", classes.len());
-    let (folder, next, done) = (scratch()?, AtomicUsize::new(0), Mutex::new(Table::default()));
+    let (folder, next, done) = (scratch()?, AtomicUsize::new(0), Mutex::new(table));
     let all: Vec<(&String, &Job)> = classes.iter().collect();
     let failed = Mutex::new(None);
     std::thread::scope(|scope| {
@@ -51,7 +60,6 @@ pub fn run(bin: &Path) -> Result<()> {
     }
     let mut table = done.into_inner().unwrap_or_default();
     table.assembler = format!("ptxas {} {TARGET}", assembler::VERSION);
-    let path = root().join("compiler/src/plan/calibration.json");
     std::fs::write(&path, lines(&table)?).with_context(|| format!("cannot write {}", path.display()))
 }
 
@@ -95,8 +103,27 @@ fn classes() -> Result<BTreeMap<String, Job>> {
     Ok(found)
 }
 
-/// `None` where the schedule cannot be had for another reason.
+/// Weights that stand for all: a thread's words are few or many, and unpacking takes one step or several.
+const WEIGHTS: [&str; 4] = ["u4", "i7", "u8", "f6e3m2"];
+
+/// `None` where the schedule cannot be had for another reason. Of packed operands the worst counts.
 fn measure(bin: &Path, folder: &Path, class: &str, job: &Job) -> Result<Option<Measured>> {
+    if !class.contains("packed") {
+        return measure_one(bin, folder, class, job);
+    }
+    let mut worst: Option<Measured> = None;
+    for weight in WEIGHTS {
+        let mut job = job.clone();
+        job.sets.retain(|(name, _)| name != "W");
+        job.sets.push(("W".into(), weight.into()));
+        let Some(m) = measure_one(bin, folder, &format!("{class} {weight}"), &job)? else { continue };
+        let (registers, spilled) = worst.map_or((0, 0), |w| (w.registers, w.spilled));
+        worst = Some(Measured { registers: m.registers.max(registers), spilled: m.spilled.max(spilled) });
+    }
+    Ok(worst)
+}
+
+fn measure_one(bin: &Path, folder: &Path, class: &str, job: &Job) -> Result<Option<Measured>> {
     let mut sources = SourceMap::default();
     let mut options = job.options();
     options.registers = Registers::Unjudged;

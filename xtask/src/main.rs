@@ -54,7 +54,11 @@ enum Command {
         sample: usize,
     },
     /// Ask ptxas about every schedule of the examples that is near the limit of registers, and write the compiler's table anew
-    Calibrate,
+    Calibrate {
+        /// Only classes whose name contains this.
+        #[arg(long)]
+        only: Option<String>,
+    },
     /// Count the instructions of each operand order's main loop: NT at most 1.9 per HMMA, the others within 5 % of it, no PRMT, no spills
     Sass,
     /// Change the bytes of every example and corpus program: nothing may panic, hang, or fail without naming a place
@@ -97,7 +101,9 @@ fn main() -> ExitCode {
         Command::Ptxas { only, .. } => assembler::fetch().and_then(|bin| {
             kernels::assemble_all(&bin, &only).and_then(|()| kernels::assemble_rows(&bin, &only))
         }),
-        Command::Calibrate => assembler::fetch().and_then(|bin| calibrate::run(&bin)),
+        Command::Calibrate { only } => {
+            assembler::fetch().and_then(|bin| calibrate::run(&bin, only.as_deref()))
+        }
         Command::Sass => assembler::fetch().and_then(|bin| sass::check(&bin)),
         Command::Fuzz { n, seed } => steps::fuzz(n, seed),
         Command::Verify { seeds, only } => verify::run(seeds, &only),

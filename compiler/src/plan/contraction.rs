@@ -7,6 +7,7 @@ use super::access::{dim_of_axis, index, indices};
 use super::refuse::Refusal;
 use super::{cover, instances};
 use crate::diagnostics::Span;
+use crate::packed::Toward;
 use crate::scheduled::ir::{Index, MmaAtom, MmaType};
 use crate::tile::ir as t1;
 
@@ -32,6 +33,8 @@ pub struct Operand {
     pub computed: Option<Computed>,
     /// Stored as the compiler likes.
     pub packed: bool,
+    /// What a packed tensor's elements are converted to.
+    pub toward: Toward,
 }
 
 /// An operand that elementwise work makes of what is staged.
@@ -275,7 +278,26 @@ fn operand(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Result<Operand
         major,
         computed,
         packed: t.kind == t1::TensorKind::Packed,
+        toward: computed.map_or(Toward::Codes, |c| toward(kernel, c.value, c.staged)),
     })
+}
+
+/// What a staged tile's elements are converted to where they are used.
+fn toward(kernel: &t1::Kernel, v: t1::ValueId, staged: t1::ValueId) -> Toward {
+    let value = kernel.value(v);
+    match &value.op {
+        t1::Op::Cast(x) if strip(kernel, *x) == staged => match value.ty.elem {
+            t1::ElemType::F16 => Toward::F16,
+            t1::ElemType::Bf16 => Toward::Bf16,
+            _ => Toward::Codes,
+        },
+        t1::Op::Reorder(x) => toward(kernel, *x, staged),
+        op if op.is_elementwise() => {
+            let found = op.operands().into_iter().map(|x| toward(kernel, x, staged));
+            found.into_iter().find(|t| *t != Toward::Codes).unwrap_or(Toward::Codes)
+        }
+        _ => Toward::Codes,
+    }
 }
 
 /// The first read, of those that a value is made of element by element, that has the value's axes as plain subscripts: the one that

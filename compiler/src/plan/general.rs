@@ -16,6 +16,7 @@ use super::cover;
 use super::distribution::Distribution;
 use super::elementwise;
 use super::fragments::Tiling;
+use super::instances;
 use super::items;
 use super::knobs;
 use super::layouts::Layouts;
@@ -353,7 +354,9 @@ impl General<'_> {
         let mut out = Vec::new();
         for (dim, &v) in ix.iter().enumerate() {
             let mut index = self.index(v)?;
-            index.checked = !cover::inside(self.kernel, tensor, dim, &index);
+            let extent = &self.kernel.tensor(tensor).shape[dim].extent;
+            index.checked = !cover::inside(self.kernel, tensor, dim, &index)
+                && !instances::group_below(self.kernel, v, extent);
             out.push(index);
         }
         Ok(out)

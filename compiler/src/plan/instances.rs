@@ -10,7 +10,7 @@
 //! every part alone could be R long. Worked example: 64 experts, 4096 rows, tiles of 64 rows: at most 128 tiles, not 64 · 64.
 
 use super::refuse::Refusal;
-use crate::tile::ir as t1;
+use crate::tile::{ir as t1, multiples::is_multiple};
 use t1::{BinaryOp, Const, Holds, LaunchExpr, Op, ValueId};
 
 /// How the blocks of one grid variable are counted.
@@ -177,6 +177,27 @@ pub fn below(kernel: &t1::Kernel, v: ValueId, extent: &LaunchExpr) -> bool {
         },
         _ => false,
     }
+}
+
+/// Whether the subscript is `x / c` of a range's coordinates and below the extent: `K / c` where c divides K, or `cdiv(K, c)`.
+pub fn group_below(kernel: &t1::Kernel, v: ValueId, extent: &LaunchExpr) -> bool {
+    let Op::Binary(BinaryOp::Div, x, c) = kernel.value(v).op else { return false };
+    let (Op::Iota(axis), Some(c)) = (&kernel.value(x).op, kernel.const_int(c).filter(|c| *c > 0)) else {
+        return false;
+    };
+    let axis = kernel.axis(*axis);
+    let start = match kernel.value(axis.lo).op {
+        Op::GridVar(g) => kernel.grid_var(g).lo,
+        Op::LoopVar(l) => kernel.loop_(l).lo,
+        _ => axis.lo,
+    };
+    let LaunchExpr::Binary(op, whole, by) = extent else { return false };
+    let divided = match op {
+        BinaryOp::Cdiv => true,
+        BinaryOp::Div => u32::try_from(c).is_ok_and(|c| is_multiple(kernel, axis.hi, c)),
+        _ => false,
+    };
+    divided && **by == LaunchExpr::int(c) && not_negative(kernel, start) && at_most(kernel, axis.hi, whole)
 }
 
 /// The largest power of two up to 2^16 that is known to divide a scalar, given one for each dimension.

@@ -51,7 +51,7 @@ pub struct Problem {
     /// A schedule sends an operand through registers.
     pub direct: bool,
     /// An operand is stored for a number of warps.
-    pub packed: bool,
+    pub packed: Option<u32>,
     /// There is a second accumulator: see [`Knobs::promote`].
     pub promoted: bool,
 }
@@ -73,7 +73,7 @@ impl Problem {
             _ => false,
         };
         let fused = kernel.values.iter().any(more);
-        let packed = c.a.packed || c.b.packed;
+        let packed = [&c.a, &c.b].into_iter().find(|o| o.packed).map(|o| o.elem.bits());
         let order = (c.a.major, c.b.major);
         let promoted = Pins::of(kernel, c).promote.is_some();
         Problem { bm, bn, bk, atom: c.atom, order, fused, direct: false, packed, promoted }
@@ -81,7 +81,10 @@ impl Problem {
 
     /// Bytes of one ring entry: a slot of each operand.
     pub fn stage_bytes(self) -> u32 {
-        (self.bm + self.bn) * self.bk * self.elem_bytes()
+        match self.packed {
+            Some(bits) => self.bk * (self.bm * self.elem_bytes() + self.bn * bits / 8),
+            None => self.bk * (self.bm + self.bn) * self.elem_bytes(),
+        }
     }
 }
 
@@ -130,7 +133,11 @@ impl Knobs {
         let doubled = if p.bm / wm > p.bn / wn { (2 * wm, wn) } else { (wm, 2 * wn) };
         let copies = p.bm.max(p.bn) * p.bk * p.elem_bytes() / 4 / (wm * wn * 32);
         let crowded = variant != Variant::Wide && (accumulators(p, self.warps) > 96 || copies > 16);
-        if crowded && !p.packed && wm * wn <= 4 && divides(p, doubled) { doubled } else { self.warps }
+        if crowded && p.packed.is_none() && wm * wn <= 4 && divides(p, doubled) {
+            doubled
+        } else {
+            self.warps
+        }
     }
 
     /// Whether a variant's copies are loops of their own. Narrow copies are many per thread, and the assembler keeps the address of
@@ -415,7 +422,9 @@ fn squarest(p: Problem, fits: impl Fn(Problem, (u32, u32)) -> bool) -> Option<(u
     powers.filter(|(wm, wn)| wm * wn <= 16 && divides(p, (*wm, *wn)) && fits(p, (*wm, *wn))).min_by_key(
         |(wm, wn)| {
             let (warps, tm, tn) = (wm * wn, p.bm / wm, p.bn / wn);
-            (4u32.saturating_sub(warps), warps, tm.max(tn) * 16 / tm.min(tn))
+            // Warps along the rows would each unpack the same.
+            let shape = if p.packed.is_some() { *wm } else { tm.max(tn) * 16 / tm.min(tn) };
+            (4u32.saturating_sub(warps), warps, shape)
         },
     )
 }
@@ -534,6 +543,12 @@ fn check_shared(kernel: &t1::Kernel, p: Problem, stages: u32, target: Target) ->
 /// 32-bit registers per thread that a schedule is expected to need.
 pub fn register_estimate(p: Problem, warps: (u32, u32)) -> u32 {
     let (wm, wn) = (p.bm / warps.0, p.bn / warps.1);
+    if p.packed.is_some() {
+        // What is unpacked lives from one matrix instruction to the next, and each thread has an address or two of the packed tiles.
+        let units = p.bm * p.bk * p.elem_bytes() / 16 / (warps.0 * warps.1 * 32);
+        let rest = 2 * (wm / 16 * 4) + wn / 8 * 2 + 32 + if units > 4 { 16 } else { 0 };
+        return (accumulators(p, warps) + rest).next_multiple_of(4);
+    }
     let fragments = 2 * (wm / 16 * 4 + wn / 8 * 2);
     // A thread that copies more than four rows of an operand walks a pointer under a predicate per row.
     let units = p.bm.max(p.bn) * p.bk * p.elem_bytes() / 16 / (warps.0 * warps.1 * 32);
@@ -612,7 +627,7 @@ mod tests {
             order: (Major::K, Major::K),
             fused: false,
             direct: false,
-            packed: false,
+            packed: None,
             promoted: false,
         }
     }

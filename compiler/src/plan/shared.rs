@@ -132,10 +132,13 @@ pub fn packed_buffer(
         return Err(Refusal::construct(t.span, format!("`packed {}` as the left operand of `@`", t.name))
             .note("packed right operands, as in `x @ w.T`, are lowered today"));
     }
-    let Some(recipe) = Recipe::new(operand.elem, &fragment, tiling.wn) else {
+    let Some(recipe) = Recipe::new(operand.elem, operand.toward, &fragment, tiling.wn) else {
         return Err(Refusal::schedule(
             t.span,
-            format!("a thread has too few of the {} of `{}` to fill a word", operand.elem, t.name),
+            format!(
+                "a thread's share of the {} of `{}` fills no whole number of words",
+                operand.elem, t.name
+            ),
             "a larger or deeper tile, or fewer warps",
         ));
     };
@@ -145,14 +148,18 @@ pub fn packed_buffer(
     let slot_stride = slot_bytes.next_multiple_of(16);
     let base = module.shared_bytes.next_multiple_of(BASE_ALIGN);
     module.shared_bytes = base + slots * slot_stride;
-    let planes: Vec<String> = recipe.planes.iter().map(|p| p.bits.to_string()).collect();
     module.buffers.push(Buffer {
         name: name.into(),
         elem: crate::tile::ir::ElemType::Uint(32),
         slots,
         axes: Vec::new(),
         shape: vec![words],
-        layout_name: format!("packed {} in planes of {}", operand.elem, planes.join(", ")),
+        layout_name: format!(
+            "packed {}, {} to {}",
+            operand.elem,
+            plural(recipe.placement.members.len() * 2, "value"),
+            plural(recipe.placement.words as usize, "word")
+        ),
         layout,
         slot_bytes,
         base,
@@ -262,4 +269,9 @@ impl Tile {
         };
         Layout::new(ins, outs, cols, digits).map(Some)
     }
+}
+
+/// `3 words`.
+fn plural(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }

@@ -138,6 +138,13 @@ impl<'a, 'b> Select<'a, 'b> {
         RegId(self.entry.regs.len() as u32 - 1)
     }
 
+    /// A constant in a register.
+    fn bits32(&mut self, bits: u32) -> Operand {
+        let dst = self.fresh(t3::Class::B32);
+        self.push(Mov { ty: Type::B32, dst, src: Operand::Imm(Imm::Int(bits.into())) });
+        dst.into()
+    }
+
     fn reg(&mut self, r: t3::Reg) -> RegId {
         let i = r.0 as usize;
         match self.regs[i] {
@@ -290,6 +297,7 @@ impl<'a, 'b> Select<'a, 'b> {
             | t3::Op::Join32 { .. }
             | t3::Op::Split32 { .. }
             | t3::Op::Count { .. }
+            | t3::Op::Lop3 { .. }
             | t3::Op::Permute { .. } => self.data(op),
             t3::Op::Int { .. }
             | t3::Op::Mad { .. }
@@ -306,6 +314,9 @@ impl<'a, 'b> Select<'a, 'b> {
             | t3::Op::Fma { .. }
             | t3::Op::IntToFloat { .. }
             | t3::Op::FloatToInt { .. }
+            | t3::Op::Halves { .. }
+            | t3::Op::FmaHalves { .. }
+            | t3::Op::NegHalves { .. }
             | t3::Op::PackHalf { .. }
             | t3::Op::ToHalf { .. }
             | t3::Op::FromHalf { .. }
@@ -322,6 +333,7 @@ impl<'a, 'b> Select<'a, 'b> {
             | t3::Op::ShuffleXor { .. }
             | t3::Op::ShuffleUp { .. }
             | t3::Op::ShuffleFrom { .. }
+            | t3::Op::ShuffleWithin { .. }
             | t3::Op::Ballot { .. }
             | t3::Op::HighestBit { .. }
             | t3::Op::CpAsync { .. }
@@ -385,6 +397,14 @@ fn half_type(half: t3::Half) -> Type {
     match half {
         t3::Half::F16 => Type::F16,
         t3::Half::Bf16 => Type::Bf16,
+    }
+}
+
+/// Two of them in a register.
+fn halves_type(half: t3::Half) -> Type {
+    match half {
+        t3::Half::F16 => Type::F16x2,
+        t3::Half::Bf16 => Type::Bf16x2,
     }
 }
 

@@ -18,6 +18,7 @@ pub mod elem;
 pub mod eval;
 pub mod ir;
 pub mod launch;
+pub mod multiples;
 pub mod ops;
 pub mod print;
 pub mod verify;

@@ -2,6 +2,7 @@
 
 use super::ir::*;
 use crate::diagnostics::Span;
+use rustc_hash::FxHashMap;
 
 /// Appends instructions to the innermost open list of statements.
 #[derive(Debug)]
@@ -12,11 +13,19 @@ pub struct Builder {
     pub span: Span,
     /// The L2 policy of the accesses to global memory that follow.
     pub policy: Option<Reg>,
+    /// The halves that f32 registers were made of.
+    halves_of: FxHashMap<Reg, (Half, Reg)>,
 }
 
 impl Builder {
     pub fn new(span: Span) -> Builder {
-        Builder { classes: Vec::new(), open: vec![Vec::new()], span, policy: None }
+        Builder {
+            classes: Vec::new(),
+            open: vec![Vec::new()],
+            span,
+            policy: None,
+            halves_of: FxHashMap::default(),
+        }
     }
 
     /// The finished statements; every opened list must have been closed.
@@ -157,5 +166,55 @@ impl Builder {
         let d = self.reg(Class::F32);
         self.push(Op::Fma { d, a: a.into(), b: b.into(), c: c.into() });
         d
+    }
+
+    /// Bit by bit by a truth table.
+    pub fn lop3(&mut self, a: impl Into<Src>, b: impl Into<Src>, c: impl Into<Src>, table: u8) -> Reg {
+        let d = self.reg(Class::B32);
+        self.push(Op::Lop3 { d, a: a.into(), b: b.into(), c: c.into(), table });
+        d
+    }
+
+    pub fn add_halves(&mut self, half: Half, a: Reg, b: Reg) -> Reg {
+        self.halves(HalvesOp::Add, half, a, b)
+    }
+
+    pub fn sub_halves(&mut self, half: Half, a: Reg, b: Reg) -> Reg {
+        self.halves(HalvesOp::Sub, half, a, b)
+    }
+
+    pub fn mul_halves(&mut self, half: Half, a: Reg, b: Reg) -> Reg {
+        self.halves(HalvesOp::Mul, half, a, b)
+    }
+
+    fn halves(&mut self, op: HalvesOp, half: Half, a: Reg, b: Reg) -> Reg {
+        let d = self.reg(Class::B32);
+        self.push(Op::Halves { op, half, d, a, b });
+        d
+    }
+
+    pub fn fma_halves(&mut self, half: Half, a: Reg, b: Reg, c: Reg) -> Reg {
+        let d = self.reg(Class::B32);
+        self.push(Op::FmaHalves { half, d, a, b, c });
+        d
+    }
+
+    pub fn neg_halves(&mut self, half: Half, a: Reg) -> Reg {
+        let d = self.reg(Class::B32);
+        self.push(Op::NegHalves { half, d, a });
+        d
+    }
+
+    /// A half as f32.
+    pub fn widen_half(&mut self, from: Half, a: Reg) -> Reg {
+        let d = self.reg(Class::F32);
+        self.push(Op::FromHalf { from, d, a });
+        self.halves_of.insert(d, (from, a));
+        d
+    }
+
+    /// The half that an f32 was made of.
+    pub fn half_of(&self, r: Reg) -> Option<(Half, Reg)> {
+        self.halves_of.get(&r).copied()
     }
 }

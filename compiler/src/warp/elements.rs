@@ -9,7 +9,6 @@ use crate::plan::Refusal;
 use crate::plan::access::launch_scalar;
 use crate::scheduled::ir as t2;
 use crate::tile::ir as t1;
-use rustc_hash::FxHashMap;
 use t1::{BinaryOp, CmpOp, ElemType, UnaryOp};
 
 /// One element in registers.
@@ -41,20 +40,6 @@ impl Lower<'_> {
             Src::Reg(r) => r,
             imm => self.b.mov(class, imm),
         }
-    }
-
-    /// The first register that holds the same element as `r`.
-    fn first_holder(&mut self, v: t2::ValId, r: usize) -> usize {
-        if let Some(firsts) = self.first_holders.get(&v) {
-            return firsts[r];
-        }
-        let map = self.map(v);
-        let mut seen: FxHashMap<Vec<u32>, usize> = FxHashMap::default();
-        let at = |q: usize| map.axes.iter().map(|m| m.register[q]).collect();
-        let firsts: Vec<usize> = (0..map.registers).map(|q| *seen.entry(at(q)).or_insert(q)).collect();
-        let first = firsts[r];
-        self.first_holders.insert(v, firsts);
-        first
     }
 
     /// The element in register `r` of a tile; elements that several registers share are computed once.
@@ -137,7 +122,7 @@ impl Lower<'_> {
         Ok(e)
     }
 
-    fn scalar_element(&mut self, v: t1::ValueId) -> Result<Element, Refusal> {
+    pub fn scalar_element(&mut self, v: t1::ValueId) -> Result<Element, Refusal> {
         let value = self.kernel.value(v);
         match &value.op {
             t1::Op::Const(t1::Const::Float(f)) => Ok(Element::F32(Src::F32(*f as f32))),
@@ -159,8 +144,7 @@ impl Lower<'_> {
                     }
                     ElemType::F16 | ElemType::Bf16 => {
                         let from = if value.ty.elem == ElemType::F16 { Half::F16 } else { Half::Bf16 };
-                        let d = self.b.reg(Class::F32);
-                        self.b.push(Op::FromHalf { from, d, a: r });
+                        let d = self.b.widen_half(from, r);
                         Ok(Element::F32(d.into()))
                     }
                     _ => match self.b.class(r) {

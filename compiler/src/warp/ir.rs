@@ -158,6 +158,14 @@ pub enum Half {
     Bf16,
 }
 
+/// Arithmetic on two halves at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HalvesOp {
+    Add,
+    Sub,
+    Mul,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Special {
     TidX,
@@ -369,6 +377,35 @@ pub enum Op {
         b: Src,
         select: u32,
     },
+    /// Bit by bit what the truth table says of the bits of `a` (its index' highest bit), `b` and `c`.
+    Lop3 {
+        d: Reg,
+        a: Src,
+        b: Src,
+        c: Src,
+        table: u8,
+    },
+    /// On both halves of a register.
+    Halves {
+        op: HalvesOp,
+        half: Half,
+        d: Reg,
+        a: Reg,
+        b: Reg,
+    },
+    /// `d = a * b + c`, rounded once, on both halves.
+    FmaHalves {
+        half: Half,
+        d: Reg,
+        a: Reg,
+        b: Reg,
+        c: Reg,
+    },
+    NegHalves {
+        half: Half,
+        d: Reg,
+        a: Reg,
+    },
     /// `d.len()` consecutive elements of the registers' class.
     LoadGlobal {
         d: Vec<Reg>,
@@ -438,6 +475,13 @@ pub enum Op {
         d: Reg,
         a: Reg,
         lane: Src,
+    },
+    /// The value of one of `of` neighbouring lanes, the one of that number; `of` is a power of two.
+    ShuffleWithin {
+        d: Reg,
+        a: Reg,
+        lane: u32,
+        of: u32,
     },
     /// Bit n says whether `a` holds in lane n.
     Ballot {

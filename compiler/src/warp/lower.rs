@@ -7,6 +7,7 @@ use super::across::AcrossState;
 use super::address::Threads;
 use super::build::Builder;
 use super::copies::CopyState;
+use super::grouped::Grouped;
 use super::ir::*;
 use super::packed::PackedState;
 use super::scalars::Scalars;
@@ -55,6 +56,10 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
         first_holders: FxHashMap::default(),
         counterparts: FxHashMap::default(),
         elements: FxHashMap::default(),
+        pairs: FxHashMap::default(),
+        shifted: FxHashMap::default(),
+        addends: FxHashMap::default(),
+        products: FxHashMap::default(),
         totals: FxHashMap::default(),
         best: FxHashMap::default(),
         thread_bits: FxHashMap::default(),
@@ -174,11 +179,17 @@ pub struct Lower<'a> {
     pub policies: FxHashMap<t1::TensorId, Reg>,
     /// What the lanes address for each fragment.
     pub matrix_rows: FxHashMap<t2::ValId, Rc<TileMap>>,
-    /// By register, the first that holds the same element; and the register of another tile that holds what is at the same coordinates.
-    pub first_holders: FxHashMap<t2::ValId, Vec<usize>>,
+    /// By register, the one that stands for all that hold the same element; and the register of another tile that holds what is at the same coordinates.
+    pub first_holders: FxHashMap<t2::ValId, Rc<[usize]>>,
     pub counterparts: FxHashMap<(t2::ValId, t2::ValId), Vec<usize>>,
     /// Elements computed so far after the loop.
     pub elements: FxHashMap<(t2::ValId, usize), super::elements::Element>,
+    /// Two elements at a time, of operands of products: by tile and registers.
+    pub pairs: FxHashMap<(t2::ValId, usize, usize), super::unpack::Halves>,
+    pub shifted: super::unpack::Shifted,
+    /// What a difference adds, and products of two registers, each for a group.
+    pub addends: FxHashMap<(Reg, u64), Reg>,
+    pub products: FxHashMap<(Reg, Reg), Reg>,
     /// Each warp's sums of the groups of a scan, by the group's first register.
     pub totals: FxHashMap<(t2::ValId, usize), Src>,
     /// The elements that coordinates belong to while an `argmax` is not complete.
@@ -236,6 +247,10 @@ impl Lower<'_> {
         self.threads.known = saved.threads;
         (self.elements, self.rows, self.exists) = (saved.elements, saved.rows, saved.exists);
         self.thread_bits = saved.thread_bits;
+        self.pairs.clear();
+        self.shifted.clear();
+        self.addends.clear();
+        self.products.clear();
     }
 
     /// One item: the module's body.
@@ -327,6 +342,13 @@ impl Lower<'_> {
     fn emit_loop(&mut self, l: &t2::Loop) -> Result<(), Refusal> {
         let left = self.loop_total(l)?;
         let computes = l.body.iter().any(computes);
+        let grouped = self.prepare_grouped(l)?;
+        if !grouped.is_empty() {
+            let some = self.b.set_int(Cmp::Gt, IntTy::S32, left, 0);
+            let lo = self.scalars.coordinate(&mut self.b, l.lo)?;
+            let lo = self.in_register(lo, Class::B32);
+            self.read_ahead(&grouped.iter().collect::<Vec<_>>(), lo, false, Some(some))?;
+        }
         let saved = self.save();
         let mut copies = Vec::new();
         for copy in 0..l.unroll {
@@ -334,8 +356,13 @@ impl Lower<'_> {
             self.b.open();
             if computes {
                 // What a step computes is the step's own.
-                self.restore(saved.clone());
-                self.enter_step(l, left, copy)?;
+                let fresh = self.begin(&grouped, l, copy);
+                self.enter_copy(&saved, &grouped, &fresh);
+                let at = self.enter_step(l, left, copy)?;
+                self.take_over(&fresh)?;
+                if let Some(at) = at {
+                    self.read_ahead(&fresh, at, true, None)?;
+                }
             }
             for node in &l.body {
                 match node {
@@ -386,9 +413,25 @@ impl Lower<'_> {
         Ok(())
     }
 
+    /// At the start of a copy only what held before the loop is known, and what groups have that go on from the copy before.
+    fn enter_copy(&mut self, saved: &Saved, grouped: &[Grouped], fresh: &[&Grouped]) {
+        let lasting =
+            |v: t2::ValId| grouped.iter().any(|g| g.tile == v) && !fresh.iter().any(|g| g.tile == v);
+        let mut elements = std::mem::take(&mut self.elements);
+        elements.retain(|(v, _), _| lasting(*v));
+        let mut pairs = std::mem::take(&mut self.pairs);
+        pairs.retain(|(v, ..), _| lasting(*v));
+        let (addends, products) = (std::mem::take(&mut self.addends), std::mem::take(&mut self.products));
+        self.restore(saved.clone());
+        self.elements.extend(elements);
+        (self.pairs, self.addends, self.products) = (pairs, addends, products);
+    }
+
     /// The loop's coordinate in a copy of the step.
-    fn enter_step(&mut self, l: &t2::Loop, left: Reg, copy: u32) -> Result<(), Refusal> {
-        let Some(t1::AxisKind::Loop(id)) = l.axis().map(|a| self.kernel.axis(a).kind) else { return Ok(()) };
+    fn enter_step(&mut self, l: &t2::Loop, left: Reg, copy: u32) -> Result<Option<Reg>, Refusal> {
+        let Some(t1::AxisKind::Loop(id)) = l.axis().map(|a| self.kernel.axis(a).kind) else {
+            return Ok(None);
+        };
         let hi = self.scalars.coordinate(&mut self.b, l.hi)?;
         let hi = match hi {
             Src::Reg(hi) => hi,
@@ -400,7 +443,7 @@ impl Lower<'_> {
             ahead => self.b.add(at, i64::from(ahead)),
         };
         self.scalars.enter_loop(id, at);
-        Ok(())
+        Ok(Some(at))
     }
 
     /// Emits an op; `copy` is the position in the unrolled loop.

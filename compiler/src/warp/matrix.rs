@@ -191,30 +191,35 @@ impl Lower<'_> {
             (0..map.registers).filter(|r| map.axes[k].register[*r] / atom.k() == at / atom.k()).collect();
         let mut registers = Vec::new();
         for pair in mine.chunks(packed) {
-            let mut floats = Vec::new();
-            for r in pair {
-                let e = self.element(v, *r)?;
-                let x = match e {
-                    // The pair is rounded together.
-                    Element::Half(_, x) => x,
-                    other => self.float(other, self.b.span)?,
-                };
-                // A lane that does not exist adds nothing, whatever it would be computed to.
-                let exists = self.existing(&[axes[k]], axes, &map, *r)?;
-                floats.push(match exists {
-                    Some(p) => {
-                        let d = self.b.reg(Class::F32);
-                        self.b.push(Op::Select { d, a: x, b: Src::F32(0.0), p });
-                        d.into()
-                    }
-                    None => x,
-                });
-            }
-            let d = self.b.reg(Class::B32);
-            self.b.push(Op::PackHalf { to: half, d, lo: floats[0], hi: floats[1] });
-            registers.push(d);
+            let [a, b] = *pair else {
+                unreachable!("operands that are computed are of halves, two in a register")
+            };
+            let d = self.pair(v, (a, b), half)?;
+            registers.push(self.existing_halves(axes[k], axes, &map, (a, b), d)?);
         }
         Ok((registers, mine.iter().map(|r| map.axes[outer].register[*r]).collect()))
+    }
+
+    /// Lanes that do not exist add nothing, whatever they would be computed to.
+    fn existing_halves(
+        &mut self,
+        k: t1::AxisId,
+        axes: &[t1::AxisId],
+        map: &TileMap,
+        (a, b): (usize, usize),
+        d: Reg,
+    ) -> Result<Reg, Refusal> {
+        let (lo, hi) = (self.existing(&[k], axes, map, a)?, self.existing(&[k], axes, map, b)?);
+        let mut d = d;
+        for (p, rest) in [(hi, 0xffff), (lo, 0)] {
+            let Some(p) = p else { continue };
+            // Both or the lower alone; then both or none.
+            let less = if rest == 0 { Src::Int(0) } else { self.b.and(d, rest).into() };
+            let kept = self.b.reg(Class::B32);
+            self.b.push(Op::Select { d: kept, a: d.into(), b: less, p });
+            d = kept;
+        }
+        Ok(d)
     }
 
     /// An element of a tile that was loaded from shared memory.
@@ -232,8 +237,7 @@ impl Lower<'_> {
         };
         let (lo, hi) = (self.b.reg(Class::B16), self.b.reg(Class::B16));
         self.b.push(Op::Split16 { lo, hi, a: word });
-        let d = self.b.reg(Class::F32);
-        self.b.push(Op::FromHalf { from: half, d, a: if from == 0 { lo } else { hi } });
+        let d = self.b.widen_half(half, if from == 0 { lo } else { hi });
         Ok(Element::F32(d.into()))
     }
 }

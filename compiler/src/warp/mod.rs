@@ -10,6 +10,8 @@
 //! | [`copies`], [`across`] | copies to shared memory, along and across the contracted axis |
 //! | [`matrix`] | fragments, matrix instructions |
 //! | [`elements`], [`integers`], [`casts`] | elementwise work, element by element; integers; conversions |
+//! | [`sharing`], [`grouped`] | which registers hold the same element; scales of groups, read a step ahead |
+//! | [`packed`], [`unpack`], [`pairs`] | packed operands; their codes to halves; operands of products two elements at a time |
 //! | [`places`], [`global`], [`packing`] | where elements are in global memory; reading and writing them, several at a time |
 //! | [`functions`] | functions that the machine has not, or only roughly |
 //! | [`reductions`], [`arguments`], [`scans`] | along lanes: sums and their kin, `argmax`, running sums |
@@ -29,6 +31,7 @@ pub mod elements;
 pub mod functions;
 pub mod global;
 pub mod grid;
+pub mod grouped;
 pub mod integers;
 pub mod ir;
 pub mod items;
@@ -37,12 +40,15 @@ pub mod lower;
 pub mod matrix;
 pub mod packed;
 pub mod packing;
+pub mod pairs;
 pub mod places;
 pub mod plain_loop;
 pub mod print;
 pub mod reductions;
 pub mod scalars;
 pub mod scans;
+pub mod sharing;
 pub mod sorting;
 pub mod tilemap;
+pub mod unpack;
 pub mod work;

@@ -1,13 +1,13 @@
 //! Packed operands: tiles copied byte for byte, and each thread's own words out of them.
 //!
 //! A tile is contiguous in global and in shared memory, so a thread's accesses are `16 · threads` bytes apart, and tiles follow one another along
-//! k. Tiles past the end of k are zero-filled. A thread reads the words of each plane in its own chunks, neighbours side by side: whole
-//! rows of banks, so that nothing conflicts.
+//! k. Tiles past the end of k are zero-filled. A thread reads its words chunk by chunk, neighbours side by side: whole rows of banks, so that
+//! nothing conflicts.
 
 use super::elements::Element;
 use super::ir::*;
 use super::lower::Lower;
-use crate::packed::{Plane, Recipe};
+use crate::packed::{Recipe, placement::LANE};
 use crate::plan::Refusal;
 use crate::scheduled::ir as t2;
 use crate::tile::ir as t1;
@@ -77,7 +77,7 @@ impl Lower<'_> {
         Ok(PackedState { buf: *buf, from, to, accesses, last, k_left, tile: recipe.tile_bytes(), by: l.by })
     }
 
-    fn recipe(&self, tensor: t1::TensorId) -> Recipe {
+    pub fn recipe(&self, tensor: t1::TensorId) -> Recipe {
         match self.module.recipe(tensor) {
             Some(recipe) => recipe.clone(),
             None => unreachable!("the planner gives packed operands a recipe"),
@@ -113,28 +113,24 @@ impl Lower<'_> {
         self.b.push(Op::Int { op: IntOp::Add, ty: IntTy::S64, d, a: d.into(), b: by.into() });
     }
 
-    /// A thread's words, plane after plane.
+    /// A thread's words, chunk after chunk.
     pub fn load_packed(&mut self, result: t2::ValId, buf: t2::BufId, tensor: t1::TensorId, slot: u32) {
         let recipe = self.recipe(tensor);
         let buffer = self.module.buffer(buf);
         let base = (buffer.base + slot * buffer.slot_stride) as i32;
-        let words: u32 = recipe.planes.iter().map(|p| p.words).sum();
-        let regs = self.fragment(result, words as usize);
-        let mut next = regs.into_iter();
-        for plane in &recipe.planes {
+        let regs = self.fragment(result, recipe.words as usize);
+        for chunk in recipe.chunks() {
+            let (first, n) = chunk;
             // Warps along the rows of the result hold the same.
-            let columns: Vec<u32> =
-                (0..recipe.threads.trailing_zeros()).map(|b| (4 * plane.vector) << b).collect();
-            for word in (0..plane.words).step_by(plane.vector as usize) {
-                let mut from = self.threads.shared(&mut self.b, &columns, 0);
-                from.offset += base + plane.word(word, 0, recipe.threads) as i32;
-                let d = next.by_ref().take(plane.vector as usize).collect();
-                self.b.push(Op::LoadSharedWords { d, from });
-            }
+            let columns: Vec<u32> = (0..recipe.threads.trailing_zeros()).map(|b| (4 * n) << b).collect();
+            let mut from = self.threads.shared(&mut self.b, &columns, 0);
+            from.offset += base + recipe.chunk_offset(chunk) as i32;
+            let d = regs[first as usize..(first + n) as usize].to_vec();
+            self.b.push(Op::LoadSharedWords { d, from });
         }
     }
 
-    /// An element of a packed tile, put together from its planes.
+    /// An element of a packed tile, put together bit by bit where its bits are apart.
     pub fn packed_element(
         &mut self,
         v: t2::ValId,
@@ -142,24 +138,28 @@ impl Lower<'_> {
         r: usize,
     ) -> Result<Element, Refusal> {
         let recipe = self.recipe(tensor);
-        let words: u32 = recipe.planes.iter().map(|p| p.words).sum();
-        let regs = self.fragment(v, words as usize);
-        let (pair, half) = (r as u32 / 2, r as u32 % 2);
-        let mut first = 0;
+        let regs = self.fragment(v, recipe.words as usize);
+        let (member, first) = recipe.member(r as u32 / 2);
+        let lane = LANE * (r as u32 % 2);
         let mut code: Option<Reg> = None;
-        for plane in &recipe.planes {
-            let word = regs[(first + pair / plane.pairs()) as usize];
-            first += plane.words;
-            let field = self.field(*plane, word, pair % plane.pairs(), half);
+        let mut b = 0;
+        while b < member.bits.len() {
+            let (word, bit) = member.bits[b];
+            let follows = |n: &usize| member.bits.get(b + n) == Some(&(word, bit + *n as u32));
+            let run = (1..).take_while(follows).count() + 1;
+            let (word, bit) = (regs[(first + word) as usize], bit + lane);
+            let down = self.b.shift(word, b as i32 - bit as i32);
+            let field = match bit as usize + run == 32 && b == 0 {
+                true => down,
+                false => self.b.and(down, ((1 << run) - 1) << b),
+            };
             code = Some(match code {
                 None => field,
-                Some(low) => {
-                    let up = self.b.shift(field, plane.from as i32);
-                    self.b.int(IntOp::Or, IntTy::B32, low, up)
-                }
+                Some(low) => self.b.int(IntOp::Or, IntTy::B32, low, field),
             });
+            b += run;
         }
-        let Some(code) = code else { unreachable!("every type has a plane") };
+        let Some(code) = code else { unreachable!("every code has bits") };
         Ok(match recipe.elem {
             ElemType::Uint(_) => Element::Int(code.into()),
             ElemType::Int(w) => Element::Int(self.b.add(code, -(1 << (w - 1))).into()),
@@ -169,11 +169,5 @@ impl Lower<'_> {
             }
             other => Element::Code(other, code.into()),
         })
-    }
-
-    fn field(&mut self, plane: Plane, word: Reg, field: u32, half: u32) -> Reg {
-        let bit = field * plane.bits + 16 * half;
-        let down = self.b.shift(word, -(bit as i32));
-        if bit + plane.bits == 32 { down } else { self.b.and(down, (1 << plane.bits) - 1) }
     }
 }

@@ -147,6 +147,19 @@ impl Lower<'_> {
             .map(|_| self.b.mov(class, if class == Class::F32 { Src::F32(0.0) } else { Src::Int(0) }))
             .collect();
         self.b.guarded(guard.map(|g| (g, true)), Op::LoadGlobal { d: d.clone(), from });
+        self.loaded_as(elem, n, d, span)
+    }
+
+    /// Registers that hold `n` neighbours as they lie in memory, as elements.
+    pub fn loaded_as(
+        &mut self,
+        elem: ElemType,
+        n: usize,
+        d: Vec<Reg>,
+        span: Span,
+    ) -> Result<Vec<Element>, Refusal> {
+        let Some(how) = memory(elem) else { return Err(Refusal::construct(span, format!("reading {elem}"))) };
+        let total = elem.bits() * n as u32;
         Ok(match how {
             Memory::Float => d.into_iter().map(|r| Element::F32(r.into())).collect(),
             Memory::Word => d.into_iter().map(|r| Element::Int(r.into())).collect(),
@@ -154,7 +167,7 @@ impl Lower<'_> {
             Memory::Half(from) => {
                 let mut halves = Vec::new();
                 for a in d {
-                    if class == Class::B16 {
+                    if self.b.class(a) == Class::B16 {
                         halves.push(a);
                         continue;
                     }
@@ -164,8 +177,7 @@ impl Lower<'_> {
                 }
                 let mut out = Vec::new();
                 for a in halves {
-                    let d = self.b.reg(Class::F32);
-                    self.b.push(Op::FromHalf { from, d, a });
+                    let d = self.b.widen_half(from, a);
                     out.push(Element::F32(d.into()));
                 }
                 out

@@ -10,7 +10,7 @@ use super::lower::Lower;
 use super::tilemap::TileMap;
 use crate::plan::{Refusal, cover};
 use crate::scheduled::ir as t2;
-use crate::tile::ir as t1;
+use crate::tile::{ir as t1, multiples::is_multiple};
 use rustc_hash::FxHashMap;
 
 /// What tells the pointer of one row from another's: per dimension axis, scalar, tile of coordinates, and the register's part.
@@ -70,7 +70,7 @@ impl Lower<'_> {
     }
 
     /// Whether every lane of the axis exists in every instance: a constant domain that its tiles divide.
-    fn always_full(&self, axis: t1::AxisId) -> bool {
+    pub fn always_full(&self, axis: t1::AxisId) -> bool {
         let a = self.kernel.axis(axis);
         let lo = match self.kernel.value(a.lo).op {
             t1::Op::GridVar(g) => self.kernel.grid_var(g).lo,
@@ -79,7 +79,12 @@ impl Lower<'_> {
         };
         match (self.kernel.const_int(lo), self.kernel.const_int(a.hi)) {
             (Some(lo), Some(hi)) => hi > lo && (hi - lo) % i64::from(a.extent) == 0,
-            _ => false,
+            // Steps of a loop begin and end at multiples of their length; those of the grid take instances that have nothing to do, too.
+            _ => {
+                matches!(a.kind, t1::AxisKind::Loop(_))
+                    && is_multiple(self.kernel, a.lo, a.extent)
+                    && is_multiple(self.kernel, a.hi, a.extent)
+            }
         }
     }
 

@@ -142,6 +142,16 @@ impl Printer<'_> {
             Op::Permute { d, a, b, select } => {
                 format!("{} = permute {}, {}, {select:#06x}", r(d), s(a), s(b))
             }
+            Op::Lop3 { d, a, b, c, table } => {
+                format!("{} = lop3 {}, {}, {}, {table:#04x}", r(d), s(a), s(b), s(c))
+            }
+            Op::Halves { op, half, d, a, b } => {
+                format!("{} = {}.{}x2 {}, {}", r(d), lower(op), lower(half), r(a), r(b))
+            }
+            Op::FmaHalves { half, d, a, b, c } => {
+                format!("{} = fma.{}x2 {}, {}, {}", r(d), lower(half), r(a), r(b), r(c))
+            }
+            Op::NegHalves { half, d, a } => format!("{} = neg.{}x2 {}", r(d), lower(half), r(a)),
             Op::Special { d, from } => {
                 format!("{} = {}", r(d), from.name())
             }
@@ -205,6 +215,9 @@ impl Printer<'_> {
             }
             Op::ShuffleUp { d, a, by } => format!("{} = shuffle.up {}, {by}", r(d), r(a)),
             Op::ShuffleFrom { d, a, lane } => format!("{} = shuffle.from {}, {}", r(d), r(a), s(lane)),
+            Op::ShuffleWithin { d, a, lane, of } => {
+                format!("{} = shuffle.from {}, {lane} of {of}", r(d), r(a))
+            }
             Op::Ballot { d, a } => format!("{} = ballot {}", r(d), r(a)),
             Op::HighestBit { d, a } => format!("{} = highest.bit {}", r(d), r(a)),
             Op::ShuffleXor { d, a, mask } => format!("{} = shuffle.xor {}, {mask}", r(d), r(a)),

@@ -339,6 +339,14 @@ impl<'a> Scalars<'a> {
                     let up = b.int(IntOp::Sub, IntTy::S64, up, 1);
                     return Ok(b.int(IntOp::Div, IntTy::S64, up, y));
                 }
+                // What is divided is not negative: the launch checks every extent.
+                if let (IntOp::Div, t1::LaunchExpr::Const(t1::Const::Int(c))) = (op, &**y)
+                    && *c > 0
+                    && c & (c - 1) == 0
+                {
+                    let x = self.launch_expr(b, x, span)?;
+                    return Ok(b.int(IntOp::Shr, IntTy::U64, x, i64::from(c.trailing_zeros())));
+                }
                 let (x, y) = (self.launch_expr(b, x, span)?, self.launch_expr(b, y, span)?);
                 Ok(b.int(op, IntTy::S64, x, y))
             }

@@ -104,6 +104,11 @@ impl Select<'_, '_> {
                 self.shuffle(ShflMode::Up, *d, *a, t3::Src::Int(i64::from(*by)), 0);
             }
             t3::Op::ShuffleFrom { d, a, lane } => self.shuffle(ShflMode::Idx, *d, *a, *lane, 31),
+            t3::Op::ShuffleWithin { d, a, lane, of } => {
+                // The upper byte keeps the bits of the lane's own number that tell its neighbourhood from others.
+                let clamp = (32 - of) << 8 | 31;
+                self.shuffle(ShflMode::Idx, *d, *a, t3::Src::Int(i64::from(*lane)), clamp.into());
+            }
             t3::Op::Ballot { d, a } => {
                 let (dst, a) = (self.reg(*d), self.reg(*a));
                 let mask = Operand::Imm(Imm::Int(0xffff_ffff));

@@ -87,6 +87,10 @@ impl Select<'_, '_> {
                 let (dst, a) = (self.reg(*d), self.reg(*a).into());
                 self.push(IntUnary { op, ty, dst, a });
             }
+            t3::Op::Lop3 { d, a, b, c, table } => {
+                let (dst, a, b, c) = (self.reg(*d).into(), self.src(*a), self.src(*b), self.src(*c));
+                self.push(Lop3 { pred: None, dst, a, b, c, lut: *table });
+            }
             t3::Op::Permute { d, a, b, select } => {
                 let (dst, a, b) = (self.reg(*d), self.src(*a), self.src(*b));
                 let c = Operand::Imm(Imm::Int(i64::from(*select)));
@@ -241,9 +245,50 @@ impl Select<'_, '_> {
                 let (dst, a) = (self.reg(*d), self.reg(*a));
                 self.push(Cvt::new(Some(Rounding::Rni), to, Type::F32, dst, a));
             }
+            t3::Op::Halves { op, half, d, a, b } => {
+                let dst = self.reg(*d);
+                let [a, b]: [Operand; 2] = [*a, *b].map(|r| self.reg(r).into());
+                let ty = halves_type(*half);
+                // sm_80 has only fma and its kin on two bf16: a sum is with a factor of one, a product with an addend of -0.
+                match (half, op) {
+                    (t3::Half::F16, op) => {
+                        let op = match op {
+                            t3::HalvesOp::Add => FloatBinaryOp::Add,
+                            t3::HalvesOp::Sub => FloatBinaryOp::Sub,
+                            t3::HalvesOp::Mul => FloatBinaryOp::Mul,
+                        };
+                        self.push(FloatBinary {
+                            rnd: Some(Rounding::Rn),
+                            ..FloatBinary::new(op, ty, dst, a, b)
+                        });
+                    }
+                    (t3::Half::Bf16, t3::HalvesOp::Add) => {
+                        let one = self.bits32(0x3f80_3f80);
+                        self.push(Fma::new(ty, dst, a, one, b));
+                    }
+                    (t3::Half::Bf16, t3::HalvesOp::Sub) => {
+                        let minus = self.bits32(0xbf80_bf80);
+                        self.push(Fma::new(ty, dst, b, minus, a));
+                    }
+                    (t3::Half::Bf16, t3::HalvesOp::Mul) => {
+                        let zero = self.bits32(0x8000_8000);
+                        self.push(Fma::new(ty, dst, a, b, zero));
+                    }
+                }
+            }
+            t3::Op::FmaHalves { half, d, a, b, c } => {
+                let dst = self.reg(*d);
+                let [a, b, c]: [Operand; 3] = [*a, *b, *c].map(|r| self.reg(r).into());
+                self.push(Fma::new(halves_type(*half), dst, a, b, c));
+            }
+            t3::Op::NegHalves { half, d, a } => {
+                let (dst, a): (RegId, Operand) = (self.reg(*d), self.reg(*a).into());
+                let ty = halves_type(*half);
+                self.push(FloatUnary { op: FloatUnaryOp::Neg, rnd: None, ftz: false, ty, dst, a });
+            }
             t3::Op::PackHalf { to, d, lo, hi } => {
                 let (dst, lo, hi) = (self.reg(*d), self.src(*lo), self.src(*hi));
-                let dty = if *to == t3::Half::F16 { Type::F16x2 } else { Type::Bf16x2 };
+                let dty = halves_type(*to);
                 let rnd = Rounding::Rn;
                 self.push(CvtPack { rnd, relu: false, satfinite: false, dty, sty: Type::F32, dst, hi, lo });
             }

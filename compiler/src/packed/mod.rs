@@ -1,92 +1,83 @@
 //! How a `packed` tensor lies in memory: every thread finds the bits of its own fragment side by side.
 //!
 //! A tensor on (row, k) is cut into tiles, rows of tiles outermost; what is missing at the edges is zero bits. In a tile, an element's place
-//! follows from who multiplies it: register `e` of thread `t` in the fragment's layout. Codes are cut into *planes* of 8, 4, 2 or 1 bits,
-//! widest first, so that every field lies within a half of a word: 7 = 4 + 2 + 1 from the low bits up. In a plane of p bits, a thread's
-//! elements 2i and 2i + 1 are a *pair*: they have the same bits of the low and of the high half of a word, so that one operation with the
-//! same mask in both halves unpacks both.
+//! follows from who multiplies it: register `e` of thread `t` in the fragment's layout. A thread's elements 2i and 2i + 1 are a *member*
+//! of a group of words ([`placement`]), which says where their bits are.
 //!
 //! ```text
-//! u4: word w of a thread, pairs i = 4w … 4w + 3        31        24        16 15         8         0
+//! u4: word w of a thread, members i = 4w … 4w + 3      31        24        16 15         8         0
 //!                                                        | 2i+7 | 2i+5 | 2i+3 | 2i+1 | 2i+6 | 2i+4 | 2i+2 | 2i |
 //! ```
-//! The words of a plane are loaded up to four at a time: chunk c of all threads lies before chunk c + 1, threads side by side.
+//! A thread's words are loaded four at a time, what remains two and one at a time: of each such *chunk* all threads' parts lie side by side,
+//! and chunk after chunk.
 //!
 //! Signed integers are stored with their sign bit inverted, that is, as the number less the least one: unpacking adds a constant
 //! anyway. Storage is exactly as many bits per element as the type has.
 
+pub mod placement;
+
 use crate::layout::Layout;
 use crate::tile::ir::ElemType;
 use crate::warp::tilemap::TileMap;
-
-/// Some bits of every code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Plane {
-    /// 8, 4, 2 or 1.
-    pub bits: u32,
-    /// Which bit of the code is its lowest.
-    pub from: u32,
-    /// Words of a thread.
-    pub words: u32,
-    /// Words that one access moves: 1, 2 or 4.
-    pub vector: u32,
-    /// Byte offset in the tile.
-    pub base: u32,
-}
-
-impl Plane {
-    /// Pairs in a word.
-    pub fn pairs(self) -> u32 {
-        16 / self.bits
-    }
-
-    /// Byte offset in the tile of a thread's word.
-    pub fn word(self, word: u32, thread: u32, threads: u32) -> u32 {
-        let (chunk, within) = (word / self.vector, word % self.vector);
-        self.base + 4 * ((chunk * threads + thread) * self.vector + within)
-    }
-}
+pub use placement::{Form, Member, Placement, Toward};
 
 /// The storage of one packed tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipe {
     pub elem: ElemType,
+    /// What unpacking makes of the codes.
+    pub form: Form,
     /// Rows and depth of a tile.
     pub tile: (u32, u32),
     /// Threads that hold different elements.
     pub threads: u32,
-    pub planes: Vec<Plane>,
+    pub placement: Placement,
+    /// Words of a thread.
+    pub words: u32,
     /// Which element of the tile, on (row, k), each register of each thread has.
     map: TileMap,
 }
 
 impl Recipe {
-    /// The storage for a fragment's layout on (row, k), of which the first `warps` warps hold different elements; `None` where a thread has
-    /// too few elements to fill a word of the narrowest plane.
-    pub fn new(elem: ElemType, layout: &Layout, warps: u32) -> Option<Recipe> {
+    /// The storage for a fragment's layout on (row, k), of which the first `warps` warps hold different elements; `None` where a thread's
+    /// elements fill no whole number of groups.
+    pub fn new(elem: ElemType, toward: Toward, layout: &Layout, warps: u32) -> Option<Recipe> {
         let mut map = TileMap::of(layout);
         let bits = 5 + warps.trailing_zeros();
         map.axes.iter_mut().for_each(|a| a.thread.truncate(bits as usize));
         let shape = layout.shape();
         let [(_, rows), (_, depth)] = shape[..] else { return None };
-        let threads = 32 * warps;
-        let mut planes = Vec::new();
-        let (mut from, mut base) = (0, 0);
-        for width in [8u32, 4, 2, 1] {
-            if elem.bits() & width == 0 {
-                continue;
-            }
-            let total = map.registers as u32 * width;
-            let words = total / 32;
-            if words == 0 || !total.is_multiple_of(32) {
-                return None;
-            }
-            let vector = [4, 2, 1].into_iter().find(|v| words.is_multiple_of(*v)).unwrap_or(1);
-            planes.push(Plane { bits: width, from, words, vector, base });
-            from += width;
-            base += 4 * words * threads;
+        let form = toward.form(elem);
+        let placement = Placement::new(elem, form);
+        let values = 2 * placement.members.len();
+        if map.registers == 0 || !map.registers.is_multiple_of(values) {
+            return None;
         }
-        Some(Recipe { elem, tile: (rows, depth), threads, planes, map })
+        let words = (map.registers / values) as u32 * placement.words;
+        Some(Recipe { elem, form, tile: (rows, depth), threads: 32 * warps, placement, words, map })
+    }
+
+    /// The chunks of a thread's words: the first word and how many.
+    pub fn chunks(&self) -> Vec<(u32, u32)> {
+        let mut chunks = Vec::new();
+        let mut first = 0;
+        while first < self.words {
+            let n = [4, 2, 1].into_iter().find(|n| first + n <= self.words).unwrap_or(1);
+            chunks.push((first, n));
+            first += n;
+        }
+        chunks
+    }
+
+    /// Byte offset in the tile of a chunk's part that is thread 0's; the other threads' follow.
+    pub fn chunk_offset(&self, (first, _): (u32, u32)) -> u32 {
+        4 * first * self.threads
+    }
+
+    /// The member that registers `2 · pair` and `2 · pair + 1` are, and the first word of its group.
+    pub fn member(&self, pair: u32) -> (&Member, u32) {
+        let n = self.placement.members.len() as u32;
+        (&self.placement.members[(pair % n) as usize], pair / n * self.placement.words)
     }
 
     /// Bytes of a tile: exactly its elements' bits.
@@ -134,38 +125,47 @@ impl Recipe {
 
     /// One tile from the codes of its elements; those that do not exist are 0.
     pub fn pack_tile(&self, code: impl Fn(u32, u32) -> Option<u64>, out: &mut [u8]) {
+        let places = self.places();
         self.each(|thread, register, (row, k)| {
             let Some(code) = code(row, k) else { return };
             let code = self.stored(code);
-            for plane in &self.planes {
-                let field = code >> plane.from & ((1 << plane.bits) - 1);
-                let (at, bit) = self.place(*plane, thread, register);
-                out[at + bit / 8] |= (field << (bit % 8)) as u8;
+            for (b, (word, bit)) in places[register as usize].iter().enumerate() {
+                let at = word.of(thread) + bit / 8;
+                out[at as usize] |= ((code >> b & 1) << (bit % 8)) as u8;
             }
         });
     }
 
     /// The codes of one tile's elements, row by row.
     pub fn unpack_tile(&self, bytes: &[u8]) -> Vec<u64> {
+        let places = self.places();
         let mut codes = vec![0; (self.tile.0 * self.tile.1) as usize];
         self.each(|thread, register, (row, k)| {
             let mut code = 0;
-            for plane in &self.planes {
-                let (at, bit) = self.place(*plane, thread, register);
-                let field = u64::from(bytes[at + bit / 8]) >> (bit % 8) & ((1 << plane.bits) - 1);
-                code |= field << plane.from;
+            for (b, (word, bit)) in places[register as usize].iter().enumerate() {
+                let at = word.of(thread) + bit / 8;
+                code |= u64::from(bytes[at as usize] >> (bit % 8) & 1) << b;
             }
             codes[(row * self.tile.1 + k) as usize] = self.stored(code);
         });
         codes
     }
 
-    /// Where an element's field is: the byte of its word in the tile, and the bit in the word.
-    fn place(&self, plane: Plane, thread: u32, register: u32) -> (usize, usize) {
-        let (pair, half) = (register / 2, register % 2);
-        let (word, field) = (pair / plane.pairs(), pair % plane.pairs());
-        let at = plane.word(word, thread, self.threads) as usize;
-        (at, (field * plane.bits + 16 * half) as usize)
+    /// Of each register, where its code's bits are: the word, and the bit in the word.
+    fn places(&self) -> Vec<Vec<(WordAt, u32)>> {
+        let words: Vec<WordAt> = self
+            .chunks()
+            .into_iter()
+            .flat_map(|c| (0..c.1).map(move |n| (c, n)))
+            .map(|(c, n)| WordAt { base: self.chunk_offset(c) + 4 * n, stride: 4 * c.1 })
+            .collect();
+        (0..self.registers())
+            .map(|r| {
+                let (member, first) = self.member(r / 2);
+                let lane = placement::LANE * (r % 2);
+                member.bits.iter().map(|(w, bit)| (words[(first + w) as usize], bit + lane)).collect()
+            })
+            .collect()
     }
 
     /// A tensor of logical codes, row by row, as it is stored.
@@ -212,10 +212,26 @@ impl Recipe {
         self.elem.to_string().bytes().for_each(|b| eat(b.into()));
         eat(self.tile.0.into());
         eat(self.tile.1.into());
+        for (word, bit) in self.placement.members.iter().flat_map(|m| &m.bits) {
+            eat((16 * word + bit).into());
+        }
         for axis in &self.map.axes {
             axis.thread.iter().chain(&axis.register).for_each(|c| eat((*c).into()));
         }
         hash
+    }
+}
+
+/// A thread's word: where thread 0's is, and how far apart the threads' are.
+#[derive(Clone, Copy, Debug)]
+struct WordAt {
+    base: u32,
+    stride: u32,
+}
+
+impl WordAt {
+    fn of(self, thread: u32) -> u32 {
+        self.base + self.stride * thread
     }
 }
 
@@ -243,8 +259,9 @@ mod tests {
     #[test]
     fn a_nibble_is_where_the_picture_says() {
         let t = tiling(64, 32, 2);
-        let recipe = Recipe::new(ElemType::Uint(4), &t.b_part(32, &[true, false]), 2).expect("a recipe");
-        assert_eq!(recipe.planes, [Plane { bits: 4, from: 0, words: 4, vector: 4, base: 0 }]);
+        let recipe =
+            Recipe::new(ElemType::Uint(4), Toward::F16, &t.b_part(32, &[true, false]), 2).expect("a recipe");
+        assert_eq!(recipe.chunks(), [(0, 4)]);
         // Thread 0 holds k = 0 and 1 of column 0 in registers 0 and 1: the lowest fields of the two halves.
         let codes = |r: u32, k: u32| (r == 0 && k < 2).then_some(u64::from(k + 10));
         let mut tile = vec![0; recipe.tile_bytes() as usize];
@@ -256,12 +273,13 @@ mod tests {
         #[test]
         fn unpacking_undoes_packing(
             ty in proptest::sample::select(types()),
+            toward in proptest::sample::select(vec![Toward::F16, Toward::Bf16, Toward::Codes]),
             (bn, bk, wn) in proptest::sample::select(vec![(64, 32, 1), (64, 64, 2), (128, 32, 4), (128, 64, 2), (96, 64, 1)]),
             rows in 1usize..200,
             depth in 1usize..150,
             seed: u64,
         ) {
-            let Some(recipe) = Recipe::new(ty, &tiling(bn, bk, wn).b_part(bk, &[true, false]), wn) else {
+            let Some(recipe) = Recipe::new(ty, toward, &tiling(bn, bk, wn).b_part(bk, &[true, false]), wn) else {
                 return Ok(());
             };
             let mask = (1u64 << ty.bits()) - 1;

@@ -1,0 +1,323 @@
+//! Where the bits of packed codes lie in a thread's words, so that unpacking is cheap.
+//!
+//! A word has two *lanes* of 16 bits, and two neighbours (a *member*) have the same bits of both, so that one instruction with the same mask
+//! in both lanes unpacks both. A *group* is the least number of words that members fill exactly: one word holds 16/N members where N
+//! divides 16, and N words hold 16 where N is odd. Unpacking moves a member's bits to where its *form* wants them: the mantissa of a
+//! magic number for integers, exponent and mantissa and sign of the format for floats. Bits that move by the same distance move
+//! together, as one *piece*: a shift where the distance is not zero, and one `lop3` that picks the piece's bits out.
+//!
+//! ```text
+//! u4 to f16, 1 word, 4 members: fields at 0, 4 | 8, 12. A code may lie at bits 0 to 6 of the mantissa, so that the third and fourth take
+//!     one shift by 8 between them:   0: w & 0x000f | 0x6400      1: w & 0x00f0 | 0x6400 (16 times as much)
+//!                        w' = w >> 8,  2: w' & 0x000f | 0x6400     3: w' & 0x00f0 | 0x6400           5 instructions for 8 values
+//! e2m1 to f16: exponent and mantissa belong at 9 to 11, the sign at 15. The first member lies there, the second 3 below; where no more
+//!     fit as a whole, the sign moves on its own.
+//! ```
+//!
+//! Invariants: the places of a group's members are disjoint and fill its words; no place depends on anything but the type and the form.
+
+use crate::tile::ir::ElemType;
+
+/// Bits of a lane.
+pub const LANE: u32 = 16;
+
+/// What unpacking makes of two neighbouring codes, in the two halves of a register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// The mantissa's upper end of a power of two: `1024 + code · 2^at` in f16, `128 + code · 2^at` in bf16. The mantissa has `room` bits.
+    Magic { room: u32 },
+    /// A float whose exponent has the wrong bias: `mantissa` bits of the wide format's mantissa.
+    Float { mantissa: u32 },
+    /// The codes themselves.
+    Codes,
+}
+
+/// The two formats that unpacking may aim at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Toward {
+    F16,
+    Bf16,
+    /// Something else: codes as integers.
+    Codes,
+}
+
+impl Toward {
+    /// Bits of the format's mantissa.
+    fn mantissa(self) -> Option<u32> {
+        match self {
+            Toward::F16 => Some(10),
+            Toward::Bf16 => Some(7),
+            Toward::Codes => None,
+        }
+    }
+
+    /// How codes of that type become the format's.
+    pub fn form(self, elem: ElemType) -> Form {
+        let Some(mantissa) = self.mantissa() else { return Form::Codes };
+        match elem {
+            ElemType::Uint(w) | ElemType::Int(w) if u32::from(w) <= mantissa => {
+                Form::Magic { room: mantissa }
+            }
+            // Twice the code has to fit.
+            ElemType::Bipolar(w) if u32::from(w) < mantissa => Form::Magic { room: mantissa },
+            ElemType::Small { exponent, mantissa: m } if u32::from(m) <= mantissa => {
+                // The format's own infinities and NaNs are in the way of a type with as wide an exponent, but for e5m2, which has them too.
+                let fits = match self {
+                    Toward::F16 => exponent < 5 || elem == ElemType::E5M2,
+                    _ => exponent < 8 && elem != ElemType::E5M2,
+                };
+                if fits { Form::Float { mantissa } } else { Form::Codes }
+            }
+            _ => Form::Codes,
+        }
+    }
+}
+
+/// Bits of a member that move by the same distance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Word of the group.
+    pub word: u32,
+    /// How far to the right the word is shifted; to the left where negative.
+    pub right: i32,
+    /// The bits of a lane that are this piece's after the shift.
+    pub mask: u32,
+}
+
+/// Two neighbours of a thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Where the code's lowest bit comes to lie.
+    pub at: u32,
+    pub pieces: Vec<Piece>,
+    /// Word of the group and bit of the lane of each bit of the code, the lowest first.
+    pub bits: Vec<(u32, u32)>,
+}
+
+/// The places of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    pub words: u32,
+    pub members: Vec<Member>,
+}
+
+impl Placement {
+    /// For codes of that type, unpacked to that form.
+    pub fn new(elem: ElemType, form: Form) -> Placement {
+        let width = elem.bits();
+        let words = if width.is_power_of_two() { 1 } else { width >> width.trailing_zeros() };
+        let members = words * LANE / width;
+        let mut free = Free { words: vec![0xffff; words as usize] };
+        let mut placed = match form {
+            Form::Float { mantissa } => floats(elem, mantissa, &mut free),
+            Form::Magic { room } => integers(elem, room, &mut free),
+            Form::Codes => integers(elem, LANE, &mut free),
+        };
+        // What is left of the words makes the last members, bit by bit.
+        while placed.len() < members as usize {
+            let bits = (0..width).filter_map(|_| free.lowest()).collect();
+            placed.push(member(elem, form, lowest_place(elem, form), bits));
+        }
+        Placement { words, members: placed }
+    }
+}
+
+/// The bits of a group's lanes that no code has yet.
+struct Free {
+    words: Vec<u32>,
+}
+
+impl Free {
+    fn has(&self, word: u32, mask: u32) -> bool {
+        self.words[word as usize] & mask == mask
+    }
+
+    fn take(&mut self, word: u32, bit: u32) -> (u32, u32) {
+        self.words[word as usize] &= !(1 << bit);
+        (word, bit)
+    }
+
+    fn lowest(&mut self) -> Option<(u32, u32)> {
+        let word = self.words.iter().position(|w| *w != 0)? as u32;
+        Some(self.take(word, self.words[word as usize].trailing_zeros()))
+    }
+}
+
+/// The least bit that a code's lowest may come to lie at: the values of bipolar codes are odd, so that half of them is no number of the
+/// format's beside the magic one.
+fn lowest_place(elem: ElemType, form: Form) -> u32 {
+    u32::from(matches!((elem, form), (ElemType::Bipolar(_), Form::Magic { .. })))
+}
+
+/// Where bit `b` of a code comes to lie.
+fn place(elem: ElemType, form: Form, at: u32, b: u32) -> u32 {
+    match (form, elem) {
+        (Form::Float { .. }, _) if b + 1 == elem.bits() => LANE - 1,
+        (Form::Float { mantissa }, ElemType::Small { mantissa: m, .. }) => mantissa - u32::from(m) + b,
+        _ => at + b,
+    }
+}
+
+fn member(elem: ElemType, form: Form, at: u32, bits: Vec<(u32, u32)>) -> Member {
+    let mut pieces: Vec<Piece> = Vec::new();
+    for (b, (word, bit)) in (0..).zip(&bits) {
+        let to = place(elem, form, at, b);
+        let right = *bit as i32 - to as i32;
+        match pieces.iter_mut().find(|p| p.word == *word && p.right == right) {
+            Some(piece) => piece.mask |= 1 << to,
+            None => pieces.push(Piece { word: *word, right, mask: 1 << to }),
+        }
+    }
+    Member { at, pieces, bits }
+}
+
+/// Fields side by side in each word; those that one shift brings into the room share it.
+fn integers(elem: ElemType, room: u32, free: &mut Free) -> Vec<Member> {
+    let width = elem.bits();
+    let (form, least) = match room {
+        LANE => (Form::Codes, 0),
+        room => (Form::Magic { room }, lowest_place(elem, Form::Magic { room })),
+    };
+    let mut members = Vec::new();
+    for word in 0..free.words.len() as u32 {
+        let mut right = 0i32;
+        for field in 0..LANE / width {
+            let from = (field * width) as i32;
+            let fits = |right: i32| {
+                let at = from - right;
+                // Plain codes have nothing to scale them back.
+                at >= least as i32 && at as u32 + width <= room && (form != Form::Codes || at == 0)
+            };
+            if !fits(right) {
+                right = from - least as i32;
+            }
+            let bits = (0..width).map(|b| free.take(word, field * width + b)).collect();
+            members.push(member(elem, form, (from - right) as u32, bits));
+        }
+    }
+    members
+}
+
+/// In each word as many members as may lie where they belong but for one distance; of the others the sign moves on its own.
+fn floats(elem: ElemType, mantissa: u32, free: &mut Free) -> Vec<Member> {
+    let width = elem.bits();
+    let form = Form::Float { mantissa };
+    let whole: u32 = (0..width).fold(0, |mask, b| mask | 1 << place(elem, form, 0, b));
+    let low = whole.trailing_zeros();
+    let mut members = Vec::new();
+    for word in 0..free.words.len() as u32 {
+        let count = (LANE / width) as usize;
+        let mut distances = disjoint(whole, low, 0, 0xffff);
+        distances.truncate(count);
+        for by in &distances {
+            let bits = (0..width).map(|b| free.take(word, place(elem, form, 0, b) - by)).collect();
+            members.push(member(elem, form, 0, bits));
+        }
+        for _ in distances.len()..count {
+            // Exponent and mantissa where they are contiguous, the sign as far up as there is room.
+            let run = (1u32 << (width - 1)) - 1;
+            let from = (0..LANE).find(|b| free.has(word, run << b)).unwrap_or(0);
+            let split = !free.has(word, run << from);
+            let mut bits: Vec<(u32, u32)> = Vec::new();
+            for b in 0..width - 1 {
+                let bit = if split { free.words[word as usize].trailing_zeros() } else { from + b };
+                bits.push(free.take(word, bit));
+            }
+            let sign = 31 - free.words[word as usize].leading_zeros();
+            bits.push(free.take(word, sign));
+            members.push(member(elem, form, 0, bits));
+        }
+    }
+    members
+}
+
+/// The longest list of distances by which `whole` may be moved down without two of them meeting in the bits of `free`.
+fn disjoint(whole: u32, low: u32, from: u32, free: u32) -> Vec<u32> {
+    let mut best = Vec::new();
+    for by in from..=low {
+        let moved = whole >> by;
+        if free & moved == moved {
+            let mut list = vec![by];
+            list.extend(disjoint(whole, low, by + 1, free & !moved));
+            if list.len() > best.len() {
+                best = list;
+            }
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn types() -> Vec<ElemType> {
+        let mut all: Vec<ElemType> =
+            (1..=8).flat_map(|w| [ElemType::Uint(w), ElemType::Int(w), ElemType::Bipolar(w)]).collect();
+        for bits in 3..=8u8 {
+            for exponent in 1..bits - 1 {
+                all.push(ElemType::Small { exponent, mantissa: bits - 1 - exponent });
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn members_fill_their_words_without_overlap() {
+        for elem in types() {
+            for toward in [Toward::F16, Toward::Bf16, Toward::Codes] {
+                let p = Placement::new(elem, toward.form(elem));
+                let mut seen = vec![0u32; p.words as usize];
+                for m in &p.members {
+                    assert_eq!(m.bits.len() as u32, elem.bits(), "{elem} {toward:?}");
+                    for (word, bit) in &m.bits {
+                        assert_eq!(seen[*word as usize] >> bit & 1, 0, "{elem} {toward:?}");
+                        seen[*word as usize] |= 1 << bit;
+                    }
+                }
+                assert!(seen.iter().all(|w| *w == 0xffff), "{elem} {toward:?}: {seen:x?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_nibble_takes_one_shift_for_four_members() {
+        let p = Placement::new(ElemType::Uint(4), Toward::F16.form(ElemType::Uint(4)));
+        let shown: Vec<(u32, i32, u32)> =
+            p.members.iter().map(|m| (m.at, m.pieces[0].right, m.pieces[0].mask)).collect();
+        assert_eq!(shown, [(0, 0, 0x0f), (4, 0, 0xf0), (0, 8, 0x0f), (4, 8, 0xf0)]);
+    }
+
+    /// Shifts, and three-input operations, for a group's values: what the docs' table promises.
+    fn cost(elem: ElemType, toward: Toward) -> f64 {
+        let p = Placement::new(elem, toward.form(elem));
+        let mut shifts: Vec<(u32, i32)> = Vec::new();
+        let mut logic = 0;
+        for m in &p.members {
+            logic += m.pieces.len();
+            shifts.extend(m.pieces.iter().filter(|p| p.right != 0).map(|p| (p.word, p.right)));
+        }
+        shifts.sort_unstable();
+        shifts.dedup();
+        (shifts.len() + logic) as f64 / (2 * p.members.len()) as f64
+    }
+
+    #[test]
+    fn unpacking_is_cheap_for_every_type() {
+        let mut over = Vec::new();
+        for elem in types() {
+            // Seven bits leave two over in every word.
+            let limit = match (elem, elem.bits()) {
+                (ElemType::Small { .. }, 7) => 2.1,
+                (ElemType::Small { .. }, _) => 2.0,
+                _ => 1.4,
+            };
+            let c = cost(elem, Toward::F16);
+            if c > limit {
+                over.push((elem, c));
+            }
+        }
+        assert!(cost(ElemType::Uint(4), Toward::F16) <= 0.65);
+        assert!(over.is_empty(), "{over:?}");
+    }
+}

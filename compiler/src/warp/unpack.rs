@@ -1,0 +1,154 @@
+//! Two packed codes to two halves of a register, in few instructions.
+//!
+//! An integer is put into the mantissa of a power of two, a float's bits where the wider format has them
+//! ([`crate::packed::placement`]); what is still missing then is a factor and an addend, exact in the format, which one `fma` applies
+//! to both halves, or which meet with what comes next:
+//!
+//! ```text
+//! u4 at bit 4, f16:   x = w & 0x00f0 | 0x6400 = 1024 + 16 · code         code = x / 16 − 64
+//! e2m1, f16:          x = bits, whose exponent is read with bias 15      code = x · 2^14
+//! ```
+//! Only e4m3 has NaNs, and an extra two instructions to keep them: adding one to the last place of its mantissa carries out of the
+//! exponent for them alone.
+
+use super::build::Builder;
+use super::ir::*;
+use crate::numeric::Format;
+use crate::packed::{Form, Member, placement::LANE};
+use crate::tile::ir::ElemType;
+use rustc_hash::FxHashMap;
+
+/// Two halves in one register, each times `scale` plus `offset`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Halves {
+    pub x: Reg,
+    pub scale: f64,
+    pub offset: f64,
+}
+
+impl Halves {
+    pub fn plain(x: Reg) -> Halves {
+        Halves { x, scale: 1.0, offset: 0.0 }
+    }
+}
+
+/// Both halves the same.
+pub fn twice(half: Half, value: f64) -> i64 {
+    let format = match half {
+        Half::F16 => Format::F16,
+        Half::Bf16 => Format::BF16,
+    };
+    let bits = format.encode_f64(value);
+    (bits << 16 | bits) as i64
+}
+
+/// Words shifted so far, which members share: by word and distance to the right.
+pub type Shifted = FxHashMap<(Reg, i32), Reg>;
+
+/// The halves that a member's codes are, of the words of its group; `None` for codes that the format does not take.
+pub fn unpack(
+    b: &mut Builder,
+    shifted: &mut Shifted,
+    (elem, form, half): (ElemType, Form, Half),
+    member: &Member,
+    words: &[Reg],
+) -> Option<Halves> {
+    let bias = match half {
+        Half::F16 => 15,
+        Half::Bf16 => 127,
+    };
+    let both = |mask: u32| i64::from(mask << LANE | mask);
+    match form {
+        Form::Codes => None,
+        Form::Magic { room } => {
+            let (picked, mask) = pick(b, shifted, member, words);
+            let magic = f64::from(1u32 << room);
+            let x = b.lop3(picked, both(mask), twice(half, magic), AND_OR);
+            // The value of a code, and what each step of it is worth.
+            let (step, least) = match elem {
+                ElemType::Int(w) => (1.0, -f64::from(1u32 << (w - 1))),
+                ElemType::Bipolar(w) => (2.0, 1.0 - f64::from(1u32 << w)),
+                _ => (1.0, 0.0),
+            };
+            let scale = step / f64::from(1u32 << member.at);
+            Some(Halves { x, scale, offset: least - magic * scale })
+        }
+        Form::Float { mantissa } => {
+            let (picked, mask) = pick(b, shifted, member, words);
+            let mut x = b.and(picked, both(mask));
+            let ElemType::Small { exponent, mantissa: m } = elem else { return None };
+            if elem == ElemType::E4M3 {
+                let last = mantissa - u32::from(m);
+                let beyond = 1 << (mantissa + u32::from(exponent));
+                let next = b.add(x, both(1 << last));
+                x = match half {
+                    Half::F16 => b.lop3(x, next, both(beyond), OR_AND),
+                    Half::Bf16 => {
+                        // All of the exponent's upper bits.
+                        let carry = b.and(next, both(beyond));
+                        b.mad(IntTy::U32, carry, 0xf, x)
+                    }
+                };
+            }
+            let own = (1 << (exponent - 1)) - 1;
+            Some(Halves { x, scale: f64::from(bias - own).exp2(), offset: 0.0 })
+        }
+    }
+}
+
+/// `(a & b) | c`, `a | (b & c)`, and `c ? a : b` bit by bit, as truth tables.
+const AND_OR: u8 = 0xea;
+const OR_AND: u8 = 0xf8;
+const CHOOSE: u8 = 0xe4;
+
+/// A register that holds the bits of all pieces where they belong, and other bits elsewhere; and which bits of a lane are theirs.
+fn pick(b: &mut Builder, shifted: &mut Shifted, member: &Member, words: &[Reg]) -> (Reg, u32) {
+    let mut all: Option<(Reg, u32)> = None;
+    for piece in &member.pieces {
+        let word = words[piece.word as usize];
+        let moved = match piece.right {
+            0 => word,
+            right => match shifted.get(&(word, right)) {
+                Some(r) => *r,
+                None => {
+                    let r = b.shift(word, -right);
+                    shifted.insert((word, right), r);
+                    r
+                }
+            },
+        };
+        all = Some(match all {
+            None => (moved, piece.mask),
+            Some((r, mask)) => {
+                let own = i64::from(piece.mask << LANE | piece.mask);
+                (b.lop3(moved, r, own, CHOOSE), mask | piece.mask)
+            }
+        });
+    }
+    let Some(all) = all else { unreachable!("every code has bits") };
+    all
+}
+
+/// The halves themselves: at most one instruction.
+pub fn finish(b: &mut Builder, half: Half, h: Halves) -> Reg {
+    match (h.scale == 1.0, h.offset == 0.0) {
+        (true, true) => h.x,
+        (true, false) => {
+            let offset = constant(b, half, h.offset);
+            b.add_halves(half, h.x, offset)
+        }
+        (false, true) => {
+            let scale = constant(b, half, h.scale);
+            b.mul_halves(half, h.x, scale)
+        }
+        (false, false) => {
+            let (scale, offset) = (constant(b, half, h.scale), constant(b, half, h.offset));
+            b.fma_halves(half, h.x, scale, offset)
+        }
+    }
+}
+
+/// Both halves that value.
+pub fn constant(b: &mut Builder, half: Half, value: f64) -> Reg {
+    b.mov(Class::B32, twice(half, value))
+}
