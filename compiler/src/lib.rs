@@ -34,6 +34,7 @@ pub mod scheduled;
 pub mod snapshot;
 pub mod sync;
 pub mod target;
+pub mod templates;
 pub mod tile;
 pub mod warp;
 

@@ -18,6 +18,7 @@ mod kernels;
 mod sass;
 mod steps;
 mod sweep;
+mod templates;
 mod verify;
 mod versus;
 
@@ -88,6 +89,12 @@ enum Command {
         #[arg(default_value = "")]
         only: String,
     },
+    /// Hold the table of ptx_templates to what the assembler says of the unpacking of every packed type
+    Templates {
+        /// Write the folder anew
+        #[arg(long)]
+        write: bool,
+    },
     /// Accept every changed snapshot
     Bless,
 }
@@ -108,6 +115,7 @@ fn main() -> ExitCode {
         Command::Fuzz { n, seed } => steps::fuzz(n, seed),
         Command::Verify { seeds, only } => verify::run(seeds, &only),
         Command::ExecVsGpu { dry_run, only } => versus::run(&only, dry_run),
+        Command::Templates { write } => assembler::fetch().and_then(|bin| templates::run(&bin, write)),
         Command::Bless => steps::bless(),
     };
     match result {
@@ -137,6 +145,7 @@ fn test(allow_missing: bool) -> Result<()> {
     run.cargo("documentation tests", &["test", "--workspace", "--doc"]);
     run.step("benches: dry run", steps::dry_run_benches);
     if let Some(bin) = bin {
+        run.step("assembler: templates", || templates::run(&bin, false));
         run.step("assembler: every target and schedule", || kernels::assemble_all(&bin, ""));
         run.step("assembler: kernels without matrix instructions", || kernels::assemble_rows(&bin, ""));
         run.step("assembler: tune parameters, sampled", || sweep::run(&bin, "", 16, Target::Sm80));

@@ -158,6 +158,15 @@ pub enum Half {
     Bf16,
 }
 
+impl Half {
+    pub fn name(self) -> &'static str {
+        match self {
+            Half::F16 => "f16",
+            Half::Bf16 => "bf16",
+        }
+    }
+}
+
 /// Arithmetic on two halves at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HalvesOp {

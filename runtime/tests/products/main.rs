@@ -5,6 +5,7 @@ mod computed;
 mod packed;
 mod persistent;
 mod program;
+mod templates;
 
 use program::Program;
 use tilewright_runtime::executor::Options;

@@ -1,0 +1,142 @@
+//! `ptx_templates/`: the unpacking of every packed type as PTX, and what the assembler makes of it.
+//!
+//! A value's cost is what more groups add to a kernel's arithmetic, by the disassembler, divided by their values. Loads, stores and addresses
+//! are not counted: a product has them in any case.
+
+use crate::assembler;
+use crate::kernels::scratch;
+use crate::steps::root;
+use anyhow::{Context, Result, bail};
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::path::Path;
+use std::process::Command;
+use tilewright_compiler::packed::Form;
+use tilewright_compiler::templates::{Family, Stage, Template, ptx};
+use tilewright_compiler::warp::ir::Half;
+
+const HALVES: [Half; 2] = [Half::F16, Half::Bf16];
+
+/// Groups that are counted: what more groups cost is theirs, and no constant's or address'.
+const GROUPS: [u32; 2] = [1, 9];
+
+/// Checks the folder's table against the assembler, or writes the folder anew.
+pub fn run(bin: &Path, write: bool) -> Result<()> {
+    let folder = root().join("ptx_templates");
+    let table = table(bin)?;
+    let path = folder.join("README.md");
+    if write {
+        std::fs::create_dir_all(&folder)?;
+        for half in HALVES {
+            for family in Family::ALL {
+                let text = ptx(&family.templates(half), &[Stage::Finished], &[1]);
+                std::fs::write(folder.join(format!("{}_{}.ptx", family.name(), half.name())), text)?;
+            }
+        }
+        return std::fs::write(&path, table).with_context(|| format!("cannot write {}", path.display()));
+    }
+    if std::fs::read_to_string(&path).unwrap_or_default() != table {
+        bail!("{} is not what the assembler says now: `cargo xtask templates --write`", path.display());
+    }
+    Ok(())
+}
+
+const HEAD: &str = "\
+# Unpacking, type by type
+
+Packed operands of products are unpacked two values at a time (`compiler/src/warp/unpack.rs`). The files of this folder hold what that emits, a
+kernel for each type: they are made by `cargo xtask templates --write` and held to the compiler by a test, which also runs them with every code of
+every type. Take them for kernels of your own: thread t loads one group of words and stores its values; the comments say which bit of which word
+is which bit of a value, the highest first.
+
+Cost is arithmetic instructions per value on sm_80, as ptxas assembles them. *Picked* leaves each value times a factor plus an addend, which may meet
+with the zero point or the scale that follows; *finished* is the value. Types without a figure are unpacked element by element.
+
+| type | bits per weight | way to f16 | picked | finished | way to bf16 | picked | finished |
+| --- | --- | --- | --- | --- | --- | --- | --- |
+";
+
+fn table(bin: &Path) -> Result<String> {
+    let mut costs: HashMap<String, f64> = HashMap::new();
+    for half in HALVES {
+        let templates: Vec<Template> = Family::ALL.into_iter().flat_map(|f| f.templates(half)).collect();
+        let counts = count(bin, half, &ptx(&templates, &[Stage::Picked, Stage::Finished], &GROUPS))?;
+        for t in &templates {
+            for stage in [Stage::Picked, Stage::Finished] {
+                let count = |n| counts.get(&t.entry(stage, n)).copied().context("a template without code");
+                let (few, many) = (count(GROUPS[0])? as f64, count(GROUPS[1])? as f64);
+                let groups = f64::from(GROUPS[1] - GROUPS[0]) * t.values() as f64;
+                costs.insert(t.entry(stage, 1), (many - few) / groups);
+            }
+        }
+    }
+    let mut out = String::from(HEAD);
+    for elem in Family::ALL.into_iter().flat_map(Family::types) {
+        let _ = write!(out, "| {elem} | {} ", elem.bits());
+        for half in HALVES {
+            let _ = match Template::new(elem, half) {
+                Some(t) => write!(
+                    out,
+                    "| {} | {:.2} | {:.2} ",
+                    way(&t),
+                    costs[&t.entry(Stage::Picked, 1)],
+                    costs[&t.entry(Stage::Finished, 1)]
+                ),
+                None => write!(out, "| element by element | – | – "),
+            };
+        }
+        out.push_str("|\n");
+    }
+    Ok(out)
+}
+
+fn way(t: &Template) -> String {
+    let words = t.placement.words;
+    let group = if words == 1 { String::new() } else { format!(", {} values in {words} words", t.values()) };
+    let toward = match t.half {
+        Half::F16 => tilewright_compiler::packed::Toward::F16,
+        Half::Bf16 => tilewright_compiler::packed::Toward::Bf16,
+    };
+    match toward.form(t.elem) {
+        Form::Magic { .. } => format!("magic mantissa{group}"),
+        Form::Float { .. } => format!("bits and bias{group}"),
+        Form::Codes => "codes".into(),
+    }
+}
+
+/// Arithmetic instructions of each entry.
+fn count(bin: &Path, half: Half, text: &str) -> Result<HashMap<String, usize>> {
+    let file = scratch()?.join(format!("templates_{}.ptx", half.name()));
+    std::fs::write(&file, text)?;
+    let cubin = file.with_extension("cubin");
+    assembler::ptxas(bin, &file, "sm_80", &cubin)?;
+    let shown =
+        Command::new(bin.join("nvdisasm")).arg("-c").arg(&cubin).output().context("cannot run nvdisasm")?;
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    let mut entry = String::new();
+    for line in String::from_utf8_lossy(&shown.stdout).lines() {
+        if let Some(section) = line
+            .trim()
+            .strip_prefix(".section\t.text.")
+            .or_else(|| line.trim().strip_prefix(".section .text."))
+        {
+            entry = section.split(',').next().unwrap_or_default().to_string();
+            counts.insert(entry.clone(), 0);
+        }
+        let Some((_, rest)) = line.split_once("*/") else { continue };
+        let op = rest.trim_start().split([' ', ';']).next().unwrap_or_default();
+        if arithmetic(op)
+            && let Some(n) = counts.get_mut(&entry)
+        {
+            *n += 1;
+        }
+    }
+    Ok(counts)
+}
+
+/// Whether it computes values rather than addresses: those take wide multiplications alone.
+fn arithmetic(op: &str) -> bool {
+    let stem = op.split('.').next().unwrap_or_default();
+    matches!(stem, "LOP3" | "SHF" | "PRMT" | "HADD2" | "HMUL2" | "HFMA2" | "IADD3" | "LEA")
+        || stem == "IMAD" && !op.contains(".WIDE") && !op.contains(".MOV")
+}
