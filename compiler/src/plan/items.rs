@@ -70,18 +70,18 @@ impl Items {
                 self.evict.push((tensor, (evict, by)));
             }
             "pack" if kernel.tensor(tensor).kind == t1::TensorKind::Packed => match &item.value {
-                Some(ScheduleValue::Name(n)) if n == "planes" => self.pack.push((tensor, by)),
-                Some(ScheduleValue::Name(n)) if n == "dense" => {
+                Some(ScheduleValue::Name(n)) if n == "dense" => self.pack.push((tensor, by)),
+                Some(ScheduleValue::Name(n)) if n == "planes" => {
                     let path = item.path.join(".");
                     return Err(Refusal::schedule(
                         item.span,
-                        format!("`{path} = dense`: elements that straddle words are not unpacked yet"),
+                        format!("`{path} = planes`: there is no storage in planes of 4, 2 and 1 bits"),
                         format!(
-                            "`{path} = planes`: planes of 8, 4, 2 and 1 bits, which hold exactly as many bits"
+                            "`{path} = dense`: groups of words that elements of any width fill exactly, which are unpacked in fewer instructions"
                         ),
                     ));
                 }
-                _ => return Err(wrong(item, "`planes`", "planes")),
+                _ => return Err(wrong(item, "`dense`", "dense")),
             },
             _ => return Ok(false),
         }
@@ -138,7 +138,7 @@ impl Items {
                 let own = self.pack.iter().rev().find(|(x, _)| x == t);
                 out.push(printed(
                     format!("{name}.pack"),
-                    "planes",
+                    "dense",
                     own.map_or(ChosenBy::Default, |(_, by)| *by),
                 ));
             }

@@ -547,7 +547,7 @@ pub fn register_estimate(p: Problem, warps: (u32, u32)) -> u32 {
         // What is unpacked lives from one matrix instruction to the next, and each thread has an address or two of the packed tiles.
         let units = p.bm * p.bk * p.elem_bytes() / 16 / (warps.0 * warps.1 * 32);
         let rest = 2 * (wm / 16 * 4) + wn / 8 * 2 + 32 + if units > 4 { 16 } else { 0 };
-        return (accumulators(p, warps) + rest).next_multiple_of(4);
+        return (accumulators(p, warps) * (1 + u32::from(p.promoted)) + rest).next_multiple_of(4);
     }
     let fragments = 2 * (wm / 16 * 4 + wn / 8 * 2);
     // A thread that copies more than four rows of an operand walks a pointer under a predicate per row.

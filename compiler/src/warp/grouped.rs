@@ -263,7 +263,7 @@ impl Lower<'_> {
         let own = self.b.mov(if many { Class::B32 } else { g.class }, chunk.next);
         for (lane, register) in (0..).zip(&chunk.registers) {
             let held = if many {
-                let d = self.from_neighbour(own, lane, chunk.registers.len() as u32);
+                let d = self.neighbour(own, lane, chunk.registers.len() as u32);
                 self.b.mov(g.class, d)
             } else {
                 own
@@ -280,7 +280,7 @@ impl Lower<'_> {
         let own = self.b.reg(Class::B32);
         self.b.push(Op::Join16 { d: own, lo, hi });
         for lane in 0..n {
-            let d = self.from_neighbour(own, lane as u32, n as u32);
+            let d = self.neighbour(own, lane as u32, n as u32);
             let (lo, hi) = (self.b.reg(Class::B16), self.b.reg(Class::B16));
             self.b.push(Op::Split16 { lo, hi, a: d });
             for ((g, chunk), half) in chunks.iter().zip([lo, hi]) {
@@ -290,7 +290,7 @@ impl Lower<'_> {
         Ok(())
     }
 
-    fn from_neighbour(&mut self, a: Reg, lane: u32, of: u32) -> Reg {
+    fn neighbour(&mut self, a: Reg, lane: u32, of: u32) -> Reg {
         let d = self.b.reg(Class::B32);
         self.b.push(Op::ShuffleWithin { d, a, lane, of });
         d

@@ -8,8 +8,8 @@
 //! 2 and 3 of tile 1. Of a block's items only the first may begin inside a tile, and only the last may begin at a tile's start
 //! without finishing it, so two parts of the workspace per block are enough: part 2w is for the former, 2w + 1 for the latter.
 //!
-//! With `persistent = dynamic` a block begins with the tile of its own number and draws the others from one counter of the launch: a draw gives n
-//! + what was there. The counter runs round at the number of tiles (`atom.inc`), and every launch draws exactly so often: once
+//! With `persistent = dynamic` a block begins with the tile of its own number and draws the others from one counter of the launch: a draw gives
+//! n plus what was there. The counter runs round at the number of tiles (`atom.inc`), and every launch draws exactly so often: once
 //! for each of the tiles after the first n, and once more by each of the n blocks, which learns that there is none left. So it is zero again
 //! when all blocks are done, and needs no one to clear it. One thread draws as a tile begins, and tells the others at its end.
 //!
