@@ -142,7 +142,7 @@ fn what_is_printed_can_be_pasted_back() {
         ),
         (GEMM, "gemm", "", &[("BM", "64"), ("BN", "64"), ("BK", "32"), ("persistent", "dynamic")]),
         (GEMM, "gemm", "", &[("BM", "64"), ("BN", "64"), ("BK", "32"), ("acc.promote", "2")]),
-        (PACKED, "qgemm", "", &[("w.pack", "planes")]),
+        (PACKED, "qgemm", "", &[("w.pack", "dense")]),
         (SOFTMAX, "softmax", "", &[("persistent", "dynamic")]),
         (
             GEMM,
@@ -284,7 +284,7 @@ fn what_cannot_be_had_is_refused_with_reasons() {
         (SOFTMAX, "softmax", ("c.split", "stream")),
         (SPLIT, "gemm_splitk", ("k.split", "stream")),
         (SPLIT, "gemm_splitk", ("persistent", "static")),
-        (PACKED, "qgemm", ("w.pack", "dense")),
+        (PACKED, "qgemm", ("w.pack", "planes")),
         (BYTES, "gemm_s8", ("acc.promote", "2")),
         (EXPERTS, "moe_gemm", ("k.split", "stream")),
         (EXPERTS, "moe_gemm", ("persistent", "static")),

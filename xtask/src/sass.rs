@@ -26,12 +26,14 @@ struct Case {
     bk: &'static str,
     /// The matrix instruction in SASS.
     matrix: &'static str,
+    /// Warps along rows and columns.
+    warps: &'static str,
     /// One more setting.
     set: Option<(&'static str, &'static str)>,
 }
 
 const fn case(file: &'static str, kernel: &'static str, bk: &'static str, matrix: &'static str) -> Case {
-    Case { file, kernel, bk, matrix, set: None }
+    Case { file, kernel, bk, matrix, warps: "(2,2)", set: None }
 }
 
 const NT: Case = case("gemm_layouts.tw", "gemm_nt", "32", "HMMA");
@@ -55,8 +57,14 @@ const FUSED: Case = case("gemm.tw", "gemm_bias_gelu", "32", "HMMA");
 /// From f32 every operand is rounded in registers, which is only printed: a tf32 HMMA takes twice as long as one of halves.
 const TF32: Case = case("gemm_tf32.tw", "gemm_tf32", "16", "HMMA");
 
+/// Four-bit weights: all warps lie along the columns, so that each value is unpacked once.
+const PACKED: [Case; 2] = [
+    Case { warps: "(1,4)", ..case("qgemm.tw", "qgemm", "32", "HMMA") },
+    Case { warps: "(1,4)", ..case("qgemm.tw", "qgemm", "64", "HMMA") },
+];
+
 /// The main loops of the operand orders: NT's has at most 1.9 instructions per HMMA, the others, those of bytes and tf32, of parts of
-/// K, of gathered rows and of blocks that stay are within 5 % of it; an epilogue changes nothing.
+/// K, of gathered rows and of blocks that stay are within 5 % of it; an epilogue changes nothing; packed weights take at most 2.6.
 pub fn check(bin: &Path) -> Result<()> {
     let nt = main_loop(bin, &NT)?;
     if nt > 1.9 {
@@ -70,6 +78,13 @@ pub fn check(bin: &Path) -> Result<()> {
             bail!("{} may have 5 % more instructions per matrix instruction than gemm_nt", order.kernel);
         }
     }
+    for case in &PACKED {
+        if main_loop(bin, case)? > 2.6 {
+            bail!(
+                "unpacking and scaling four-bit weights may take the main loop to 2.6 instructions per HMMA"
+            );
+        }
+    }
     main_loop(bin, &TF32)?;
     let (plain, fused) = (main_loop(bin, &PLAIN)?, main_loop(bin, &FUSED)?);
     if (plain - fused).abs() > 1e-9 {
@@ -80,7 +95,7 @@ pub fn check(bin: &Path) -> Result<()> {
 
 /// Instructions per matrix instruction of the wide variant's main loop; an error if it permutes bytes or spills.
 fn main_loop(bin: &Path, case: &Case) -> Result<f64> {
-    let sets = [("BM", "128"), ("BN", "128"), ("BK", case.bk), ("warps", "(2,2)")];
+    let sets = [("BM", "128"), ("BN", "128"), ("BK", case.bk), ("warps", case.warps)];
     let sets = sets.into_iter().chain(case.set);
     let sets: Vec<(String, String)> = sets.map(|(n, v)| (n.to_string(), v.to_string())).collect();
     let compiled = kernels::example(case.file, case.kernel, Target::Sm80, &sets)?;
@@ -106,7 +121,9 @@ fn main_loop(bin: &Path, case: &Case) -> Result<f64> {
         assembled.registers,
         assembled.spilled("")
     );
-    if prmt > 0 || assembled.spilled("") > 0 {
+    // Scales change hands by permutes, values do not.
+    let unpacked = prmt * 16 > mix.matrix || prmt > 0 && case.warps == "(2,2)";
+    if unpacked || assembled.spilled("") > 0 {
         bail!("the main loop of {} may have no PRMT, and nothing may spill", case.kernel);
     }
     Ok(ratio)

@@ -19,8 +19,10 @@ pub fn holds(elem: ElemType) -> bool {
 pub fn check(kernel: &t1::Kernel, v: t1::ValueId) -> Result<(), Refusal> {
     let value = kernel.value(v);
     let types = std::iter::once(v).chain(value.op.operands()).map(|x| kernel.ty(x).elem);
+    // Bipolar codes are numbers as soon as they are unpacked: they can be converted, and nothing else.
+    let converted = |elem: ElemType| matches!((&value.op, elem), (t1::Op::Cast(_), ElemType::Bipolar(_)));
     for elem in types {
-        if !holds(elem) {
+        if !holds(elem) && !(converted(elem) && elem != value.ty.elem) {
             return Err(Refusal::construct(value.span, format!("elementwise work on {elem}")));
         }
     }

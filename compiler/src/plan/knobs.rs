@@ -226,7 +226,7 @@ pub fn read(
     let dispatch = stream.map_or(persistent.0, Dispatch::Stream);
     // So do what an epilogue needs and where a block stands among its tiles; parts of sums were measured with an epilogue's needs.
     let stays = matches!(dispatch, Dispatch::Persistent | Dispatch::Drawn) && p.fused;
-    let computed = [&c.a, &c.b].iter().any(|o| o.computed.is_some());
+    let computed = [&c.a, &c.b].iter().any(|o| o.computed.is_some() && !o.packed);
     let direct =
         staged.iter().any(|t| items.via(*t) == Via::Direct) || gathered && parts || stays || computed;
     let p = Problem { direct, ..p };

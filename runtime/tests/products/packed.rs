@@ -17,10 +17,10 @@ fn program(weight: &str, sets: &str) -> Program {
     Program::compile(&text, "p", sets)
 }
 
-/// One of every combination of planes, with and without a sign, and floats of every width.
-const TYPES: [&str; 17] = [
-    "u1", "u2", "u3", "u4", "u5", "u6", "u7", "u8", "i1", "i3", "i4", "i8", "e1m1", "e2m1", "e3m2", "e4m3",
-    "e5m2",
+/// Every way that codes lie in words, with and without a sign, and floats of every width.
+const TYPES: [&str; 20] = [
+    "u1", "u2", "u3", "u4", "u5", "u6", "u7", "u8", "i1", "i3", "i4", "i8", "b1", "b5", "b8", "e1m1", "e2m1",
+    "e3m2", "e4m3", "e5m2",
 ];
 
 #[test]
@@ -31,6 +31,67 @@ fn every_width_with_scales_and_zeros() {
         let ran =
             holds(&program, weight, &[("M", 3), ("N", 70), ("K", 160)], weight == "u3" || weight == "e2m1");
         assert!(ran > 0, "{weight}");
+    }
+}
+
+/// bf16 beside zero points of bytes, which keep what is exact exact, and scales of the types that formats with two levels have.
+#[test]
+fn other_activations_zeros_and_scales() {
+    let loop_ = |ty: &str, w: &str| {
+        format!(
+            "tune BM in {{64}}, BN in {{64}}, BK in {{64}};
+             grid i over M by BM, j over N by BN;
+             let mut acc: f32[i, j] = 0;
+             for k over K by BK {{ acc += x[i, k] @ ({w}).T; }}
+             y[i, j] = acc as {ty};"
+        )
+    };
+    for (weight, ty, params, w) in [
+        (
+            "u4",
+            "bf16",
+            "z: u8[N, K / 32], s: bf16[N, K / 32],",
+            "(w[j, k] as bf16 - (z[j, k / 32] as bf16)) * s[j, k / 32]",
+        ),
+        (
+            "i7",
+            "bf16",
+            "z: bf16[N, K / 64], s: bf16[N, K / 64],",
+            "(w[j, k] as bf16 - z[j, k / 64]) * s[j, k / 64]",
+        ),
+        (
+            "u8",
+            "f16",
+            "z: u8[N, K / 128], s: f32[N, K / 128],",
+            "(w[j, k] as f16 - (z[j, k / 128] as f16)) * (s[j, k / 128] as f16)",
+        ),
+        ("e2m1", "bf16", "e: e8m0[N, K / 32],", "w[j, k] as bf16 * (e[j, k / 32] as bf16)"),
+        ("e4m3", "bf16", "e: e8m0[N, K / 32],", "w[j, k] as bf16 * (e[j, k / 32] as bf16)"),
+        ("e2m1", "f16", "e: e4m3[N, K / 16],", "w[j, k] as f16 * (e[j, k / 16] as f16)"),
+        ("e5m2", "bf16", "s: bf16[N],", "-(w[j, k] as bf16) * s[j]"),
+    ] {
+        let text = format!(
+            "kernel p(x: {ty}[M, K], packed w: {weight}[N, K], {params} out y: {ty}[M, N]) {{ {} }}",
+            loop_(ty, w)
+        );
+        let program = Program::compile(&text, "p", "");
+        holds(&program, &format!("{weight} {ty}"), &[("M", 17), ("N", 72), ("K", 384)], true);
+    }
+}
+
+/// A step of which a part is past the end, rings whose turns hold no whole groups, and blocks that share out steps.
+#[test]
+fn scales_are_those_of_their_step() {
+    for (sets, k) in [
+        ("G=32,BK=64,BN=64", 96),
+        ("G=64,BK=32,BN=64,k.stages=3", 320),
+        ("G=64,BK=32,BN=64,k.stages=5", 448),
+        ("G=128,BK=32,BN=64,k.stages=4", 384),
+        ("G=128,BK=32,BN=64,k.split=stream", 640),
+    ] {
+        let mut program = program("i4", sets);
+        program.sms = Some(3);
+        holds(&program, sets, &[("M", 70), ("N", 72), ("K", k)], true);
     }
 }
 

@@ -114,11 +114,20 @@ fn every_form_of_every_operand_order_is_the_gemm() {
 fn faults_of_planning_expansion_and_synchronisation_show() {
     let sets = [("BM", "64"), ("BN", "64"), ("BK", "32"), ("k.stages", "3")];
     for kind in FaultKind::ALL {
-        // Faults of later passes are not at this level, and a plain product has no reduction, condition or shared write to get wrong.
-        use FaultKind::{LostCondition, LostPart, SharedSlot, SkipPart, WrittenByAll, WrongCombination};
+        // Faults of later passes are not at this level, and a plain product has no reduction, condition, promotion or shared write to get
+        // wrong.
+        use FaultKind::{
+            LatePromotion, LostCondition, LostPart, SharedSlot, SkipPart, WrittenByAll, WrongCombination,
+        };
         let elsewhere = matches!(
             kind,
-            LostCondition | LostPart | SharedSlot | SkipPart | WrittenByAll | WrongCombination
+            LatePromotion
+                | LostCondition
+                | LostPart
+                | SharedSlot
+                | SkipPart
+                | WrittenByAll
+                | WrongCombination
         );
         if elsewhere || kind.pass() > crate::passes::Pass::Synchronise {
             continue;
