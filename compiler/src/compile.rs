@@ -124,10 +124,12 @@ pub fn compile_program(
     let refused = |r: Refusal| one_error(refusal(r, &kernel));
 
     let mut plant = Plant::new(options.fault);
-    let cut = timer.time(Pass::Plan, || plan::split::apply(&kernel)).map_err(refused)?;
+    let started = timer.time(Pass::Plan, || plan::start::apply(&kernel));
+    let started = started.as_ref().unwrap_or(&kernel);
+    let cut = timer.time(Pass::Plan, || plan::split::apply(started)).map_err(refused)?;
     let (lowered_kernel, split, stream) = match cut {
         Some(cut) => (cut.kernel, Some(cut.item), cut.stream),
-        None => (kernel.clone(), None, None),
+        None => (started.clone(), None, None),
     };
     // The reduction over the grid is not the author's, but what the split came to.
     let parts =

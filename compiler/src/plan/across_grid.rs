@@ -237,13 +237,15 @@ impl General<'_> {
             let value = self.kernel.value(*v);
             let T1::GridReduce { op, vars, .. } = &value.op else { continue };
             if matches!(op, t1::ReduceOp::ArgMax | t1::ReduceOp::ArgMin) {
-                return Err(Refusal::construct(value.span, "`argmax` and `argmin` over the grid"));
+                return Err(Refusal::construct(value.span, "`argmax` and `argmin` over the grid")
+                    .help("`max` over the grid, and a kernel of its own that looks where it stands"));
             }
             let [one] = vars[..] else {
                 return Err(Refusal::construct(
                     value.span,
                     "a reduction over several grid variables at once",
-                ));
+                )
+                .help("reduce over one of them, and loop over the others"));
             };
             if var.is_some_and(|v| v != one) {
                 return Err(Refusal::construct(value.span, "reductions over different grid variables"));

@@ -82,18 +82,42 @@ pub fn find(kernel: &t1::Kernel) -> Result<Option<Contraction>, Refusal> {
     let mut found = None;
     for stmt in &kernel.body.stmts {
         match stmt {
-            t1::Stmt::Let(_) | t1::Stmt::Write(_) => {}
-            t1::Stmt::For(id) if found.is_none() => found = Some(contraction(kernel, *id)?),
+            t1::Stmt::Let(_) | t1::Stmt::Write(_) | t1::Stmt::Atomic(_) => {}
+            t1::Stmt::For(id) if found.is_none() && multiplies(kernel, &kernel.loop_(*id).body) => {
+                found = Some(contraction(kernel, *id)?)
+            }
             t1::Stmt::For(id) => {
-                return Err(Refusal::construct(kernel.loop_(*id).span, "a second loop in a kernel with `@`"));
+                return Err(Refusal::construct(kernel.loop_(*id).span, "a second loop in a kernel with `@`")
+                    .help("give it a kernel of its own that writes what it computes, and read that here"));
             }
+            // Neither branch may multiply or loop.
             t1::Stmt::If(id) => {
-                return Err(Refusal::construct(kernel.if_(*id).span, "`if` on a value known at launch"));
+                let i = kernel.if_(*id);
+                let plain = |b: &t1::Block| !multiplies(kernel, b) && !loops(b);
+                if !plain(&i.then_block) || !plain(&i.else_block) {
+                    return Err(Refusal::construct(i.span, "`if` around a loop in a kernel with `@`")
+                        .help("`where(c, x, y)` chooses values, `place = value when c;` what is written"));
+                }
             }
-            t1::Stmt::Atomic(a) => return Err(Refusal::construct(a.span, "`atomic` in a kernel with `@`")),
         }
     }
     Ok(found)
+}
+
+fn loops(block: &t1::Block) -> bool {
+    block.stmts.iter().any(|s| matches!(s, t1::Stmt::For(_) | t1::Stmt::If(_)))
+}
+
+/// Whether a block multiplies tiles.
+fn multiplies(kernel: &t1::Kernel, block: &t1::Block) -> bool {
+    block.stmts.iter().any(|s| match s {
+        t1::Stmt::Let(v) => matches!(kernel.value(*v).op, t1::Op::Mma { .. }),
+        t1::Stmt::For(l) => multiplies(kernel, &kernel.loop_(*l).body),
+        t1::Stmt::If(i) => {
+            multiplies(kernel, &kernel.if_(*i).then_block) || multiplies(kernel, &kernel.if_(*i).else_block)
+        }
+        t1::Stmt::Write(_) | t1::Stmt::Atomic(_) => false,
+    })
 }
 
 fn contraction(kernel: &t1::Kernel, id: t1::LoopId) -> Result<Contraction, Refusal> {
@@ -179,7 +203,8 @@ fn mma(
     }
 }
 
-fn constant(kernel: &t1::Kernel, v: t1::ValueId) -> Option<f64> {
+/// The constant that a tile holds everywhere, if it is one.
+pub fn constant(kernel: &t1::Kernel, v: t1::ValueId) -> Option<f64> {
     match &kernel.value(v).op {
         t1::Op::Broadcast(x) | t1::Op::Reorder(x) | t1::Op::Cast(x) => constant(kernel, *x),
         t1::Op::Const(t1::Const::Float(f)) => Some(*f),

@@ -124,9 +124,19 @@ pub fn after_contraction(
         unroll: FxHashMap::default(),
         ranks: Vec::new(),
     };
-    // What stands before the loop is lowered where it is used.
-    let after = kernel.body.stmts.iter().skip_while(|s| !matches!(s, t1::Stmt::For(id) if *id == c.loop_id));
-    general.body(after.skip(1))?;
+    let at = kernel.body.stmts.iter().position(|s| matches!(s, t1::Stmt::For(id) if *id == c.loop_id));
+    let (before, rest) = kernel.body.stmts.split_at(at.unwrap_or(0));
+    // What stands before the loop is lowered where it is used; what it writes is written behind the loop, all in order.
+    let writes = before.iter().any(|s| !matches!(s, t1::Stmt::Let(_)));
+    let written =
+        |t: t1::TensorId| !matches!(kernel.tensor(t).kind, t1::TensorKind::In | t1::TensorKind::Packed);
+    if let Some(t) = [c.a.tensor, c.b.tensor].into_iter().find(|t| writes && written(*t)) {
+        let t = kernel.tensor(t);
+        return Err(Refusal::construct(t.span, format!("`@` of `{}`, which may be written before", t.name))
+            .help("write after the loop, or into another tensor"));
+    }
+    let before = if writes { before } else { &[] };
+    general.body(before.iter().chain(rest.iter().skip(1)))?;
     general.finish(target)
 }
 

@@ -43,6 +43,7 @@ pub mod row_knobs;
 pub mod shared;
 pub mod sorting;
 pub mod split;
+pub mod start;
 pub mod stream;
 pub mod structure;
 
@@ -72,7 +73,8 @@ pub fn plan(
         return plan_general(kernel, target);
     }
     if kernel.grid_when.is_some() {
-        return Err(Refusal::construct(kernel.span, "`grid … when` around `@`"));
+        return Err(Refusal::construct(kernel.span, "`grid … when` around `@`")
+            .help("without it, a `when` at the write leaves the same elements, and every tile is computed"));
     }
     let Some(c) = contraction::find(kernel)? else {
         return Err(Refusal::construct(kernel.span, "`@` outside a loop over its contracted range"));

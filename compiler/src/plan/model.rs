@@ -91,6 +91,7 @@ fn choose<'a>(
     };
     let probe = space.iter().max_by_key(|t| (distinct(t), std::cmp::Reverse(position(space, t))))?;
     let kernel = bound(program, name, &Settings { model: probe.clone(), ..settings.clone() }).ok()?;
+    let kernel = super::start::apply(&kernel).unwrap_or(kernel);
     let c = contraction::find(&kernel).ok()??;
     contraction::check(&kernel, &c.a, kernel.span).ok()?;
     let size = |axis: t1::AxisId| {

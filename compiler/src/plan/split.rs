@@ -100,6 +100,11 @@ fn check_stream(kernel: &t1::Kernel, id: t1::LoopId) -> Result<(), (String, &'st
         let why = format!("the steps of `{}` cannot be shared out: not every tile has as many", l.name);
         return Err((why, "a number of parts, as in `4`"));
     }
+    let this = |s: &t1::Stmt| matches!(s, t1::Stmt::For(other) if *other == id);
+    if kernel.body.stmts.iter().take_while(|s| !this(s)).any(|s| !matches!(s, t1::Stmt::Let(_))) {
+        let why = format!("the steps of `{}` cannot be shared out: something is written before it", l.name);
+        return Err((why, "write behind the loop"));
+    }
     if kernel.values.iter().any(|v| matches!(v.op, Op::GridReduce { .. })) {
         return Err((
             format!("`{}` cannot be split: the kernel reduces over the grid itself", l.name),
@@ -146,6 +151,12 @@ fn check(kernel: &t1::Kernel, id: t1::LoopId) -> Result<(), (String, &'static st
                 "start from 0 for `+=`, and add the rest after the loop",
             ));
         }
+    }
+    let this = |s: &t1::Stmt| matches!(s, t1::Stmt::For(l) if *l == id);
+    let before = kernel.body.stmts.iter().take_while(|s| !this(s));
+    if before.into_iter().any(|s| matches!(s, t1::Stmt::Atomic(_) | t1::Stmt::If(_))) {
+        let why = format!("`{}` cannot be split: every part would do what stands before it", l.name);
+        return Err((why, "move `atomic` and `if` behind the loop"));
     }
     let effect = |s: &t1::Stmt| !matches!(s, t1::Stmt::Let(_) | t1::Stmt::For(_) | t1::Stmt::If(_));
     if l.body.stmts.iter().any(effect) {
@@ -251,8 +262,8 @@ impl Cutter<'_> {
             let reduce = Op::GridReduce { op, x: c.result, vars: vec![g] };
             whole.push((c.result, self.value(ty, reduce, Some(c.name.clone()), &mut after)));
         }
-        self.rename(old, &whole);
-        for stmt in &mut self.kernel.body.stmts[self.at + 1..] {
+        rename(self.kernel, self.id, old, &whole);
+        for stmt in &mut self.kernel.body.stmts {
             if let t1::Stmt::Write(w) = stmt {
                 w.once_over.push(g);
             }
@@ -262,34 +273,34 @@ impl Cutter<'_> {
         self.kernel.body.stmts.splice(at..at, before);
         stream
     }
+}
 
-    /// What used the loop's results uses the whole sums.
-    fn rename(&mut self, old: usize, whole: &[(ValueId, ValueId)]) {
-        let new = |v: ValueId| whole.iter().find(|(from, _)| *from == v).map_or(v, |(_, to)| *to);
-        for value in &mut self.kernel.values[..old] {
-            value.op = renamed(&value.op, new, |a| a);
-        }
-        for stmt in &mut self.kernel.body.stmts {
-            match stmt {
-                t1::Stmt::Write(w) => {
-                    w.ix.iter_mut().for_each(|v| *v = new(*v));
-                    w.value = new(w.value);
-                    w.when = w.when.map(new);
-                }
-                t1::Stmt::Atomic(a) => {
-                    a.ix.iter_mut().for_each(|v| *v = new(*v));
-                    a.value = new(a.value);
-                    a.when = a.when.map(new);
-                }
-                t1::Stmt::Let(_) | t1::Stmt::For(_) | t1::Stmt::If(_) => {}
+/// What used a loop's results uses other values: all that were there before value number `old`.
+pub(super) fn rename(kernel: &mut t1::Kernel, id: t1::LoopId, old: usize, whole: &[(ValueId, ValueId)]) {
+    let new = |v: ValueId| whole.iter().find(|(from, _)| *from == v).map_or(v, |(_, to)| *to);
+    for value in &mut kernel.values[..old] {
+        value.op = renamed(&value.op, new, |a| a);
+    }
+    for stmt in &mut kernel.body.stmts {
+        match stmt {
+            t1::Stmt::Write(w) => {
+                w.ix.iter_mut().for_each(|v| *v = new(*v));
+                w.value = new(w.value);
+                w.when = w.when.map(new);
             }
+            t1::Stmt::Atomic(a) => {
+                a.ix.iter_mut().for_each(|v| *v = new(*v));
+                a.value = new(a.value);
+                a.when = a.when.map(new);
+            }
+            t1::Stmt::Let(_) | t1::Stmt::For(_) | t1::Stmt::If(_) => {}
         }
-        for (n, l) in self.kernel.loops.iter_mut().enumerate() {
-            if n as u32 != self.id.0 {
-                (l.lo, l.hi) = (new(l.lo), new(l.hi));
-                for c in &mut l.carried {
-                    (c.init, c.next) = (new(c.init), new(c.next));
-                }
+    }
+    for (n, l) in kernel.loops.iter_mut().enumerate() {
+        if n as u32 != id.0 {
+            (l.lo, l.hi) = (new(l.lo), new(l.hi));
+            for c in &mut l.carried {
+                (c.init, c.next) = (new(c.init), new(c.next));
             }
         }
     }

@@ -85,7 +85,8 @@ impl Lower<'_> {
                     Element::F32(_) | Element::Half(..) | Element::Code(..) => Class::F32,
                     Element::Long(_) => {
                         let span = self.b.span;
-                        return Err(Refusal::construct(span, "a reduction over the grid of 64-bit integers"));
+                        return Err(Refusal::construct(span, "a reduction over the grid of 64-bit integers")
+                            .help("`atomic place += …` adds them, in any order with the same result"));
                     }
                 };
                 let s = self.countable(e)?;

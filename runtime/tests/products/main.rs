@@ -75,6 +75,90 @@ fn schedules_change_nothing() {
     }
 }
 
+/// From a bias, from what is there already, from integers; whole, in parts, and shared out.
+#[test]
+fn sums_start_from_data() {
+    let text = |ty: &str, sum: &str, start: &str, cast: &str| {
+        format!(
+            "kernel p(a: {ty}[M, K], b: {ty}[N, K], bias: {sum}[N], inout c: {sum}[M, N]) {{
+                 tune BM in {{64}}, BN in {{64}}, BK in {{32}};
+                 grid i over M by BM, j over N by BN;
+                 let mut acc: {sum}[i, j] = {start};
+                 for k over K by BK {{ acc += a[i, k] @ b[j, k].T; }}
+                 c[i, j] = acc{cast};
+             }}"
+        )
+    };
+    let there = text("f16", "f32", "c[i, j]", "");
+    let bias = text("f16", "f32", "bias[j]", " * 2");
+    let bytes = text("i8", "i32", "c[i, j] + bias[j]", "");
+    for (text, sets) in [
+        (&there, ""),
+        (&there, "k.split=3"),
+        (&there, "k.split=stream"),
+        (&there, "persistent=dynamic,acc.promote=2"),
+        (&bias, ""),
+        (&bias, "k.split=2"),
+        (&bytes, ""),
+        (&bytes, "k.split=stream"),
+    ] {
+        let mut program = Program::compile(text, "p", sets);
+        program.sms = Some(3);
+        for (m, n, k) in [(72, 80, 0), (130, 70, 100), (64, 72, 416)] {
+            holds(&program, &format!("{text} {sets}"), &mnk(m, n, k), k == 100);
+        }
+    }
+}
+
+/// What is written before the loop, under a condition of the launch before and behind it, and by a split whose parts all come by.
+#[test]
+fn what_stands_before_a_product_happens() {
+    let text = "kernel p(a: f16[M, K], b: f16[N, K], x: f32[M, N], s: i32, inout c: f32[M, N], out d: f32[M, N], out e: f32[M, N]) {
+        tune BM in {64}, BN in {64}, BK in {32};
+        grid i over M by BM, j over N by BN;
+        d[i, j] = x[i, j] * 2 + c[i, j];
+        FIRST
+        let mut acc: f32[i, j] = 0;
+        for k over K by BK { acc += a[i, k] @ b[j, k].T; }
+        e[i, j] = acc + x[i, j];
+        LAST
+    }";
+    let first = "if s > 0 { c[i, j] = x[i, j]; }";
+    let last = "if s > 1 { c[i, j] = acc; } else { c[i, j] += acc; }";
+    let cases = [
+        (text.replace("FIRST", first).replace("LAST", last), ""),
+        (text.replace("FIRST", "").replace("LAST", "c[i, j] += acc;"), "k.split=3"),
+        (text.replace("FIRST", "").replace("LAST", last), "persistent=dynamic"),
+    ];
+    for (text, sets) in cases {
+        let mut program = Program::compile(&text, "p", sets);
+        program.sms = Some(3);
+        for (m, n, k) in [(72, 80, 0), (130, 70, 100)] {
+            holds(&program, &format!("{text} {sets}"), &mnk(m, n, k), k == 100);
+        }
+    }
+}
+
+/// Parts of a product that meet in memory, in any order.
+#[test]
+fn products_are_added_by_atomics() {
+    let text = "kernel p(a: f16[M, K], b: f16[N, K], inout c: f32[M, N], inout top: f32[1]) {
+        tune BM in {64}, BN in {64}, BK in {32};
+        grid i over M by BM, j over N by BN, s over 2;
+        let mut acc: f32[i, j] = 0;
+        for k over part(K by BK, s, 2) { acc += a[i, k] @ b[j, k].T; }
+        atomic c[i, j] += acc;
+        atomic top[0] max= max(acc over (i, j));
+    }";
+    for sets in ["", "warps=(1,4)", "persistent=dynamic"] {
+        let mut program = Program::compile(text, "p", sets);
+        program.sms = Some(3);
+        for (m, n, k) in [(72, 80, 0), (130, 70, 100), (64, 72, 416)] {
+            holds(&program, sets, &mnk(m, n, k), k == 100);
+        }
+    }
+}
+
 /// Every so many steps the accumulator is added to another: one step, as many as the ring has slots, and so many that the loop is unrolled
 /// for it; with loops that end between two promotions, split ones too.
 #[test]
