@@ -22,7 +22,7 @@ pub fn check(kernel: &t1::Kernel, v: t1::ValueId) -> Result<(), Refusal> {
     // Bipolar codes are numbers as soon as they are unpacked: they can be converted, and nothing else.
     let converted = |elem: ElemType| matches!((&value.op, elem), (t1::Op::Cast(_), ElemType::Bipolar(_)));
     for elem in types {
-        if !holds(elem) && !(converted(elem) && elem != value.ty.elem) {
+        if !(holds(elem) || converted(elem) && elem != value.ty.elem) {
             return Err(Refusal::construct(value.span, format!("elementwise work on {elem}")));
         }
     }
