@@ -124,8 +124,10 @@ pub fn compile_program(
     let refused = |r: Refusal| one_error(refusal(r, &kernel));
 
     let mut plant = Plant::new(options.fault);
-    let started = timer.time(Pass::Plan, || plan::start::apply(&kernel));
-    let started = started.as_ref().unwrap_or(&kernel);
+    let plain = timer.time(Pass::Plan, || plan::unit_axes::apply(&kernel));
+    let plain = plain.as_ref().unwrap_or(&kernel);
+    let started = timer.time(Pass::Plan, || plan::start::apply(plain));
+    let started = started.as_ref().unwrap_or(plain);
     let cut = timer.time(Pass::Plan, || plan::split::apply(started)).map_err(refused)?;
     let (lowered_kernel, split, stream) = match cut {
         Some(cut) => (cut.kernel, Some(cut.item), cut.stream),

@@ -92,9 +92,7 @@ pub fn structural(kernel: &t1::Kernel, v: t1::ValueId) -> bool {
         t1::Op::Binary(Add | Sub | Mul | Min | Max, x, y) => structural(kernel, *x) && structural(kernel, *y),
         t1::Op::Binary(Div | Cdiv | Rem, x, y) => {
             elem == t1::ElemType::Index
-                && kernel.const_int(*y).is_some_and(|c| c > 0)
-                && super::instances::not_negative(kernel, *x)
-                && structural(kernel, *x)
+                && [*x, *y].into_iter().all(|v| super::instances::not_negative(kernel, v) && structural(kernel, v))
         }
         _ => false,
     }

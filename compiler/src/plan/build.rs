@@ -84,6 +84,7 @@ pub fn build(
             name,
             operand,
             c.k,
+            c.k,
             &tiling,
             is_a,
             knobs.stages,

@@ -109,7 +109,7 @@ fn loops(block: &t1::Block) -> bool {
 }
 
 /// Whether a block multiplies tiles.
-fn multiplies(kernel: &t1::Kernel, block: &t1::Block) -> bool {
+pub(super) fn multiplies(kernel: &t1::Kernel, block: &t1::Block) -> bool {
     block.stmts.iter().any(|s| match s {
         t1::Stmt::Let(v) => matches!(kernel.value(*v).op, t1::Op::Mma { .. }),
         t1::Stmt::For(l) => multiplies(kernel, &kernel.loop_(*l).body),
@@ -184,7 +184,7 @@ fn contraction(kernel: &t1::Kernel, id: t1::LoopId) -> Result<Contraction, Refus
 }
 
 /// Strips reorderings: the order of axes is a matter of types, not of data.
-fn strip(kernel: &t1::Kernel, mut v: t1::ValueId) -> t1::ValueId {
+pub(super) fn strip(kernel: &t1::Kernel, mut v: t1::ValueId) -> t1::ValueId {
     while let t1::Op::Reorder(x) = kernel.value(v).op {
         v = x;
     }
@@ -213,7 +213,7 @@ pub fn constant(kernel: &t1::Kernel, v: t1::ValueId) -> Option<f64> {
     }
 }
 
-fn operand(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Result<Operand, Refusal> {
+pub(super) fn operand(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Result<Operand, Refusal> {
     let elem = kernel.ty(v).elem;
     // Rounding to tf32 is the one conversion that happens on the way.
     let v = match kernel.value(v).op {
@@ -258,17 +258,7 @@ fn operand(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Result<Operand
         )
         .note("packed tensors of two dimensions are lowered today"));
     }
-    let ty = match elem {
-        t1::ElemType::F16 => MmaType::F16,
-        t1::ElemType::Bf16 => MmaType::Bf16,
-        t1::ElemType::Tf32 => MmaType::Tf32,
-        t1::ElemType::Int(8) => MmaType::S8,
-        t1::ElemType::Uint(8) => MmaType::U8,
-        other => {
-            return Err(Refusal::construct(value.span, format!("`@` of {other}"))
-                .note("f16, bf16, tf32, i8 and u8 are lowered today"));
-        }
-    };
+    let ty = matrix_type(elem, value.span)?;
     let (ix, gather) = subscripts(kernel, *tensor, ix, k, value.span)?;
     let outer: Vec<t1::AxisId> = value.ty.axes.iter().copied().filter(|a| *a != k).collect();
     let (&[outer], Some(k_dim)) = (&outer[..], dim_of_axis(&ix, k)) else {
@@ -304,6 +294,21 @@ fn operand(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Result<Operand
         computed,
         packed: t.kind == t1::TensorKind::Packed,
         toward: computed.map_or(Toward::Codes, |c| toward(kernel, c.value, c.staged)),
+    })
+}
+
+/// The type as which matrix instructions take elements.
+pub(super) fn matrix_type(elem: t1::ElemType, span: Span) -> Result<MmaType, Refusal> {
+    Ok(match elem {
+        t1::ElemType::F16 => MmaType::F16,
+        t1::ElemType::Bf16 => MmaType::Bf16,
+        t1::ElemType::Tf32 => MmaType::Tf32,
+        t1::ElemType::Int(8) => MmaType::S8,
+        t1::ElemType::Uint(8) => MmaType::U8,
+        other => {
+            return Err(Refusal::construct(span, format!("`@` of {other}"))
+                .note("f16, bf16, tf32, i8 and u8 are lowered today"));
+        }
     })
 }
 

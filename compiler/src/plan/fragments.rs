@@ -31,6 +31,18 @@ pub struct Tiling {
     pub interleave: bool,
 }
 
+/// What an axis of a tile is of an accumulator's coordinates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Row,
+    Column,
+    /// These bits of the row, where several axes make it up.
+    Rows {
+        from: u32,
+        bits: u32,
+    },
+}
+
 /// `n = odd * 2^bits`.
 fn split(n: u32) -> (u32, u32) {
     (n >> n.trailing_zeros(), n.trailing_zeros())
@@ -85,7 +97,12 @@ impl Tiling {
 
     /// The accumulator's layout restricted to some axes, in that order; `true` is the row axis.
     pub fn accumulator_on(&self, axes: impl Iterator<Item = bool>) -> Layout {
-        let axes: Vec<bool> = axes.collect();
+        let axes: Vec<Part> = axes.map(|row| if row { Part::Row } else { Part::Column }).collect();
+        self.accumulator_of(&axes)
+    }
+
+    /// The accumulator's layout on axes that are these parts of its coordinates.
+    pub fn accumulator_of(&self, axes: &[Part]) -> Layout {
         let c = self.columns();
         let (row_atom, row_warp) = self.rows();
         // (row, column) of every input bit.
@@ -97,17 +114,27 @@ impl Tiling {
         bits.extend(c.warp.iter().map(|w| (0, *w)));
         bits.extend(row_warp.iter().map(|w| (*w, 0)));
         let ((odd_m, mb), (odd_n, nb)) = (split(self.bm), split(self.bn));
+        let size = |part: &Part| match *part {
+            Part::Row => mb,
+            Part::Column => nb,
+            Part::Rows { bits, .. } => bits,
+        };
         let outs: Vec<(Axis, u32)> =
-            axes.iter().enumerate().map(|(i, row)| (Axis(i as u16), if *row { mb } else { nb })).collect();
-        let columns = bits
-            .iter()
-            .map(|(r, c)| axes.iter().map(|row| if *row { *r } else { *c }).collect::<Vec<u64>>())
-            .collect::<Vec<_>>();
-        let odd = [(true, odd_m), (false, odd_n)]
+            axes.iter().enumerate().map(|(i, part)| (Axis(i as u16), size(part))).collect();
+        let moved = |(row, column): &(u64, u64)| {
+            let along = |part: &Part| match *part {
+                Part::Row => *row,
+                Part::Column => *column,
+                Part::Rows { from, bits } => *row >> from & ((1 << bits) - 1),
+            };
+            axes.iter().map(along).collect::<Vec<u64>>()
+        };
+        let columns = bits.iter().map(moved).collect::<Vec<_>>();
+        let odd = [(Part::Row, odd_m), (Part::Column, odd_n)]
             .into_iter()
             .filter(|(_, odd)| *odd > 1)
-            .filter_map(|(row, odd)| {
-                let axis = axes.iter().position(|r| *r == row)?;
+            .filter_map(|(part, odd)| {
+                let axis = axes.iter().position(|p| *p == part)?;
                 Some(OddDigit { radix: odd as u16, from: Dim::Reg, to: Axis(axis as u16) })
             })
             .collect();

@@ -21,6 +21,7 @@ use super::items;
 use super::knobs;
 use super::layouts::Layouts;
 use super::order::{self, Access};
+use super::products::pipeline::Plan;
 use super::refuse::Refusal;
 use super::row_knobs::Knobs;
 use crate::diagnostics::Span;
@@ -47,35 +48,26 @@ pub fn build(
         registers: items::register_cap(warps, pinned.unwrap_or(1), target),
         active: Active::All,
     };
-    let mut general = General {
-        kernel,
-        layouts: Layouts::Digits(distribution),
+    let module = Module {
+        name: kernel.name.clone(),
         variant,
-        module: Module {
-            name: kernel.name.clone(),
-            variant,
-            form: Form::Fused,
-            roles: vec![role],
-            buffers: Vec::new(),
-            channels: Vec::new(),
-            values: Vec::new(),
-            body: Vec::new(),
-            raster: Raster { group: 1, pair: last_two(kernel) },
-            dispatch: knobs.dispatch.0,
-            occupancy: pinned,
-            evict: knobs.items.evict(),
-            shared_bytes: 0,
-            uniforms: Vec::new(),
-            work: Vec::new(),
-            packed: Vec::new(),
-            ordered: Vec::new(),
-        },
-        open: vec![Vec::new()],
-        values: FxHashMap::default(),
-        accesses: Vec::new(),
-        unroll: FxHashMap::default(),
-        ranks: Vec::new(),
+        form: Form::Fused,
+        roles: vec![role],
+        buffers: Vec::new(),
+        channels: Vec::new(),
+        values: Vec::new(),
+        body: Vec::new(),
+        raster: Raster { group: 1, pair: last_two(kernel) },
+        dispatch: knobs.dispatch.0,
+        occupancy: pinned,
+        evict: knobs.items.evict(),
+        shared_bytes: 0,
+        uniforms: Vec::new(),
+        work: Vec::new(),
+        packed: Vec::new(),
+        ordered: Vec::new(),
     };
+    let mut general = General::new(kernel, Layouts::Digits(distribution), module);
     general.unroll = knobs.unroll.iter().map(|(l, (n, _))| (l.clone(), *n)).collect();
     general.outside()?;
     general.instance()?;
@@ -109,21 +101,11 @@ pub fn after_contraction(
     c: &Contraction,
     value: ValId,
     tiling: &Tiling,
-    mut module: Module,
+    module: Module,
     target: Target,
 ) -> Result<Module, Refusal> {
-    let (variant, done) = (module.variant, std::mem::take(&mut module.body));
-    let mut general = General {
-        kernel,
-        layouts: Layouts::Accumulator { tiling, m: c.m, n: c.n },
-        variant,
-        module,
-        open: vec![done],
-        values: FxHashMap::from_iter([(c.result, value)]),
-        accesses: Vec::new(),
-        unroll: FxHashMap::default(),
-        ranks: Vec::new(),
-    };
+    let mut general = General::new(kernel, Layouts::Accumulator { tiling, m: c.m, n: c.n }, module);
+    general.values.insert(c.result, value);
     let at = kernel.body.stmts.iter().position(|s| matches!(s, t1::Stmt::For(id) if *id == c.loop_id));
     let (before, rest) = kernel.body.stmts.split_at(at.unwrap_or(0));
     // What stands before the loop is lowered where it is used; what it writes is written behind the loop, all in order.
@@ -146,20 +128,9 @@ pub fn rows(
     v: t1::ValueId,
     axis: t1::AxisId,
     layout: &Layout,
-    mut module: Module,
+    module: Module,
 ) -> Result<(Module, ValId), Refusal> {
-    let (variant, done) = (module.variant, std::mem::take(&mut module.body));
-    let mut general = General {
-        kernel,
-        layouts: Layouts::Rows { layout, axis },
-        variant,
-        module,
-        open: vec![done],
-        values: FxHashMap::default(),
-        accesses: Vec::new(),
-        unroll: FxHashMap::default(),
-        ranks: Vec::new(),
-    };
+    let mut general = General::new(kernel, Layouts::Rows { layout, axis }, module);
     let rows = general.value(v)?;
     general.module.body = general.open.pop().unwrap_or_default();
     Ok((general.module, rows))
@@ -173,19 +144,12 @@ pub fn operand(
     layouts: Layouts<'_>,
     module: Module,
 ) -> Result<(Module, Vec<Op>, ValId), Refusal> {
-    let mut general = General {
-        kernel,
-        layouts,
-        variant: module.variant,
-        module,
-        open: vec![Vec::new()],
-        values: FxHashMap::from_iter([(computed.staged, staged)]),
-        accesses: Vec::new(),
-        unroll: FxHashMap::default(),
-        ranks: Vec::new(),
-    };
+    let mut general = General::new(kernel, layouts, module);
+    let done = std::mem::take(&mut general.open[0]);
+    general.values.insert(computed.staged, staged);
     let value = general.value(computed.value)?;
     let nodes = general.open.pop().unwrap_or_default();
+    general.module.body = done;
     let mut ops = Vec::new();
     for node in nodes {
         match node {
@@ -222,6 +186,27 @@ pub struct General<'a> {
     pub(super) unroll: FxHashMap<String, u32>,
     /// Ranks known in the list of ops that is being written: tile, axis, descending.
     pub(super) ranks: Vec<(t1::ValueId, t1::AxisId, bool, ValId)>,
+    /// The loop around products, where there is one.
+    pub(super) products: Option<Plan<'a>>,
+}
+
+impl<'a> General<'a> {
+    /// What goes on writing a module's body.
+    pub(super) fn new(kernel: &'a t1::Kernel, layouts: Layouts<'a>, mut module: Module) -> General<'a> {
+        let (variant, done) = (module.variant, std::mem::take(&mut module.body));
+        General {
+            kernel,
+            layouts,
+            variant,
+            module,
+            open: vec![done],
+            values: FxHashMap::default(),
+            accesses: Vec::new(),
+            unroll: FxHashMap::default(),
+            ranks: Vec::new(),
+            products: None,
+        }
+    }
 }
 
 impl General<'_> {
@@ -233,7 +218,7 @@ impl General<'_> {
         self.across_grid(&stmts[cut..])
     }
 
-    fn finish(mut self, target: Target) -> Result<Module, Refusal> {
+    pub(super) fn finish(mut self, target: Target) -> Result<Module, Refusal> {
         match self.module.dispatch {
             Dispatch::Each => {}
             Dispatch::Persistent | Dispatch::Stream(_) => {
@@ -243,7 +228,9 @@ impl General<'_> {
         }
         self.module.body = self.open.pop().unwrap_or_default();
         self.module.ordered = order::ordered(&self.accesses);
-        if let (Layouts::Accumulator { .. }, Some(t)) = (self.layouts, self.module.ordered.first()) {
+        if let (Layouts::Accumulator { .. } | Layouts::Products { .. }, Some(t)) =
+            (self.layouts, self.module.ordered.first())
+        {
             let t = self.kernel.tensor(*t);
             return Err(Refusal::construct(t.span, format!("reading `{}` after writing it", t.name)));
         }

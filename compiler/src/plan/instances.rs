@@ -179,6 +179,33 @@ pub fn below(kernel: &t1::Kernel, v: ValueId, extent: &LaunchExpr) -> bool {
     }
 }
 
+/// Whether a scalar is `g * (H / G) + r` with g below G and r below H / G, which is below H.
+pub fn pair_below(kernel: &t1::Kernel, v: ValueId, extent: &LaunchExpr) -> bool {
+    let value = |v: ValueId| match kernel.value(v).op {
+        Op::Cast(x) => &kernel.value(x).op,
+        ref op => op,
+    };
+    // A variable from zero on, and where it ends.
+    let end = |v: ValueId| match *value(v) {
+        Op::GridVar(g) => Some((kernel.grid_var(g).lo, kernel.grid_var(g).hi)),
+        Op::LoopVar(l) => Some((kernel.loop_(l).lo, kernel.loop_(l).hi)),
+        _ => None,
+    };
+    let below = |v: ValueId| end(v).filter(|(lo, _)| kernel.const_int(*lo) == Some(0)).and_then(|(_, hi)| known(kernel, hi));
+    let split = |sum: ValueId, r: ValueId| {
+        let Op::Binary(BinaryOp::Mul, x, y) = *value(sum) else { return false };
+        [(x, y), (y, x)].into_iter().any(|(g, c)| {
+            let (Some(g), Some(c), Some(r)) = (below(g), known(kernel, c), below(r)) else { return false };
+            let LaunchExpr::Binary(BinaryOp::Div, whole, by) = &c else { return false };
+            r == c && g == **by && **whole == *extent
+        })
+    };
+    match *value(v) {
+        Op::Binary(BinaryOp::Add, x, y) => split(x, y) || split(y, x),
+        _ => false,
+    }
+}
+
 /// Whether the subscript is `x / c` of a range's coordinates and below the extent: `K / c` where c divides K, or `cdiv(K, c)`.
 pub fn group_below(kernel: &t1::Kernel, v: ValueId, extent: &LaunchExpr) -> bool {
     let Op::Binary(BinaryOp::Div, x, c) = kernel.value(v).op else { return false };

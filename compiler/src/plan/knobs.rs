@@ -335,7 +335,7 @@ fn lcm(a: u32, b: u32) -> u32 {
     a / common.0 * b
 }
 
-fn read_warps(item: &t1::ScheduleItem) -> Result<(u32, u32), Refusal> {
+pub(super) fn read_warps(item: &t1::ScheduleItem) -> Result<(u32, u32), Refusal> {
     let warp = |v: &t1::ScheduleValue| match v {
         t1::ScheduleValue::Int(n) if (1..=16).contains(n) && (*n as u32).is_power_of_two() => Some(*n as u32),
         _ => None,

@@ -5,7 +5,8 @@
 //! the same axes have the same layout, and no conversion is ever needed.
 
 use super::distribution::Distribution;
-use super::fragments::Tiling;
+use super::fragments::{Part, Tiling};
+use super::products::Products;
 use crate::layout::{Axis, Dim, Layout};
 use crate::tile::ir as t1;
 
@@ -28,6 +29,11 @@ pub enum Layouts<'a> {
         is_a: bool,
         outer: t1::AxisId,
         k: t1::AxisId,
+    },
+    /// The accumulators of several products: that of each, and what they share of it.
+    Products {
+        products: &'a Products,
+        tilings: &'a [Tiling],
     },
     /// The rows that threads copy: coordinates of one axis in the layout of the copy.
     Rows {
@@ -53,6 +59,18 @@ impl Layouts<'_> {
                     false => tiling.b_part(tiling.bk, &axes),
                 })
             }
+            Layouts::Products { products, tilings } => {
+                let column = axes.iter().position(|a| products.products.iter().any(|p| p.n == *a));
+                let of = |n: t1::AxisId| products.products.iter().position(|p| p.n == n);
+                let tiling = &tilings[column.and_then(|c| of(axes[c])).unwrap_or(0)];
+                let part = |a: &t1::AxisId| match *a {
+                    a if a == products.row => Some(Part::Row),
+                    a if column.is_some_and(|c| axes[c] == a) => Some(Part::Column),
+                    _ => None,
+                };
+                let parts = axes.iter().map(part).collect::<Option<Vec<Part>>>()?;
+                Some(tiling.accumulator_of(&parts))
+            }
             Layouts::Rows { layout, axis } => match axes {
                 [] => layout.reduce(Axis(0)).ok(),
                 [one] if one == axis => Some((*layout).clone()),
@@ -65,7 +83,7 @@ impl Layouts<'_> {
     pub fn warp_mask(&self, axes: &[t1::AxisId]) -> u32 {
         match self {
             Layouts::Digits(d) => d.warp_mask(axes),
-            Layouts::Accumulator { .. } | Layouts::Fragment { .. } | Layouts::Rows { .. } => {
+            Layouts::Accumulator { .. } | Layouts::Fragment { .. } | Layouts::Products { .. } | Layouts::Rows { .. } => {
                 let Some(layout) = self.layout(axes) else { return 0 };
                 let moves = |w: &u32| layout.coords(&[(Dim::Warp, 1 << w)]).iter().any(|(_, c)| *c != 0);
                 (0..layout.ins().bits(Dim::Warp)).filter(moves).fold(0, |mask, w| mask | 1 << w)
@@ -78,7 +96,7 @@ impl Layouts<'_> {
     pub fn eager(&self, axes: &[t1::AxisId]) -> bool {
         match self {
             Layouts::Digits(d) => d.registers_of(axes) <= MOST_EAGER,
-            Layouts::Accumulator { .. } | Layouts::Fragment { .. } => false,
+            Layouts::Accumulator { .. } | Layouts::Fragment { .. } | Layouts::Products { .. } => false,
             Layouts::Rows { .. } => true,
         }
     }

@@ -12,6 +12,8 @@
 //! | [`items`] | what a schedule says of any kernel: occupancy, and how each tensor travels |
 //! | [`alternatives`] | what else a schedule item could be, for those who try
 //! | [`model`] | tune parameters, where nothing else does |
+//! | [`products`] | loops around several products: what is multiplied, warps, the ops of a step |
+//! | [`unit_axes`] | ranges of one coordinate, which are no ranges |
 //! | [`fragments`] | register layouts: anchors of the matrix instructions |
 //! | [`shared`] | copies and the shared-memory layout that suits every accessor |
 //! | [`build`] | the pipeline |
@@ -38,6 +40,7 @@ pub mod knobs;
 pub mod layouts;
 pub mod model;
 pub mod order;
+pub mod products;
 pub mod refuse;
 pub mod row_knobs;
 pub mod shared;
@@ -46,6 +49,7 @@ pub mod split;
 pub mod start;
 pub mod stream;
 pub mod structure;
+pub mod unit_axes;
 
 pub use calibration::Registers;
 pub use refuse::{Refusal, RefusalKind};
@@ -76,6 +80,9 @@ pub fn plan(
         return Err(Refusal::construct(kernel.span, "`grid … when` around `@`")
             .help("without it, a `when` at the write leaves the same elements, and every tile is computed"));
     }
+    if products::wanted(kernel) {
+        return plan_products(kernel, target);
+    }
     let Some(c) = contraction::find(kernel)? else {
         return Err(Refusal::construct(kernel.span, "`@` outside a loop over its contracted range"));
     };
@@ -101,6 +108,17 @@ pub fn uncertain(kernel: &t1::Kernel, target: Target) -> Option<String> {
     let problem = knobs::Problem::of(kernel, &c, (extent(c.m), extent(c.n), extent(c.k)));
     let knobs = knobs::read(kernel, &c, problem, None, target, Registers::Unjudged).ok()?;
     knobs.uncertain(problem, target).then(|| calibration::class(problem, knobs.warps, knobs.stages))
+}
+
+/// A kernel whose loop does more than add up one product.
+fn plan_products(kernel: &t1::Kernel, target: Target) -> Result<Planned, Refusal> {
+    let found = products::find(kernel)?;
+    let knobs = products::knobs::read(kernel, &found, target)?;
+    let modules = Variant::ALL
+        .into_iter()
+        .map(|variant| products::pipeline::build(kernel, &found, &knobs, variant, target))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Planned { modules, schedule: knobs.printed })
 }
 
 /// A kernel without matrix instructions.

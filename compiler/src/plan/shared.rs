@@ -31,7 +31,8 @@ pub struct Staged {
 /// Bytes to which the base of a ring is aligned: what swizzles of 128 bytes by 8 rows need.
 const BASE_ALIGN: u32 = 1024;
 
-/// Adds the ring of an operand to the module. Where it is copied across k, a thread should have at most so many `columns`.
+/// Adds the ring of an operand to the module. Copies move `along` an axis; where another is contiguous, a thread should have at most so many
+/// `columns` of it.
 #[allow(clippy::too_many_arguments)]
 pub fn buffer(
     kernel: &Kernel,
@@ -39,6 +40,7 @@ pub fn buffer(
     name: &str,
     operand: &Operand,
     contracted: AxisId,
+    along: AxisId,
     tiling: &Tiling,
     is_a: bool,
     slots: u32,
@@ -61,7 +63,8 @@ pub fn buffer(
         short_run: (64 / unit).trailing_zeros().min(5),
     };
     let map = match operand.major {
-        Major::K => tile.along_k(),
+        Major::K if along == contracted => tile.along_k(),
+        Major::K => tile.down_rows(columns),
         Major::Outer => tile.across_k(columns),
     };
     let Some(map) = map.map_err(|e| internal(span, e))? else {
@@ -241,6 +244,20 @@ impl Tile {
         order.extend((0..k_bits).map(|b| (1, b)));
         order.extend((unit_bits + along..row_bits).map(|b| (0, b)));
         self.map(0, &order)
+    }
+
+    /// The same where k is contiguous and what the copies move along is the kept axis.
+    fn down_rows(self, most: u32) -> Result<Option<Layout>, LayoutError> {
+        let (row_bits, k_bits) = (self.rows.trailing_zeros(), self.bk.trailing_zeros());
+        let unit_bits = self.unit.trailing_zeros();
+        let spare = self.threads.trailing_zeros().saturating_sub(row_bits);
+        let units = k_bits.saturating_sub(unit_bits);
+        let few = (spare..units).find(|along| 1 << (units - along) <= most).unwrap_or(units);
+        let along = few.clamp(self.short_run, 5).min(units);
+        let mut order: Vec<AxisBit> = (unit_bits..unit_bits + along).map(|b| (1, b)).collect();
+        order.extend((0..row_bits).map(|b| (0, b)));
+        order.extend((unit_bits + along..k_bits).map(|b| (1, b)));
+        self.map(1, &order)
     }
 
     /// Which (element of the access, access, lane, warp) moves which element, if threads take the bits in `order` and registers what is

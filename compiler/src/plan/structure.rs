@@ -29,7 +29,7 @@ impl General<'_> {
         self.open.pop().unwrap_or_default()
     }
 
-    fn node(&mut self, node: Node) {
+    pub(super) fn node(&mut self, node: Node) {
         if let Some(list) = self.open.last_mut() {
             list.push(node);
         }
@@ -73,6 +73,9 @@ impl General<'_> {
     }
 
     pub fn for_(&mut self, id: t1::LoopId) -> Result<(), Refusal> {
+        if let Some(plan) = self.products.filter(|p| p.found.loop_id == id) {
+            return self.product_loop(plan);
+        }
         let l = self.kernel.loop_(id);
         let (over, by) = match l.axis {
             Some(axis) => (Over::Tiles(axis), self.kernel.axis(axis).extent),

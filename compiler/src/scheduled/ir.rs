@@ -337,6 +337,10 @@ pub enum OpKind {
     AccNew {
         init: f64,
     },
+    /// A fresh accumulator that starts from a tile.
+    AccFrom {
+        value: ValId,
+    },
     /// `acc' = a · bᵀ + acc` by matrix instructions, over one atom's depth of each operand: a fragment of just that, or all of a computed
     /// operand, of which `at` says where along k the part begins. The accumulator is linear.
     Mma {
@@ -531,6 +535,7 @@ impl OpKind {
             OpKind::Release { .. } => "release",
             OpKind::Load { .. } => "load",
             OpKind::AccNew { .. } => "acc.new",
+            OpKind::AccFrom { .. } => "acc.from",
             OpKind::Mma { .. } => "mma",
             OpKind::Promote { .. } => "promote",
             OpKind::AccRenew { .. } => "acc.renew",

@@ -250,6 +250,7 @@ impl Printer<'_> {
                 )
             }
             OpKind::AccNew { init } => format!("acc.new {init}"),
+            OpKind::AccFrom { value } => format!("acc.from {}", self.name(*value)),
             OpKind::Mma { atom, a, b, acc, .. } => {
                 format!("mma {}, {}, {} atom={}", self.name(*a), self.name(*b), self.name(*acc), atom.name())
             }

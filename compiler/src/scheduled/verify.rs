@@ -147,6 +147,10 @@ impl Verify<'_> {
             };
             let ops: Vec<&Op> =
                 l.body.iter().filter_map(|n| if let Node::Op(op) = n { Some(op) } else { None }).collect();
+            // What is copied once is handed over before the loop.
+            if !ops.iter().any(|o| of(&o.kind)) {
+                continue;
+            }
             let count = |label: &str| ops.iter().filter(|o| of(&o.kind) && o.kind.label() == label).count();
             for label in ["acquire", "commit", "wait", "release"] {
                 if count(label) != 1 {
@@ -240,7 +244,7 @@ pub fn uses(kind: &OpKind) -> Vec<ValId> {
         | OpKind::ItemDraw
         | OpKind::WorkGet { .. }
         | OpKind::Neutral { .. } => Vec::new(),
-        OpKind::ItemTell { value, .. } => vec![*value],
+        OpKind::ItemTell { value, .. } | OpKind::AccFrom { value } => vec![*value],
         OpKind::ItemHear { of, .. } => vec![*of],
         OpKind::ItemDone { next } => next.iter().copied().collect(),
         OpKind::WorkPut { value, .. } => vec![*value],

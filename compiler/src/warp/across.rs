@@ -78,7 +78,16 @@ impl Lower<'_> {
         let map = TileMap::of(map);
         let buffer = self.module.buffer(*buf).clone();
         let elem_bytes = buffer.elem.bits() / 8;
-        let (outer, k) = (&map.axes[0], &map.axes[1]);
+        // The buffer's axes are the kept and the contracted one; copies move down the one that is not contiguous, here called k.
+        let turned = ix.last().is_some_and(|i| i.axis.is_some() && i.axis == buffer.axes.get(1).copied());
+        let (outer, k) = match turned {
+            false => (&map.axes[0], &map.axes[1]),
+            true => (&map.axes[1], &map.axes[0]),
+        };
+        let place = |o: u32, k: u32| match turned {
+            false => offset(&buffer.layout, o, k),
+            true => offset(&buffer.layout, k, o),
+        };
         let k_dim = ix.iter().position(|i| i.axis.is_some() && i.axis == l.axis());
         let outer_axis = ix.last().and_then(|i| i.axis);
         let (Some(k_dim), Some(outer_axis)) = (k_dim, outer_axis) else {
@@ -115,7 +124,7 @@ impl Lower<'_> {
         let columns_left = self.b.int(IntOp::Sub, IntTy::S32, hi, column);
 
         let columns: Vec<u32> =
-            outer.thread.iter().zip(&k.thread).map(|(o, kk)| offset(&buffer.layout, *o, *kk)).collect();
+            outer.thread.iter().zip(&k.thread).map(|(o, kk)| place(*o, *kk)).collect();
         let mut rows: Vec<Row> = Vec::new();
         let mut inside: Vec<(u32, Reg)> = Vec::new();
         for u in (0..map.registers).step_by((plan.unit() / elem_bytes) as usize) {
@@ -128,7 +137,7 @@ impl Lower<'_> {
                     p
                 }
             };
-            let mut to = self.threads.shared(&mut self.b, &columns, offset(&buffer.layout, o, kk));
+            let mut to = self.threads.shared(&mut self.b, &columns, place(o, kk));
             to.offset += buffer.base as i32;
             let unit = Unit { inside, bytes: (o * elem_bytes) as i32, to };
             match rows.iter_mut().find(|r| r.k == kk) {

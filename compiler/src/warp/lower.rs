@@ -257,7 +257,9 @@ impl Lower<'_> {
     pub fn body(&mut self) -> Result<(), Refusal> {
         let module = self.module;
         for node in &module.body {
-            if let t2::Node::Loop(l) = node {
+            if let t2::Node::Loop(l) = node
+                && copies_in(l)
+            {
                 self.b.comment("lane addresses and row pointers");
                 for node in &l.body {
                     if let t2::Node::Op(t2::Op {
@@ -349,6 +351,7 @@ impl Lower<'_> {
             let lo = self.in_register(lo, Class::B32);
             self.read_ahead(&grouped.iter().collect::<Vec<_>>(), lo, false, Some(some))?;
         }
+        let state = self.carried_tiles(l)?;
         let saved = self.save();
         let mut copies = Vec::new();
         for copy in 0..l.unroll {
@@ -364,6 +367,10 @@ impl Lower<'_> {
                     self.read_ahead(&fresh, at, true, None)?;
                 }
             }
+            for (c, r, reg) in &state {
+                let e = self.element_in(c.param, *reg);
+                self.elements.insert((c.param, *r), e);
+            }
             for node in &l.body {
                 match node {
                     t2::Node::Op(op) => self.op(op, copy)?,
@@ -376,6 +383,7 @@ impl Lower<'_> {
                     }
                 }
             }
+            self.hand_on(&state)?;
             copies.push(self.b.close());
         }
         if computes {
@@ -410,6 +418,60 @@ impl Lower<'_> {
             advance,
             rolled: false,
         }));
+        for (c, r, reg) in state {
+            let e = self.element_in(c.result, reg);
+            self.elements.insert((c.result, r), e);
+        }
+        Ok(())
+    }
+
+    /// Registers for what a pipelined loop carries beside accumulators, holding what it starts from.
+    fn carried_tiles(&mut self, l: &t2::Loop) -> Result<Vec<(t2::Carry, usize, Reg)>, Refusal> {
+        let accumulator =
+            |v: t2::ValId| matches!(self.module.value(v).kind, t2::ValKind::Tile { acc: true, .. });
+        let carries: Vec<t2::Carry> = l.carry.iter().copied().filter(|c| !accumulator(c.init)).collect();
+        if carries.is_empty() {
+            return Ok(Vec::new());
+        }
+        // What a step uses from outside is computed here, and what follows may use it, too.
+        let (mut made, mut used) = (Vec::new(), Vec::new());
+        super::plain_loop::made_in(&l.body, &mut made);
+        super::plain_loop::used_in(&l.body, &mut used);
+        made.extend(l.carry.iter().map(|c| c.param));
+        for v in used.into_iter().filter(|v| !made.contains(v)) {
+            self.force(v)?;
+        }
+        let mut state = Vec::new();
+        for c in carries {
+            for r in self.distinct(c.init) {
+                let e = self.element(c.init, r)?;
+                let (class, src) = self.held(e)?;
+                state.push((c, r, self.b.mov(class, src)));
+            }
+        }
+        Ok(state)
+    }
+
+    /// At the end of a step what is carried moves, all at once.
+    pub fn hand_on(&mut self, state: &[(t2::Carry, usize, Reg)]) -> Result<(), Refusal> {
+        let olds: Vec<Reg> = state.iter().map(|(_, _, r)| *r).collect();
+        let mut moves = Vec::new();
+        for (c, r, reg) in state {
+            let e = self.element(c.next, *r)?;
+            let (class, mut src) = self.held(e)?;
+            if let Src::Reg(s) = src
+                && s != *reg
+                && olds.contains(&s)
+            {
+                src = self.b.mov(class, s).into();
+            }
+            moves.push((*reg, src));
+        }
+        for (d, a) in moves {
+            if a != Src::Reg(d) {
+                self.b.push(Op::Mov { d, a });
+            }
+        }
         Ok(())
     }
 
@@ -454,9 +516,12 @@ impl Lower<'_> {
             t2::Iter::Const(n) => n,
             t2::Iter::Step(n) => copy + n,
         };
-        let slot = ahead % self.slots();
         match &op.kind {
             t2::OpKind::CopyIn { buf, tensor, .. } | t2::OpKind::CopyPacked { buf, tensor, .. } => {
+                let slot = self.slot(*buf, ahead);
+                if op.iter == t2::Iter::None {
+                    return self.copy_once(&op.kind, *tensor);
+                }
                 self.b.policy = self.policies.get(tensor).copied();
                 let states = std::mem::take(&mut self.copies);
                 match states.iter().find(|(b, _)| b == buf) {
@@ -478,11 +543,13 @@ impl Lower<'_> {
             }
             t2::OpKind::LoadPacked { buf, tensor, .. } => {
                 if let Some(result) = op.result {
+                    let slot = self.slot(*buf, ahead);
                     self.load_packed(result, *buf, *tensor, slot);
                 }
             }
-            t2::OpKind::Load { .. } => {
+            t2::OpKind::Load { buf, .. } => {
                 if let Some(result) = op.result {
+                    let slot = self.slot(*buf, ahead);
                     self.emit_load(&op.kind, result, slot);
                 }
             }
@@ -495,6 +562,17 @@ impl Lower<'_> {
                             _ => Src::Int(*init as i64),
                         };
                         self.b.push(Op::Mov { d: r, a });
+                    }
+                }
+            }
+            t2::OpKind::AccFrom { value } => {
+                if let Some(result) = op.result {
+                    let n = self.map(result).registers;
+                    for (r, d) in self.accumulator(result, n).into_iter().enumerate() {
+                        let q = self.counterpart(result, r, *value);
+                        let e = self.element(*value, q)?;
+                        let (_, a) = self.held(e)?;
+                        self.b.push(Op::Mov { d, a });
                     }
                 }
             }
@@ -607,9 +685,41 @@ impl Lower<'_> {
         }
     }
 
-    /// Slots of the ring; the loop is unrolled by as many, so that each is a constant.
-    fn slots(&self) -> u32 {
-        self.module.buffers.first().map_or(1, |b| b.slots)
+    /// The slot of a ring for an iteration; the loop is unrolled by as many as it has, so that each is a constant.
+    fn slot(&self, buf: t2::BufId, iteration: u32) -> u32 {
+        iteration % self.module.buffer(buf).slots
+    }
+
+    /// A copy outside all loops: along the rows, as if they were a loop's only step.
+    fn copy_once(&mut self, kind: &t2::OpKind, tensor: t1::TensorId) -> Result<(), Refusal> {
+        let t2::OpKind::CopyIn { buf, ix, .. } = kind else {
+            unreachable!("packed tiles are copied in loops");
+        };
+        let axes = &self.module.buffer(*buf).axes;
+        let Some(rows) = axes.iter().copied().find(|a| ix.last().is_some_and(|i| i.axis != Some(*a))) else {
+            unreachable!("a copy has rows and columns");
+        };
+        let axis = self.kernel.axis(rows);
+        let l = t2::Loop {
+            name: String::new(),
+            over: t2::Over::Tiles(rows),
+            lo: axis.lo,
+            hi: axis.hi,
+            by: axis.extent.next_power_of_two(),
+            rev: false,
+            carry: Vec::new(),
+            body: Vec::new(),
+            ahead: 0,
+            unroll: 1,
+        };
+        let counters = std::mem::take(&mut self.k_left);
+        let state = self.prepare_across(kind, &l)?;
+        self.b.policy = self.policies.get(&tensor).copied();
+        self.emit_across(&state, 0, 0);
+        self.b.policy = None;
+        self.k_left = counters;
+        self.outside.clear();
+        Ok(())
     }
 
     /// An access to a tensor in global memory, with the tensor's policy.

@@ -139,15 +139,15 @@ impl Lower<'_> {
         // Elements of A and B in a thread for one instruction: four and two registers.
         let packed = (32 / atom.a.bits()) as usize;
         let (ea, eb) = (4 * packed, 2 * packed);
-        let (fa, ra) = self.factor(atom, a, acc)?;
-        let (fb, rb) = self.factor(atom, b, acc)?;
+        let (fa, row, ra) = self.factor(atom, a, acc)?;
+        let (fb, column, rb) = self.factor(atom, b, acc)?;
         let fc = self.accumulator(acc, mc.registers);
         let row_of = |r: u32| (0..ra.len() / ea).find(|m| ra[ea * m] == r);
         let column_of = |c: u32| (0..rb.len() / eb).find(|n| rb[eb * n] == c);
         let mut atoms: Vec<(usize, usize, usize)> = Vec::new();
         for g in 0..mc.registers / 4 {
             let (Some(m), Some(n)) =
-                (row_of(mc.axes[0].register[4 * g]), column_of(mc.axes[1].register[4 * g]))
+                (row_of(mc.axes[row].register[4 * g]), column_of(mc.axes[column].register[4 * g]))
             else {
                 unreachable!("fragments and accumulator come from one tiling");
             };
@@ -163,25 +163,26 @@ impl Lower<'_> {
         Ok(())
     }
 
-    /// The registers of an operand's part, and where along the kept axis each of their elements is.
+    /// The registers of an operand's part, which of the accumulator's axes it keeps, and where along that each element is.
     fn factor(
         &mut self,
         atom: t2::MmaAtom,
         (v, at): (t2::ValId, u32),
         acc: t2::ValId,
-    ) -> Result<(Vec<Reg>, Vec<u32>), Refusal> {
+    ) -> Result<(Vec<Reg>, usize, Vec<u32>), Refusal> {
         let map = self.map(v);
         let packed = (32 / atom.a.bits()) as usize;
-        if matches!(self.producers.get(&v), Some(t2::OpKind::Load { .. })) {
-            return Ok((self.fragment(v, map.registers / packed), map.axes[0].register.clone()));
-        }
         let (t2::ValKind::Tile { axes, .. }, t2::ValKind::Tile { axes: kept, .. }) =
             (&self.module.value(v).kind, &self.module.value(acc).kind)
         else {
             unreachable!("T2.1: operands are register tiles");
         };
         let outer = axes.iter().position(|a| kept.contains(a)).unwrap_or(0);
-        let k = 1 - outer;
+        let (k, keeps) = (1 - outer, kept.iter().position(|a| *a == axes[outer]).unwrap_or(0));
+        if matches!(self.producers.get(&v), Some(t2::OpKind::Load { .. })) {
+            let registers = self.fragment(v, map.registers / packed);
+            return Ok((registers, keeps, map.axes[outer].register.clone()));
+        }
         let half = match atom.a {
             t2::MmaType::Bf16 => Half::Bf16,
             _ => Half::F16,
@@ -197,7 +198,7 @@ impl Lower<'_> {
             let d = self.pair(v, (a, b), half)?;
             registers.push(self.existing_halves(axes[k], axes, &map, (a, b), d)?);
         }
-        Ok((registers, mine.iter().map(|r| map.axes[outer].register[*r]).collect()))
+        Ok((registers, keeps, mine.iter().map(|r| map.axes[outer].register[*r]).collect()))
     }
 
     /// Lanes that do not exist add nothing, whatever they would be computed to.

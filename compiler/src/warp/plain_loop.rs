@@ -130,24 +130,7 @@ impl Lower<'_> {
             self.publish(c.param)?;
         }
         self.plain_nodes(&l.body)?;
-        let olds: Vec<Reg> = state.iter().map(|(_, _, r)| *r).collect();
-        let mut moves = Vec::new();
-        for (c, r, reg) in state {
-            let e = self.element(c.next, *r)?;
-            let (class, mut src) = self.held(e)?;
-            if let Src::Reg(s) = src
-                && s != *reg
-                && olds.contains(&s)
-            {
-                src = self.b.mov(class, s).into();
-            }
-            moves.push((*reg, src));
-        }
-        for (d, a) in moves {
-            if a != Src::Reg(d) {
-                self.b.push(Op::Mov { d, a });
-            }
-        }
+        self.hand_on(state)?;
         Ok(self.b.close())
     }
 

@@ -233,11 +233,17 @@ impl<'a> Scalars<'a> {
             t1::Op::Binary(op @ (t1::BinaryOp::Div | t1::BinaryOp::Cdiv | t1::BinaryOp::Rem), x, y) => {
                 // Rounding down and rounding to zero are the same where nothing is negative.
                 let by = self.kernel.const_int(*y).filter(|c| *c > 0);
-                let (Some(by), true) = (by, instances::not_negative(self.kernel, *x)) else {
+                if !instances::not_negative(self.kernel, *x) || !instances::not_negative(self.kernel, *y) {
                     return Err(Refusal::construct(value.span, format!("`{}` of these coordinates", op.name()))
-                        .note("division of what is known not to be negative by a positive constant is lowered today"));
-                };
+                        .note("division of and by what is known not to be negative is lowered today"));
+                }
                 let mut x = self.index(b, *x)?;
+                let Some(by) = by else {
+                    let by = self.index(b, *y)?;
+                    let reg = divided(b, *op, x, by);
+                    self.known.wide.insert(v, reg);
+                    return Ok(reg);
+                };
                 if *op == t1::BinaryOp::Cdiv {
                     x = b.int(IntOp::Add, IntTy::S64, x, by - 1);
                 }
@@ -398,4 +404,22 @@ impl<'a> Scalars<'a> {
         self.known.strides.insert((t, dim), bytes);
         Ok(bytes)
     }
+}
+
+/// A coordinate divided by another, of which neither is negative: 0 where the divisor is, and then all of it is left over.
+fn divided(b: &mut Builder, op: t1::BinaryOp, x: Reg, by: Reg) -> Reg {
+    let some = b.set_int(Cmp::Gt, IntTy::S64, by, 0);
+    let safe = b.int(IntOp::Max, IntTy::S64, by, 1);
+    let (result, otherwise) = match op {
+        t1::BinaryOp::Rem => (b.int(IntOp::Rem, IntTy::S64, x, safe), Src::Reg(x)),
+        t1::BinaryOp::Cdiv => {
+            let up = b.int(IntOp::Add, IntTy::S64, x, safe);
+            let up = b.int(IntOp::Sub, IntTy::S64, up, 1);
+            (b.int(IntOp::Div, IntTy::S64, up, safe), Src::Int(0))
+        }
+        _ => (b.int(IntOp::Div, IntTy::S64, x, safe), Src::Int(0)),
+    };
+    let d = b.reg(Class::B64);
+    b.push(Op::Select { d, a: result.into(), b: otherwise, p: some });
+    d
 }

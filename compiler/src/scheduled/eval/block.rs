@@ -56,6 +56,9 @@ pub(super) enum Contents {
     Scanned(Scanned),
 }
 
+/// The iteration of what is in no loop.
+const OUTSIDE: i64 = i64::MIN;
+
 /// How far a channel has come.
 #[derive(Default)]
 struct Hands {
@@ -341,7 +344,7 @@ impl<'a, 'm> Block<'a, 'm> {
                 }
                 Ok(())
             }
-            OpKind::AccGet { acc } => {
+            OpKind::AccGet { acc } | OpKind::AccFrom { value: acc } => {
                 let tile = self.tile(*acc, turn, span)?;
                 self.put(op.result, Contents::Tile(tile), turn);
                 Ok(())
@@ -508,14 +511,16 @@ impl<'a, 'm> Block<'a, 'm> {
             self.find(problem, op.span);
         }
         if let Some(result) = op.result {
-            self.slots.insert((result, turn.map_or(0, |t| t.n)), n);
+            self.slots.insert((result, turn.map_or(OUTSIDE, |t| t.n)), n);
         }
         Ok(())
     }
 
     pub(super) fn slot(&mut self, slot: ValId, turn: Option<Turn>, span: Span) -> Result<i64, Halt> {
-        let iteration = turn.map_or(0, |t| t.n);
-        match self.slots.get(&(slot, iteration)) {
+        let iteration = turn.map_or(OUTSIDE, |t| t.n);
+        // A slot that was taken outside all loops holds the same in every iteration.
+        let taken = self.slots.get(&(slot, iteration)).or_else(|| self.slots.get(&(slot, OUTSIDE)));
+        match taken {
             Some(n) => Ok(*n),
             None => {
                 let name = &self.module.value(slot).name;

@@ -1,0 +1,287 @@
+//! Loops that multiply several times, or do more with a product than add it up: attention, gated layers, scales per block.
+//!
+//! A contraction is one product per step, added to what the steps before left. Here a step is a program of its own: products, elementwise
+//! work and reductions on them, several carried tiles. What is multiplied either travels through shared memory or is a tile that the step
+//! computed, which stays in registers:
+//! ```text
+//! for j over L by 64 { let s = q[i, :] @ k[j, :].T;  …  acc = acc * alpha + (p as f16) @ v[j, :]; }
+//!
+//! product   left operand            right operand            sum
+//! s         q: staged, before all   k: staged, every step    from zero, every step
+//! acc       p: registers            v: staged, every step    from acc * alpha
+//! ```
+//! **Registers.** All products have the same rows, those of the left operands, cut over warps in the same way. So tiles on (row, column of a product) have
+//! that product's accumulator layout, what is left of them when columns are reduced fits every other product's rows, and no tile is ever
+//! converted. The accumulator layout of `m16n8k16` on (i, j) is the layout of a left operand on (i, contracted j): where columns
+//! go on as what the next product contracts, all warps are side by side along the rows, and columns do not interleave.
+//!
+//! **Pipeline.** One ring holds the operands of a step. Copies run ahead by all slots but one; a step waits, then the copies of a later step
+//! are issued, then everything is computed in the order of the text, which the assembler overlaps.
+//!
+//! | file | decides |
+//! | --- | --- |
+//! | this one | what is multiplied |
+//! | [`knobs`] | warps, stages: from the schedule, completed by rules, within the budgets |
+//! | [`pipeline`] | the ops of a step |
+
+pub mod knobs;
+pub mod pipeline;
+
+use super::access::launch_scalar;
+use super::contraction::{self, Operand, multiplies, strip};
+use super::refuse::Refusal;
+use super::{cover, instances};
+use crate::scheduled::ir::MmaAtom;
+use crate::tile::ir as t1;
+use rustc_hash::FxHashSet;
+use t1::{AxisId, Op, ValueId};
+
+/// A loop around products.
+#[derive(Clone, Debug)]
+pub struct Products {
+    pub loop_id: t1::LoopId,
+    /// What all left operands keep.
+    pub row: AxisId,
+    /// In the order of the text.
+    pub products: Vec<Product>,
+    /// The values of the loop's body that are computed in registers.
+    pub computed: FxHashSet<ValueId>,
+}
+
+/// One product of a step.
+#[derive(Clone, Debug)]
+pub struct Product {
+    /// The value of T1 that the accumulator holds: the product, or `start + product`.
+    pub value: ValueId,
+    /// What the accumulator starts from, where that is not zero.
+    pub start: Option<ValueId>,
+    pub atom: MmaAtom,
+    pub a: Factor,
+    pub b: Operand,
+    /// The column of the result, and what is contracted.
+    pub n: AxisId,
+    pub k: AxisId,
+}
+
+/// A left operand.
+#[derive(Clone, Debug)]
+pub enum Factor {
+    Staged(Operand),
+    /// A tile of the step.
+    Tile(ValueId),
+}
+
+/// Whether the kernel's products are more than a plain contraction: not one loop that carries one sum of products and nothing else.
+pub fn wanted(kernel: &t1::Kernel) -> bool {
+    let around = |s: &t1::Stmt| match s {
+        t1::Stmt::For(l) => multiplies(kernel, &kernel.loop_(*l).body).then_some(*l),
+        _ => None,
+    };
+    let loops: Vec<t1::LoopId> = kernel.body.stmts.iter().filter_map(around).collect();
+    let [id] = loops[..] else { return false };
+    let l = kernel.loop_(id);
+    let plain = match &l.carried[..] {
+        [c] => match kernel.value(c.next).op {
+            Op::Binary(t1::BinaryOp::Add, x, y) => {
+                let product = |v: ValueId| matches!(kernel.value(strip(kernel, v)).op, Op::Mma { .. });
+                x == c.param && product(y) || y == c.param && product(x)
+            }
+            _ => false,
+        },
+        _ => false,
+    };
+    let lets = l.body.stmts.iter().all(|s| matches!(s, t1::Stmt::Let(_)));
+    lets && !plain
+}
+
+/// The products of the kernel's loop.
+pub fn find(kernel: &t1::Kernel) -> Result<Products, Refusal> {
+    let mut found = None;
+    for stmt in &kernel.body.stmts {
+        match stmt {
+            t1::Stmt::For(id) if multiplies(kernel, &kernel.loop_(*id).body) => {
+                if found.replace(*id).is_some() {
+                    let span = kernel.loop_(*id).span;
+                    return Err(Refusal::construct(span, "a second loop around `@`"));
+                }
+            }
+            t1::Stmt::Let(v) if matches!(kernel.value(*v).op, Op::Mma { .. }) => {
+                let span = kernel.value(*v).span;
+                return Err(Refusal::construct(span, "`@` outside the loop in a kernel that has one around `@`"));
+            }
+            _ => {}
+        }
+    }
+    let Some(loop_id) = found else {
+        return Err(Refusal::construct(kernel.span, "`@` outside a loop"));
+    };
+    let l = kernel.loop_(loop_id);
+    if l.axis.is_none() {
+        return Err(Refusal::construct(l.span, format!("the loop over single coordinates `{}` around `@`", l.name)));
+    }
+    if l.rev {
+        return Err(Refusal::construct(l.span, "a loop over `rev(…)` around `@`"));
+    }
+    let mut products: Vec<Product> = Vec::new();
+    for stmt in &l.body.stmts {
+        if let t1::Stmt::Let(v) = stmt
+            && let Op::Mma { .. } = kernel.value(*v).op
+        {
+            let product = product(kernel, loop_id, *v, &products)?;
+            products.push(product);
+        }
+    }
+    let row = rows(kernel, &products)?;
+    let computed = computed(kernel, l, &products);
+    let found = Products { loop_id, row, products, computed };
+    if let Some(p) = found.products.iter().find(|p| p.n == row) {
+        return Err(Refusal::construct(kernel.value(p.value).span, "a product of a range with itself"));
+    }
+    Ok(found)
+}
+
+impl Products {
+    /// Every operand that is staged: whether it is a left one, its product's number, and itself.
+    pub fn staged(&self) -> impl Iterator<Item = (bool, usize, &Operand)> {
+        self.products.iter().enumerate().flat_map(|(n, p)| {
+            let a = match &p.a {
+                Factor::Staged(a) => Some((true, n, a)),
+                Factor::Tile(_) => None,
+            };
+            a.into_iter().chain([(false, n, &p.b)])
+        })
+    }
+
+    /// Whether columns of one product are what another contracts.
+    pub fn chained(&self) -> bool {
+        self.products.iter().any(|p| matches!(p.a, Factor::Tile(_)))
+    }
+}
+
+fn product(
+    kernel: &t1::Kernel,
+    loop_id: t1::LoopId,
+    v: ValueId,
+    before: &[Product],
+) -> Result<Product, Refusal> {
+    let value = kernel.value(v);
+    let Op::Mma { a, b, contract, ref batch } = value.op else { unreachable!("called for products") };
+    if !batch.is_empty() {
+        return Err(Refusal::construct(value.span, "a product with batch axes inside one tile"));
+    }
+    let l = kernel.loop_(loop_id);
+    let (a, b) = (strip(kernel, a), strip(kernel, b));
+    let b = operand(kernel, b, contract)?;
+    let a = if made_in_step(kernel, l, a, before) {
+        Factor::Tile(a)
+    } else {
+        Factor::Staged(operand(kernel, a, contract)?)
+    };
+    let ty = match &a {
+        Factor::Staged(a) => a.ty,
+        Factor::Tile(t) => contraction::matrix_type(kernel.ty(*t).elem, value.span)?,
+    };
+    if ty.bits() != b.ty.bits() {
+        return Err(Refusal::construct(value.span, format!("`@` of {} and {}", ty.name(), b.value)));
+    }
+    if let Factor::Tile(t) = a {
+        let known = |p: &&Product| p.n == contract;
+        if kernel.ty(t).elem.bits() != 16 || !before.iter().any(|p| known(&p)) {
+            return Err(Refusal::construct(value.span, "this computed left operand of `@`")
+                .note("a tile of f16 or bf16 whose contracted range is the columns of an earlier product is lowered today"));
+        }
+    }
+    // `x + a @ b` where the product goes nowhere else.
+    let users: Vec<ValueId> = l.body.stmts.iter().filter_map(|s| match s {
+        t1::Stmt::Let(u) if kernel.value(*u).op.operands().contains(&v) => Some(*u),
+        _ => None,
+    })
+    .collect();
+    let carried = l.carried.iter().any(|c| c.next == v);
+    let (value, start) = match users[..] {
+        [u] if !carried => match kernel.value(u).op {
+            Op::Binary(t1::BinaryOp::Add, x, y) if (x == v) != (y == v) => {
+                (u, Some(if x == v { y } else { x }))
+            }
+            _ => (v, None),
+        },
+        _ => (v, None),
+    };
+    let atom = MmaAtom { a: ty, b: b.ty };
+    Ok(Product { value, start, atom, a, n: b.outer, k: contract, b })
+}
+
+/// An operand that travels through shared memory.
+fn operand(kernel: &t1::Kernel, v: ValueId, k: AxisId) -> Result<Operand, Refusal> {
+    let operand = contraction::operand(kernel, v, k)?;
+    let span = kernel.value(v).span;
+    let t = kernel.tensor(operand.tensor);
+    if operand.packed || operand.gather.is_some() {
+        let what = if operand.packed { "packed" } else { "gathered" };
+        return Err(Refusal::construct(span, format!("`{}`, {what}, in a loop of several products", t.name)));
+    }
+    for (dim, at) in operand.ix.iter().enumerate() {
+        let inside = cover::inside(kernel, operand.tensor, dim, at)
+            || at.axis.is_none()
+                && at.offset.is_some_and(|o| instances::pair_below(kernel, o, &t.shape[dim].extent));
+        if !inside {
+            return Err(cover::may_leave(t, dim, span));
+        }
+    }
+    cover::strides(kernel, operand.tensor, span)?;
+    Ok(operand)
+}
+
+/// Whether a value comes from what the step has computed, or the step before: not from memory alone.
+fn made_in_step(kernel: &t1::Kernel, l: &t1::Loop, v: ValueId, before: &[Product]) -> bool {
+    match &kernel.value(v).op {
+        Op::Mma { .. } | Op::LoopParam(..) | Op::Reduce { .. } | Op::Scan { .. } => true,
+        _ if before.iter().any(|p| p.value == v) => true,
+        op => op.operands().into_iter().any(|x| made_in_step(kernel, l, x, before)),
+    }
+}
+
+/// The axis that every left operand keeps.
+fn rows(kernel: &t1::Kernel, products: &[Product]) -> Result<AxisId, Refusal> {
+    let mut row = None;
+    for p in products {
+        let span = kernel.value(p.value).span;
+        let kept = match &p.a {
+            Factor::Staged(a) => a.outer,
+            Factor::Tile(t) => {
+                let kept: Vec<AxisId> = kernel.ty(*t).axes.iter().copied().filter(|a| *a != p.k).collect();
+                let [kept] = kept[..] else {
+                    return Err(Refusal::construct(span, "a left operand with several axes of rows"));
+                };
+                kept
+            }
+        };
+        if row.replace(kept).is_some_and(|r| r != kept) {
+            return Err(Refusal::construct(span, "products that keep different ranges of their left operands")
+                .note("products of the same rows in one loop are lowered today"));
+        }
+    }
+    row.ok_or_else(|| Refusal::construct(kernel.span, "`@` outside a loop"))
+}
+
+/// What registers compute in a step: everything that a carried value needs, but what staged operands are read as.
+fn computed(kernel: &t1::Kernel, l: &t1::Loop, products: &[Product]) -> FxHashSet<ValueId> {
+    let mut done = FxHashSet::default();
+    let mut open: Vec<ValueId> = l.carried.iter().map(|c| c.next).collect();
+    open.extend(l.when.iter().map(|w| w.cond));
+    while let Some(v) = open.pop() {
+        if launch_scalar(kernel, v) || !done.insert(v) {
+            continue;
+        }
+        match products.iter().find(|p| p.value == v) {
+            Some(p) => {
+                open.extend(p.start);
+                if let Factor::Tile(t) = p.a {
+                    open.push(t);
+                }
+            }
+            None => open.extend(kernel.value(v).op.operands()),
+        }
+    }
+    done
+}

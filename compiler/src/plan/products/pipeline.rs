@@ -1,0 +1,417 @@
+//! The ops of a loop of products.
+//!
+//! ```text
+//! before   copy q; wait                    what does not change from step to step
+//! step     copies of step + S - 1          stage 0
+//!          wait                            stage S - 1: one barrier a step, which also frees the slot that is copied into next
+//!          load, mma, … in the text's order
+//! ```
+//! The copies of a step are issued behind its wait, when every warp has left the step before.
+
+use super::super::contraction::Operand;
+use super::super::fragments::Tiling;
+use super::super::general::{self, General};
+use super::super::items;
+use super::super::layouts::Layouts;
+use super::super::refuse::Refusal;
+use super::super::shared::{self, Staged};
+use super::knobs::{self, Knobs};
+use super::{Factor, Product, Products};
+use crate::diagnostics::Span;
+use crate::scheduled::ir::*;
+use crate::target::Target;
+use crate::tile::ir as t1;
+
+/// What the ops of a loop of products are made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan<'a> {
+    pub found: &'a Products,
+    pub tilings: &'a [Tiling],
+    pub knobs: &'a Knobs,
+}
+
+/// The fused module of one variant.
+pub fn build(
+    kernel: &t1::Kernel,
+    found: &Products,
+    knobs: &Knobs,
+    variant: Variant,
+    target: Target,
+) -> Result<Module, Refusal> {
+    let warps = knobs.warps.0 * knobs.warps.1;
+    let tilings = knobs::tilings(kernel, found, knobs.warps);
+    let role = Role {
+        name: "math".into(),
+        instances: 1,
+        warps,
+        registers: items::register_cap(warps, knobs.occupancy(), target),
+        active: Active::All,
+    };
+    let module = Module {
+        name: kernel.name.clone(),
+        variant,
+        form: Form::Fused,
+        roles: vec![role],
+        buffers: Vec::new(),
+        channels: Vec::new(),
+        values: Vec::new(),
+        body: Vec::new(),
+        raster: Raster { group: 1, pair: None },
+        dispatch: knobs.dispatch,
+        occupancy: Some(knobs.occupancy()),
+        evict: knobs.items.evict(),
+        shared_bytes: 0,
+        uniforms: Vec::new(),
+        work: Vec::new(),
+        packed: Vec::new(),
+        ordered: Vec::new(),
+    };
+    let layouts = Layouts::Products { products: found, tilings: &tilings };
+    let mut general = General::new(kernel, layouts, module);
+    general.products = Some(Plan { found, tilings: &tilings, knobs });
+    general.body(kernel.body.stmts.iter())?;
+    let module = general.finish(target)?;
+    knobs::check_shared(kernel, module.shared_bytes, knobs.stages, target)?;
+    Ok(module)
+}
+
+/// An operand on its way: its buffer, and the slot that holds what a step reads.
+struct Arrived {
+    staged: Staged,
+    slot: ValId,
+}
+
+impl General<'_> {
+    /// The loop of products.
+    pub(in super::super) fn product_loop(&mut self, plan: Plan<'_>) -> Result<(), Refusal> {
+        let kernel = self.kernel;
+        let l = kernel.loop_(plan.found.loop_id);
+        let (Some(axis), last) = (l.axis, plan.knobs.stages - 1) else {
+            return Err(Refusal::construct(l.span, "a loop over single coordinates around `@`"));
+        };
+        self.uniform(l.lo)?;
+        self.uniform(l.hi)?;
+        // Operands by product: left, right.
+        let mut arrived: Vec<[Option<Arrived>; 2]> = plan.found.products.iter().map(|_| [None, None]).collect();
+        let mut ring: Vec<(usize, usize, Staged, &Operand)> = Vec::new();
+        for (is_a, n, operand) in plan.found.staged() {
+            let moving = operand.ix.iter().any(|i| i.axis == Some(axis));
+            let side = usize::from(!is_a);
+            let name = &kernel.tensor(operand.tensor).name;
+            let along = if moving { axis } else { still(operand, plan.found.products[n].k) };
+            let slots = if moving { plan.knobs.stages } else { 1 };
+            let staged = self.stage(plan, operand, n, is_a, along, slots, name)?;
+            match moving {
+                true => ring.push((n, side, staged, operand)),
+                false => {
+                    let slot = self.once(&staged, operand)?;
+                    arrived[n][side] = Some(Arrived { staged, slot });
+                }
+            }
+        }
+        let mut carry = Vec::new();
+        for c in &l.carried {
+            let init = self.tile_of(c.init, c.result)?;
+            let ty = kernel.ty(c.result).clone();
+            let param = self.tile(ty.elem, &ty.axes, format!("{}.in", c.name), c.span)?;
+            self.values.insert(c.param, param);
+            carry.push((init, param));
+        }
+        self.open.push(Vec::new());
+        let chan = ChanId(self.module.channels.len() as u16);
+        self.module.channels.push(Channel {
+            name: l.name.clone(),
+            bufs: ring.iter().map(|(_, _, s, _)| s.buf).collect(),
+            slots: plan.knobs.stages,
+            from: RoleId(0),
+            to: vec![RoleId(0)],
+            bytes: ring.iter().map(|(_, _, s, _)| self.module.buffer(s.buf).slot_bytes).sum(),
+        });
+        let filled = self.module.new_value(ValKind::Slot(chan), "r");
+        self.staged_op(OpKind::Wait { chan }, Some(filled), last, 0, l.span);
+        let slot = self.module.new_value(ValKind::Slot(chan), "s");
+        self.staged_op(OpKind::Acquire { chan }, Some(slot), 0, 1, l.span);
+        let mut tokens = Vec::new();
+        for (_, _, staged, operand) in &ring {
+            let token = self.module.new_value(ValKind::Tok(class(staged.plan)), "t");
+            let span = kernel.tensor(operand.tensor).span;
+            self.staged_op(copy(slot, staged, operand), Some(token), 0, 1, span);
+            tokens.push(token);
+        }
+        self.staged_op(OpKind::Commit { chan, slot, after: tokens }, None, 0, 1, l.span);
+        for (n, side, staged, _) in ring {
+            arrived[n][side] = Some(Arrived { staged, slot: filled });
+        }
+        for stmt in &l.body.stmts {
+            let t1::Stmt::Let(v) = stmt else {
+                return Err(Refusal::construct(l.span, "a loop around `@` that writes, branches or loops"));
+            };
+            match plan.found.products.iter().position(|p| p.value == *v) {
+                Some(n) => self.product(plan, n, &arrived[n])?,
+                None if plan.found.computed.contains(v) => self.statements(std::iter::once(stmt))?,
+                None => {}
+            }
+        }
+        let mut nexts = Vec::new();
+        for c in &l.carried {
+            nexts.push(self.tile_of(c.next, c.result)?);
+        }
+        self.push(OpKind::Release { chan, slot: filled }, None, l.span);
+        let mut body = self.open.pop().unwrap_or_default();
+        for node in &mut body {
+            match node {
+                Node::Op(op) => {
+                    op.at.get_or_insert(At { stage: last, order: 2 });
+                }
+                Node::Loop(_) | Node::If(_) | Node::Sync(_) => {
+                    return Err(Refusal::construct(l.span, "a loop or `if` in a loop around `@`"));
+                }
+            }
+        }
+        let mut done = Vec::new();
+        for ((c, next), (init, param)) in l.carried.iter().zip(nexts).zip(carry) {
+            let ty = kernel.ty(c.result).clone();
+            let result = self.tile(ty.elem, &ty.axes, c.name.clone(), c.span)?;
+            self.values.insert(c.result, result);
+            done.push(Carry { init, param, next, result });
+        }
+        self.node(Node::Loop(Loop {
+            name: l.name.clone(),
+            over: Over::Tiles(axis),
+            lo: l.lo,
+            hi: l.hi,
+            by: kernel.axis(axis).extent,
+            rev: false,
+            carry: done,
+            body,
+            ahead: 0,
+            unroll: plan.knobs.stages,
+        }));
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn stage(
+        &mut self,
+        plan: Plan<'_>,
+        operand: &Operand,
+        n: usize,
+        is_a: bool,
+        along: t1::AxisId,
+        slots: u32,
+        name: &str,
+    ) -> Result<Staged, Refusal> {
+        let variant = self.module.variant;
+        shared::buffer(
+            self.kernel,
+            &mut self.module,
+            name,
+            operand,
+            plan.found.products[n].k,
+            along,
+            &plan.tilings[n],
+            is_a,
+            slots,
+            4,
+            variant,
+            plan.knobs.items.via(operand.tensor),
+        )
+    }
+
+    fn staged_op(&mut self, kind: OpKind, result: Option<ValId>, stage: u32, order: u32, span: Span) {
+        let op = Op { role: RoleId(0), kind, result, at: Some(At { stage, order }), iter: Iter::None, span };
+        self.node(Node::Op(op));
+    }
+
+    /// Copies an operand that is the same in every step.
+    fn once(&mut self, staged: &Staged, operand: &Operand) -> Result<ValId, Refusal> {
+        let (name, span) = {
+            let t = self.kernel.tensor(operand.tensor);
+            (t.name.clone(), t.span)
+        };
+        let chan = ChanId(self.module.channels.len() as u16);
+        self.module.channels.push(Channel {
+            name,
+            bufs: vec![staged.buf],
+            slots: 1,
+            from: RoleId(0),
+            to: vec![RoleId(0)],
+            bytes: self.module.buffer(staged.buf).slot_bytes,
+        });
+        let slot = self.module.new_value(ValKind::Slot(chan), "s");
+        self.push(OpKind::Acquire { chan }, Some(slot), span);
+        let token = self.module.new_value(ValKind::Tok(class(staged.plan)), "t");
+        self.push(copy(slot, staged, operand), Some(token), span);
+        self.push(OpKind::Commit { chan, slot, after: vec![token] }, None, span);
+        let filled = self.module.new_value(ValKind::Slot(chan), "r");
+        self.push(OpKind::Wait { chan }, Some(filled), span);
+        Ok(filled)
+    }
+
+    /// One product: fragments and matrix instructions, slice by slice, each slice's fragments ahead of the matrix instructions before it.
+    fn product(&mut self, plan: Plan<'_>, n: usize, arrived: &[Option<Arrived>; 2]) -> Result<(), Refusal> {
+        let p = &plan.found.products[n];
+        let t = plan.tilings[n];
+        let value = self.kernel.value(p.value);
+        let (span, axes) = (value.span, value.ty.axes.clone());
+        let name = value.name.clone().unwrap_or_else(|| format!("v{}", p.value.0));
+        let elem = p.atom.acc();
+        let layout = self.layouts.layout(&axes);
+        let Some(layout) = layout else {
+            return Err(Refusal::construct(span, "a product on other axes than its operands'"));
+        };
+        let fresh = |g: &mut Self, name: String, acc: bool| {
+            let kind = ValKind::Tile { elem, axes: axes.clone(), layout: layout.clone(), acc };
+            g.module.new_value(kind, name)
+        };
+        let mut acc = fresh(self, format!("{name}.0"), true);
+        match p.start {
+            None => self.push(OpKind::AccNew { init: 0.0 }, Some(acc), span),
+            Some(from) => {
+                let value = self.tile_of(from, p.value)?;
+                self.push(OpKind::AccFrom { value }, Some(acc), span);
+            }
+        }
+        let a = match &p.a {
+            Factor::Staged(a) => Side::Staged(a, &arrived[0]),
+            Factor::Tile(v) => Side::Tile(self.value(*v)?),
+        };
+        let b = Side::Staged(&p.b, &arrived[1]);
+        let whole = [self.in_registers(p, &t, &a, true)?, self.in_registers(p, &t, &b, false)?];
+        let slices = t.bk.min(self.kernel.axis(p.k).extent.next_multiple_of(p.atom.k())) / p.atom.k();
+        let mut parts = Vec::new();
+        for kk in 0..slices {
+            let at = kk * p.atom.k();
+            let fa = self.part(p, &t, &a, whole[0], at, true);
+            let fb = self.part(p, &t, &b, whole[1], at, false);
+            parts.push((fa, fb));
+            // The fragments of the next slice come before the matrix instructions of this one.
+            if kk > 0 {
+                let next = fresh(self, format!("{name}.k{kk}"), true);
+                acc = self.multiply(p, parts[kk as usize - 1], acc, next, span);
+            }
+        }
+        if let Some(part) = parts.last() {
+            let next = fresh(self, format!("{name}.end"), true);
+            acc = self.multiply(p, *part, acc, next, span);
+        }
+        let result = fresh(self, name, false);
+        self.push(OpKind::AccGet { acc }, Some(result), span);
+        self.values.insert(p.value, result);
+        Ok(())
+    }
+
+    fn multiply(
+        &mut self,
+        p: &Product,
+        (a, b): ((ValId, u32), (ValId, u32)),
+        acc: ValId,
+        next: ValId,
+        span: Span,
+    ) -> ValId {
+        let kind = OpKind::Mma { atom: p.atom, a: a.0, b: b.0, acc, at: (a.1, b.1) };
+        self.push(kind, Some(next), span);
+        next
+    }
+
+    /// An operand that is computed on its way, or in registers already.
+    fn in_registers(
+        &mut self,
+        p: &Product,
+        t: &Tiling,
+        side: &Side<'_>,
+        is_a: bool,
+    ) -> Result<Option<ValId>, Refusal> {
+        let (operand, arrived) = match side {
+            Side::Tile(v) => return Ok(Some(*v)),
+            Side::Staged(operand, Some(arrived)) => (operand, arrived),
+            Side::Staged(_, None) => unreachable!("every staged operand has arrived"),
+        };
+        let Some(computed) = operand.computed else { return Ok(None) };
+        let span = self.kernel.value(computed.value).span;
+        let layouts = Layouts::Fragment { tiling: t, is_a, outer: operand.outer, k: p.k };
+        let axes = self.kernel.ty(computed.staged).axes.clone();
+        let Some(layout) = layouts.layout(&axes) else {
+            return Err(Refusal::construct(span, "an operand on other axes"));
+        };
+        let kind = ValKind::Tile { elem: operand.elem, axes, layout, acc: false };
+        let whole = self.module.new_value(kind, operand.name.clone());
+        let load = OpKind::Load {
+            slot: arrived.slot,
+            buf: arrived.staged.buf,
+            at: 0,
+            size: t.bk,
+            atom: arrived.staged.atom,
+        };
+        self.push(load, Some(whole), span);
+        let (module, ops, value) =
+            general::operand(self.kernel, computed, whole, layouts, self.module.clone())?;
+        self.module = module;
+        ops.into_iter().for_each(|op| self.node(Node::Op(op)));
+        Ok(Some(value))
+    }
+
+    /// An operand's slice that begins at `at`.
+    fn part(
+        &mut self,
+        p: &Product,
+        t: &Tiling,
+        side: &Side<'_>,
+        whole: Option<ValId>,
+        at: u32,
+        is_a: bool,
+    ) -> (ValId, u32) {
+        if let Some(whole) = whole {
+            return (whole, at);
+        }
+        let Side::Staged(operand, Some(arrived)) = side else {
+            unreachable!("every staged operand has arrived");
+        };
+        let layout = if is_a { t.a_fragment() } else { t.b_fragment() };
+        let axes = vec![operand.outer, p.k];
+        let kind = ValKind::Tile { elem: operand.value, axes, layout, acc: false };
+        let id = self.module.new_value(kind, format!("{}.{at}", operand.name));
+        let load = OpKind::Load {
+            slot: arrived.slot,
+            buf: arrived.staged.buf,
+            at,
+            size: p.atom.k(),
+            atom: arrived.staged.atom,
+        };
+        self.push(load, Some(id), self.kernel.tensor(operand.tensor).span);
+        (id, 0)
+    }
+}
+
+/// Where an operand is.
+enum Side<'a> {
+    Staged(&'a Operand, &'a Option<Arrived>),
+    Tile(ValId),
+}
+
+fn class(plan: CopyPlan) -> TokClass {
+    match plan {
+        CopyPlan::CpAsync { .. } => TokClass::CpAsync,
+        CopyPlan::LoadStore { .. } => TokClass::Immediate,
+    }
+}
+
+fn copy(slot: ValId, staged: &Staged, operand: &Operand) -> OpKind {
+    OpKind::CopyIn {
+        slot,
+        buf: staged.buf,
+        tensor: operand.tensor,
+        ix: operand.ix.clone(),
+        plan: staged.plan,
+        map: staged.map.clone(),
+        rolled: false,
+    }
+}
+
+/// The axis along which an operand that stays is copied row by row: the one that is not contiguous.
+fn still(operand: &Operand, k: t1::AxisId) -> t1::AxisId {
+    match operand.ix.last().and_then(|i| i.axis) {
+        Some(last) if last == k => operand.outer,
+        _ => k,
+    }
+}
