@@ -126,6 +126,10 @@ pub fn compile_program(
     let mut plant = Plant::new(options.fault);
     let plain = timer.time(Pass::Plan, || plan::unit_axes::apply(&kernel));
     let plain = plain.as_ref().unwrap_or(&kernel);
+    let trimmed = timer.time(Pass::Plan, || plan::trim::apply(plain));
+    let plain = trimmed.as_ref().unwrap_or(plain);
+    let widened = timer.time(Pass::Plan, || plan::widen::apply(plain));
+    let plain = widened.as_ref().unwrap_or(plain);
     let started = timer.time(Pass::Plan, || plan::start::apply(plain));
     let started = started.as_ref().unwrap_or(plain);
     let cut = timer.time(Pass::Plan, || plan::split::apply(started)).map_err(refused)?;

@@ -99,6 +99,7 @@ impl Template {
             threads: THREADS,
             min_blocks: None,
             shared_bytes: 0,
+            tables: Vec::new(),
             classes,
             body,
         })

@@ -49,7 +49,7 @@ impl Recipe {
         let [(_, rows), (_, depth)] = shape[..] else { return None };
         let form = toward.form(elem);
         let placement = Placement::new(elem, form);
-        let values = 2 * placement.members.len();
+        let values = placement.members.len() * (32 / form.lane()) as usize;
         if map.registers == 0 || !map.registers.is_multiple_of(values) {
             return None;
         }
@@ -74,10 +74,12 @@ impl Recipe {
         4 * first * self.threads
     }
 
-    /// The member that registers `2 · pair` and `2 · pair + 1` are, and the first word of its group.
-    pub fn member(&self, pair: u32) -> (&Member, u32) {
-        let n = self.placement.members.len() as u32;
-        (&self.placement.members[(pair % n) as usize], pair / n * self.placement.words)
+    /// The member that a register is of, the first word of its group, and the lowest bit of its lane.
+    pub fn member(&self, register: u32) -> (&Member, u32, u32) {
+        let lanes = 32 / self.form.lane();
+        let (n, member) = (self.placement.members.len() as u32, register / lanes);
+        let group = member / n * self.placement.words;
+        (&self.placement.members[(member % n) as usize], group, register % lanes * self.form.lane())
     }
 
     /// Bytes of a tile: exactly its elements' bits.
@@ -161,8 +163,7 @@ impl Recipe {
             .collect();
         (0..self.registers())
             .map(|r| {
-                let (member, first) = self.member(r / 2);
-                let lane = placement::LANE * (r % 2);
+                let (member, first, lane) = self.member(r);
                 member.bits.iter().map(|(w, bit)| (words[(first + w) as usize], bit + lane)).collect()
             })
             .collect()
@@ -212,6 +213,7 @@ impl Recipe {
         self.elem.to_string().bytes().for_each(|b| eat(b.into()));
         eat(self.tile.0.into());
         eat(self.tile.1.into());
+        eat(self.form.lane().into());
         for (word, bit) in self.placement.members.iter().flat_map(|m| &m.bits) {
             eat((16 * word + bit).into());
         }
@@ -273,7 +275,7 @@ mod tests {
         #[test]
         fn unpacking_undoes_packing(
             ty in proptest::sample::select(types()),
-            toward in proptest::sample::select(vec![Toward::F16, Toward::Bf16, Toward::Codes]),
+            toward in proptest::sample::select(vec![Toward::F16, Toward::Bf16, Toward::Bytes, Toward::Codes]),
             (bn, bk, wn) in proptest::sample::select(vec![(64, 32, 1), (64, 64, 2), (128, 32, 4), (128, 64, 2), (96, 64, 1)]),
             rows in 1usize..200,
             depth in 1usize..150,

@@ -1,7 +1,7 @@
 //! Where the bits of packed codes lie in a thread's words, so that unpacking is cheap.
 //!
 //! A word has two *lanes* of 16 bits, and two neighbours (a *member*) have the same bits of both, so that one instruction with the same mask
-//! in both lanes unpacks both. A *group* is the least number of words that members fill exactly: one word holds 16/N members where N
+//! in both lanes unpacks both; where bytes are wanted it has four of 8 bits, and a member four neighbours. A *group* is the least number of words that members fill exactly: one word holds 16/N members where N
 //! divides 16, and N words hold 16 where N is odd. Unpacking moves a member's bits to where its *form* wants them: the mantissa of a
 //! magic number for integers, exponent and mantissa and sign of the format for floats. Bits that move by the same distance move
 //! together, as one *piece*: a shift where the distance is not zero, and one `lop3` that picks the piece's bits out.
@@ -18,7 +18,7 @@
 
 use crate::tile::ir::ElemType;
 
-/// Bits of a lane.
+/// Bits of a lane that becomes a half.
 pub const LANE: u32 = 16;
 
 /// What unpacking makes of two neighbouring codes, in the two halves of a register.
@@ -28,15 +28,26 @@ pub enum Form {
     Magic { room: u32 },
     /// A float whose exponent has the wrong bias: `mantissa` bits of the wide format's mantissa.
     Float { mantissa: u32 },
+    /// A byte of two's complement or without sign.
+    Byte,
     /// The codes themselves.
     Codes,
 }
 
-/// The two formats that unpacking may aim at.
+impl Form {
+    /// Bits of a lane.
+    pub fn lane(self) -> u32 {
+        if self == Form::Byte { 8 } else { LANE }
+    }
+}
+
+/// The formats that unpacking may aim at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Toward {
     F16,
     Bf16,
+    /// Integers of 8 bits.
+    Bytes,
     /// Something else: codes as integers.
     Codes,
 }
@@ -47,12 +58,19 @@ impl Toward {
         match self {
             Toward::F16 => Some(10),
             Toward::Bf16 => Some(7),
-            Toward::Codes => None,
+            Toward::Bytes | Toward::Codes => None,
         }
     }
 
     /// How codes of that type become the format's.
     pub fn form(self, elem: ElemType) -> Form {
+        if self == Toward::Bytes {
+            return match elem {
+                ElemType::Uint(_) | ElemType::Int(_) => Form::Byte,
+                ElemType::Bipolar(w) if w < 8 => Form::Byte,
+                _ => Form::Codes,
+            };
+        }
         let Some(mantissa) = self.mantissa() else { return Form::Codes };
         match elem {
             ElemType::Uint(w) | ElemType::Int(w) if u32::from(w) <= mantissa => {
@@ -84,7 +102,7 @@ pub struct Piece {
     pub mask: u32,
 }
 
-/// Two neighbours of a thread.
+/// Two or four neighbours of a thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     /// Where the code's lowest bit comes to lie.
@@ -106,12 +124,12 @@ impl Placement {
     pub fn new(elem: ElemType, form: Form) -> Placement {
         let width = elem.bits();
         let words = if width.is_power_of_two() { 1 } else { width >> width.trailing_zeros() };
-        let members = words * LANE / width;
-        let mut free = Free { words: vec![0xffff; words as usize] };
+        let members = words * form.lane() / width;
+        let mut free = Free { words: vec![(1 << form.lane()) - 1; words as usize] };
         let mut placed = match form {
             Form::Float { mantissa } => floats(elem, mantissa, &mut free),
-            Form::Magic { room } => integers(elem, room, &mut free),
-            Form::Codes => integers(elem, LANE, &mut free),
+            Form::Magic { room } => integers(elem, form, room, &mut free),
+            Form::Byte | Form::Codes => integers(elem, form, form.lane(), &mut free),
         };
         // What is left of the words makes the last members, bit by bit.
         while placed.len() < members as usize {
@@ -143,10 +161,10 @@ impl Free {
     }
 }
 
-/// The least bit that a code's lowest may come to lie at: the values of bipolar codes are odd, so that half of them is no number of the
-/// format's beside the magic one.
+/// The least bit that a code's lowest may come to lie at: the values of bipolar codes are odd, twice the code and one, so that a half has no
+/// bit for them beside the magic one, and in a byte the lowest bit is to be set.
 fn lowest_place(elem: ElemType, form: Form) -> u32 {
-    u32::from(matches!((elem, form), (ElemType::Bipolar(_), Form::Magic { .. })))
+    u32::from(matches!((elem, form), (ElemType::Bipolar(_), Form::Magic { .. } | Form::Byte)))
 }
 
 /// Where bit `b` of a code comes to lie.
@@ -172,21 +190,18 @@ fn member(elem: ElemType, form: Form, at: u32, bits: Vec<(u32, u32)>) -> Member 
 }
 
 /// Fields side by side in each word; those that one shift brings into the room share it.
-fn integers(elem: ElemType, room: u32, free: &mut Free) -> Vec<Member> {
-    let width = elem.bits();
-    let (form, least) = match room {
-        LANE => (Form::Codes, 0),
-        room => (Form::Magic { room }, lowest_place(elem, Form::Magic { room })),
-    };
+fn integers(elem: ElemType, form: Form, room: u32, free: &mut Free) -> Vec<Member> {
+    let (width, least) = (elem.bits(), lowest_place(elem, form));
     let mut members = Vec::new();
     for word in 0..free.words.len() as u32 {
         let mut right = 0i32;
-        for field in 0..LANE / width {
+        for field in 0..form.lane() / width {
             let from = (field * width) as i32;
             let fits = |right: i32| {
                 let at = from - right;
-                // Plain codes have nothing to scale them back.
-                at >= least as i32 && at as u32 + width <= room && (form != Form::Codes || at == 0)
+                // Plain codes and bytes have nothing to scale them back.
+                let exact = !matches!(form, Form::Byte | Form::Codes) || at == least as i32;
+                at >= least as i32 && at as u32 + width <= room && exact
             };
             if !fits(right) {
                 right = from - least as i32;
@@ -265,8 +280,9 @@ mod tests {
     #[test]
     fn members_fill_their_words_without_overlap() {
         for elem in types() {
-            for toward in [Toward::F16, Toward::Bf16, Toward::Codes] {
-                let p = Placement::new(elem, toward.form(elem));
+            for toward in [Toward::F16, Toward::Bf16, Toward::Bytes, Toward::Codes] {
+                let form = toward.form(elem);
+                let p = Placement::new(elem, form);
                 let mut seen = vec![0u32; p.words as usize];
                 for m in &p.members {
                     assert_eq!(m.bits.len() as u32, elem.bits(), "{elem} {toward:?}");
@@ -275,7 +291,7 @@ mod tests {
                         seen[*word as usize] |= 1 << bit;
                     }
                 }
-                assert!(seen.iter().all(|w| *w == 0xffff), "{elem} {toward:?}: {seen:x?}");
+                assert!(seen.iter().all(|w| *w == (1 << form.lane()) - 1), "{elem} {toward:?}: {seen:x?}");
             }
         }
     }

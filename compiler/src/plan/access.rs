@@ -92,7 +92,9 @@ pub fn structural(kernel: &t1::Kernel, v: t1::ValueId) -> bool {
         t1::Op::Binary(Add | Sub | Mul | Min | Max, x, y) => structural(kernel, *x) && structural(kernel, *y),
         t1::Op::Binary(Div | Cdiv | Rem, x, y) => {
             elem == t1::ElemType::Index
-                && [*x, *y].into_iter().all(|v| super::instances::not_negative(kernel, v) && structural(kernel, v))
+                && [*x, *y]
+                    .into_iter()
+                    .all(|v| super::instances::not_negative(kernel, v) && structural(kernel, v))
         }
         _ => false,
     }

@@ -244,12 +244,13 @@ pub(super) fn operand(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Res
         unreachable!("an operand is a read or made of one");
     };
     let t = kernel.tensor(*tensor);
-    if computed.is_some() && !matches!(elem, t1::ElemType::F16 | t1::ElemType::Bf16) {
+    let bytes = matches!(elem, t1::ElemType::Int(8) | t1::ElemType::Uint(8));
+    if computed.is_some() && !bytes && !matches!(elem, t1::ElemType::F16 | t1::ElemType::Bf16) {
         return Err(Refusal::construct(
             kernel.value(whole).span,
             format!("a computed operand of `@` of {elem}"),
         )
-        .note("computed operands of f16 and bf16 are lowered today"));
+        .note("computed operands of f16, bf16, i8 and u8 are lowered today"));
     }
     if t.kind == t1::TensorKind::Packed && ix.len() != 2 {
         return Err(Refusal::construct(
@@ -319,8 +320,12 @@ fn toward(kernel: &t1::Kernel, v: t1::ValueId, staged: t1::ValueId) -> Toward {
         t1::Op::Cast(x) if strip(kernel, *x) == staged => match value.ty.elem {
             t1::ElemType::F16 => Toward::F16,
             t1::ElemType::Bf16 => Toward::Bf16,
+            t1::ElemType::Int(8) | t1::ElemType::Uint(8) => Toward::Bytes,
             _ => Toward::Codes,
         },
+        t1::Op::Read { .. } if matches!(value.ty.elem, t1::ElemType::Int(8) | t1::ElemType::Uint(8)) => {
+            Toward::Bytes
+        }
         t1::Op::Reorder(x) => toward(kernel, *x, staged),
         op if op.is_elementwise() => {
             let found = op.operands().into_iter().map(|x| toward(kernel, x, staged));
@@ -344,7 +349,9 @@ fn staged(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Option<t1::Valu
             let packed = t.kind == t1::TensorKind::Packed && ix.len() == 2;
             let elem = t.elem.bits();
             let whole = axes.len() == 2 && axes.iter().all(plain) && last == Some(k);
-            (whole && (packed || matches!(elem, 8 | 16))).then_some(v)
+            // What looks something up is computed, too, from what its subscripts read.
+            let found = (whole && (packed || matches!(elem, 8 | 16))).then_some(v);
+            found.or_else(|| ix.iter().find_map(|x| staged(kernel, *x, k)))
         }
         t1::Op::Reorder(x) => staged(kernel, *x, k),
         op if op.is_elementwise() => op.operands().into_iter().find_map(|x| staged(kernel, x, k)),

@@ -76,6 +76,10 @@ fn bounds(
 }
 
 fn scalar_inside(kernel: &t1::Kernel, v: t1::ValueId, extent: &t1::LaunchExpr) -> bool {
+    let v = match kernel.value(v).op {
+        t1::Op::Cast(x) if kernel.ty(x).elem == t1::ElemType::Index => x,
+        _ => v,
+    };
     let (lo, hi) = match kernel.value(v).op {
         t1::Op::LoopVar(l) => (kernel.loop_(l).lo, kernel.loop_(l).hi),
         t1::Op::GridVar(g) => (kernel.grid_var(g).lo, kernel.grid_var(g).hi),

@@ -154,6 +154,12 @@ impl Tiling {
     /// Slices side by side to this depth: the slice's number is the highest register digits. `axes` says which the
     /// layout has, in order: `true` is the kept axis, `false` is k.
     pub fn a_part(&self, depth: u32, axes: &[bool]) -> Layout {
+        let axes: Vec<Option<Part>> = axes.iter().map(|kept| kept.then_some(Part::Row)).collect();
+        self.a_of(depth, &axes)
+    }
+
+    /// The same on axes that are parts of the row, or k.
+    pub fn a_of(&self, depth: u32, axes: &[Option<Part>]) -> Layout {
         let (row_atom, row_warp) = self.rows();
         let (mut bits, lane, upper) = self.depth();
         bits.extend([(8, 0), (0, upper)]);
@@ -178,7 +184,8 @@ impl Tiling {
         bits.extend([(0, lane[0]), (0, lane[1]), (1, 0), (c.lane[0], 0), (c.lane[1], 0)]);
         bits.extend(c.warp.iter().map(|w| (*w, 0)));
         bits.extend((0..self.wm.trailing_zeros()).map(|_| (0, 0)));
-        self.operand(registers, &bits, self.bn, depth, axes)
+        let axes: Vec<Option<Part>> = axes.iter().map(|kept| kept.then_some(Part::Row)).collect();
+        self.operand(registers, &bits, self.bn, depth, &axes)
     }
 
     /// What the register bits that number slices move.
@@ -193,17 +200,26 @@ impl Tiling {
         bits: &[(u64, u64)],
         extent: u32,
         depth: u32,
-        axes: &[bool],
+        axes: &[Option<Part>],
     ) -> Layout {
         let (odd, outer) = split(extent);
-        let moved = |(o, k): &(u64, u64)| axes.iter().map(|kept| if *kept { *o } else { *k }).collect();
-        let columns: Vec<Vec<u64>> = bits.iter().map(moved).collect();
-        let odd = if let Some(kept) = axes.iter().position(|kept| *kept).filter(|_| odd > 1) {
+        let along = |part: &Option<Part>, (o, k): (u64, u64)| match *part {
+            None => k,
+            Some(Part::Rows { from, bits }) => o >> from & ((1 << bits) - 1),
+            Some(Part::Row | Part::Column) => o,
+        };
+        let columns: Vec<Vec<u64>> =
+            bits.iter().map(|b| axes.iter().map(|part| along(part, *b)).collect()).collect();
+        let odd = if let Some(kept) = axes.iter().position(Option::is_some).filter(|_| odd > 1) {
             vec![OddDigit { radix: odd as u16, from: Dim::Reg, to: Axis(kept as u16) }]
         } else {
             Vec::new()
         };
-        let sizes = axes.iter().map(|kept| if *kept { outer } else { depth.trailing_zeros() });
+        let sizes = axes.iter().map(|part| match *part {
+            None => depth.trailing_zeros(),
+            Some(Part::Rows { bits, .. }) => bits,
+            Some(Part::Row | Part::Column) => outer,
+        });
         let outs: Vec<(Axis, u32)> = sizes.enumerate().map(|(n, bits)| (Axis(n as u16), bits)).collect();
         self.layout(registers, &outs, &columns, odd)
     }

@@ -353,7 +353,8 @@ impl General<'_> {
             let mut index = self.index(v)?;
             let extent = &self.kernel.tensor(tensor).shape[dim].extent;
             index.checked = !cover::inside(self.kernel, tensor, dim, &index)
-                && !instances::group_below(self.kernel, v, extent);
+                && !instances::group_below(self.kernel, v, extent)
+                && !instances::below(self.kernel, v, extent);
             out.push(index);
         }
         Ok(out)

@@ -170,6 +170,13 @@ pub fn at_most(kernel: &t1::Kernel, v: ValueId, extent: &LaunchExpr) -> bool {
 /// Whether an integer, or every element of an integer tile, is promised to be a coordinate below this extent.
 pub fn below(kernel: &t1::Kernel, v: ValueId, extent: &LaunchExpr) -> bool {
     match &kernel.value(v).op {
+        // A code of so many bits.
+        Op::Cast(x)
+            if matches!(kernel.ty(*x).elem, t1::ElemType::Uint(w) if w < 32
+            && extent.eval_int(&t1::NoFacts).is_some_and(|n| n >= 1 << w)) =>
+        {
+            true
+        }
         Op::Cast(x) => kernel.ty(*x).elem.is_integer() && below(kernel, *x, extent),
         Op::Read { tensor, .. } => match &kernel.tensor(*tensor).holds {
             Some(Holds::In { hi, inclusive: false, .. }) => hi == extent && not_negative(kernel, v),
@@ -191,7 +198,9 @@ pub fn pair_below(kernel: &t1::Kernel, v: ValueId, extent: &LaunchExpr) -> bool 
         Op::LoopVar(l) => Some((kernel.loop_(l).lo, kernel.loop_(l).hi)),
         _ => None,
     };
-    let below = |v: ValueId| end(v).filter(|(lo, _)| kernel.const_int(*lo) == Some(0)).and_then(|(_, hi)| known(kernel, hi));
+    let below = |v: ValueId| {
+        end(v).filter(|(lo, _)| kernel.const_int(*lo) == Some(0)).and_then(|(_, hi)| known(kernel, hi))
+    };
     let split = |sum: ValueId, r: ValueId| {
         let Op::Binary(BinaryOp::Mul, x, y) = *value(sum) else { return false };
         [(x, y), (y, x)].into_iter().any(|(g, c)| {

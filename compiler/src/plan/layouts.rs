@@ -63,10 +63,19 @@ impl Layouts<'_> {
                 let column = axes.iter().position(|a| products.products.iter().any(|p| p.n == *a));
                 let of = |n: t1::AxisId| products.products.iter().position(|p| p.n == n);
                 let tiling = &tilings[column.and_then(|c| of(axes[c])).unwrap_or(0)];
+                let kept = |a: &t1::AxisId| products.part(*a);
+                if let Some(p) = products
+                    .products
+                    .iter()
+                    .position(|p| p.held().is_some() && axes.contains(&p.k) && column.is_none())
+                {
+                    let k = products.products[p].k;
+                    let parts = axes.iter().map(|a| if *a == k { Some(None) } else { kept(a).map(Some) });
+                    return Some(tilings[p].a_of(tilings[p].bk, &parts.collect::<Option<Vec<_>>>()?));
+                }
                 let part = |a: &t1::AxisId| match *a {
-                    a if a == products.row => Some(Part::Row),
                     a if column.is_some_and(|c| axes[c] == a) => Some(Part::Column),
-                    _ => None,
+                    a => kept(&a),
                 };
                 let parts = axes.iter().map(part).collect::<Option<Vec<Part>>>()?;
                 Some(tiling.accumulator_of(&parts))
@@ -83,7 +92,10 @@ impl Layouts<'_> {
     pub fn warp_mask(&self, axes: &[t1::AxisId]) -> u32 {
         match self {
             Layouts::Digits(d) => d.warp_mask(axes),
-            Layouts::Accumulator { .. } | Layouts::Fragment { .. } | Layouts::Products { .. } | Layouts::Rows { .. } => {
+            Layouts::Accumulator { .. }
+            | Layouts::Fragment { .. }
+            | Layouts::Products { .. }
+            | Layouts::Rows { .. } => {
                 let Some(layout) = self.layout(axes) else { return 0 };
                 let moves = |w: &u32| layout.coords(&[(Dim::Warp, 1 << w)]).iter().any(|(_, c)| *c != 0);
                 (0..layout.ins().bits(Dim::Warp)).filter(moves).fold(0, |mask, w| mask | 1 << w)

@@ -13,6 +13,8 @@
 //! | [`alternatives`] | what else a schedule item could be, for those who try
 //! | [`model`] | tune parameters, where nothing else does |
 //! | [`products`] | loops around several products: what is multiplied, warps, the ops of a step |
+//! | [`trim`] | loops with `when` cut to the trips that a mask leaves |
+//! | [`widen`] | operands of types that the matrix unit does not take |
 //! | [`unit_axes`] | ranges of one coordinate, which are no ranges |
 //! | [`fragments`] | register layouts: anchors of the matrix instructions |
 //! | [`shared`] | copies and the shared-memory layout that suits every accessor |
@@ -49,7 +51,9 @@ pub mod split;
 pub mod start;
 pub mod stream;
 pub mod structure;
+pub mod trim;
 pub mod unit_axes;
+pub mod widen;
 
 pub use calibration::Registers;
 pub use refuse::{Refusal, RefusalKind};

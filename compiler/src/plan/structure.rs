@@ -62,7 +62,7 @@ impl General<'_> {
     }
 
     /// Whether a condition holds for some element.
-    fn some(&mut self, cond: t1::ValueId) -> Result<ValId, Refusal> {
+    pub(super) fn some(&mut self, cond: t1::ValueId) -> Result<ValId, Refusal> {
         let value = self.value(cond)?;
         let axes = self.kernel.ty(cond).axes.clone();
         if axes.is_empty() {

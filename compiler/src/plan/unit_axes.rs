@@ -10,11 +10,16 @@
 //! The lane of such a range exists wherever its instance runs. Ranges along which something is reduced, contracted, scanned or sorted, and
 //! those that subscript tiles, stay as they are.
 
+use super::contraction;
 use crate::tile::ir as t1;
 use t1::{AxisId, AxisKind, Op};
 
 /// The kernel without the grid's ranges of one coordinate; `None` where it has none.
 pub fn apply(kernel: &t1::Kernel) -> Option<t1::Kernel> {
+    // Elsewhere digits of one value cost nothing.
+    if !contraction::any(kernel) {
+        return None;
+    }
     let mut kept = Vec::new();
     for v in &kernel.values {
         match &v.op {

@@ -8,9 +8,9 @@ mod values;
 
 use super::op::*;
 use super::{
-    Address, Base, Entry, FileEntry, Guard, Imm, Inst, Label, LabelId, Loc, Module, Operand, Param, ParamId,
-    Pointee, PredUse, Reg, RegId, Space, SpecialReg, Stem, StemId, Stmt, Symbol, Target, Type, VarId,
-    Variable,
+    Address, Base, Entry, FileEntry, Guard, Imm, Init, Inst, Label, LabelId, Linkage, Loc, Module, Operand,
+    Param, ParamId, Pointee, PredUse, Reg, RegId, Space, SpecialReg, Stem, StemId, Stmt, Symbol, Target,
+    Type, VarId, Variable,
 };
 use crate::diagnostics::{SourceMap, Span};
 use crate::scheduled::ir::{Evict, MmaType};
@@ -28,7 +28,9 @@ pub fn select(kernels: &[&t3::Kernel], target: crate::target::Target, sources: &
     module.globals.push(Variable::dynamic_shared(SHARED_NAME, SHARED_ALIGN));
     let mut lines = Lines { sources, files: Vec::new() };
     for kernel in kernels {
+        let tables = kernel.tables.iter().map(|t| table(&mut module, t)).collect();
         let mut s = Select::new(kernel, &mut lines);
+        s.tables = tables;
         s.params();
         s.stmts(&kernel.body);
         s.push(Ret { uniform: false });
@@ -37,6 +39,31 @@ pub fn select(kernels: &[&t3::Kernel], target: crate::target::Target, sources: &
     module.files = lines.files;
     module.lower_version();
     module
+}
+
+/// The place of a constant among the module's variables; all variants share it.
+fn table(module: &mut Module, t: &t3::Table) -> usize {
+    let name = format!("tw_{}", t.name);
+    if let Some(at) = module.globals.iter().position(|v| *v.name == *name) {
+        return at;
+    }
+    let ty = match t.bits {
+        8 => Type::U8,
+        16 => Type::U16,
+        32 => Type::U32,
+        _ => Type::U64,
+    };
+    module.globals.push(Variable {
+        name: name.into(),
+        linkage: Linkage::Private,
+        space: Space::Global,
+        align: 16,
+        ty,
+        elements: Some(t.codes.len() as u64),
+        array: true,
+        init: t.codes.iter().map(|c| Init::Bits(*c)).collect(),
+    });
+    module.globals.len() - 1
 }
 
 /// Source places for `.loc`.
@@ -70,6 +97,8 @@ struct Select<'a, 'b> {
     entry: Entry,
     regs: Vec<Option<RegId>>,
     next: [u32; 5],
+    /// Constants' places among the module's variables.
+    tables: Vec<usize>,
     guard: Option<Guard>,
     /// The L2 policy of the access being selected.
     policy: Option<RegId>,
@@ -102,6 +131,7 @@ impl<'a, 'b> Select<'a, 'b> {
             entry,
             regs: vec![None; kernel.classes.len()],
             next: [1; 5],
+            tables: Vec::new(),
             guard: None,
             policy: None,
             loc: None,
@@ -287,6 +317,7 @@ impl<'a, 'b> Select<'a, 'b> {
         match op {
             t3::Op::Special { .. }
             | t3::Op::Param { .. }
+            | t3::Op::Table { .. }
             | t3::Op::SharedBase { .. }
             | t3::Op::Mov { .. }
             | t3::Op::Widen { .. }

@@ -78,22 +78,38 @@ fn expand_node(node: Node, out: &mut Vec<Node>) {
 }
 
 fn expand_loop(l: Loop, out: &mut Vec<Node>) {
-    let mut ops: Vec<Op> =
-        l.body.iter().filter_map(|n| if let Node::Op(op) = n { Some(op.clone()) } else { None }).collect();
+    let mut nodes = l.body;
+    let at = |node: &Node| match node {
+        Node::Op(op) => op.at,
+        // A conditional is of the last stage: what it decides, the step itself knows.
+        Node::If(i) => i.then_body.iter().chain(&i.else_body).find_map(|n| match n {
+            Node::Op(op) => op.at,
+            _ => None,
+        }),
+        Node::Loop(_) | Node::Sync(_) => None,
+    };
     // A stable sort: ops of one order keep the order of the text.
-    ops.sort_by_key(|op| op.at.map_or(0, |at| at.order));
-    let stage = |op: &Op| op.at.map_or(0, |at| at.stage);
-    let ahead = ops.iter().map(stage).max().unwrap_or(0);
+    nodes.sort_by_key(|node| at(node).map_or(0, |at| at.order));
+    let stage = |node: &Node| at(node).map_or(0, |at| at.stage);
+    let ahead = nodes.iter().map(stage).max().unwrap_or(0);
     for step in 0..ahead {
-        for op in ops.iter().filter(|op| stage(op) <= step) {
-            out.push(Node::Op(Op { iter: Iter::Const(step - stage(op)), ..op.clone() }));
+        for node in nodes.iter().filter(|node| stage(node) <= step) {
+            if let Node::Op(op) = node {
+                out.push(Node::Op(Op { iter: Iter::Const(step - stage(node)), ..op.clone() }));
+            }
         }
     }
-    let body = ops
+    let body = nodes
         .into_iter()
-        .map(|op| {
-            let iter = Iter::Step(ahead - stage(&op));
-            Node::Op(Op { iter, ..op })
+        .map(|node| {
+            let iter = Iter::Step(ahead - stage(&node));
+            match node {
+                Node::Op(op) => Node::Op(Op { iter, ..op }),
+                mut other => {
+                    this_step(std::slice::from_mut(&mut other));
+                    other
+                }
+            }
         })
         .collect();
     out.push(Node::Loop(Loop { body, ahead, ..l }));

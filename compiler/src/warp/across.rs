@@ -123,8 +123,7 @@ impl Lower<'_> {
         };
         let columns_left = self.b.int(IntOp::Sub, IntTy::S32, hi, column);
 
-        let columns: Vec<u32> =
-            outer.thread.iter().zip(&k.thread).map(|(o, kk)| place(*o, *kk)).collect();
+        let columns: Vec<u32> = outer.thread.iter().zip(&k.thread).map(|(o, kk)| place(*o, *kk)).collect();
         let mut rows: Vec<Row> = Vec::new();
         let mut inside: Vec<(u32, Reg)> = Vec::new();
         for u in (0..map.registers).step_by((plan.unit() / elem_bytes) as usize) {

@@ -239,7 +239,7 @@ impl Lower<'_> {
         if let Some((_, r)) = self.k_left.iter().find(|(c, _)| c == columns) {
             return Ok(*r);
         }
-        let total = self.loop_total(l)?;
+        let total = self.range_total(l)?;
         let own = self.threads.linear(&mut self.b, columns);
         let left = match own {
             Some(k) => self.b.int(IntOp::Sub, IntTy::S32, total, k),

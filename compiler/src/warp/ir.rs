@@ -215,6 +215,11 @@ pub enum Op {
         d: Reg,
         evict: Evict,
     },
+    /// The address of a constant table, by number.
+    Table {
+        d: Reg,
+        index: usize,
+    },
     /// The address of the block's dynamic shared memory.
     SharedBase {
         d: Reg,
@@ -596,6 +601,15 @@ pub enum ParamTy {
     S16,
 }
 
+/// A constant array: its elements' codes, row by row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    pub name: String,
+    /// Bits of an element: 8, 16, 32 or 64.
+    pub bits: u32,
+    pub codes: Vec<u64>,
+}
+
 #[derive(Clone, Debug)]
 pub struct Kernel {
     /// Name of the PTX entry.
@@ -605,6 +619,8 @@ pub struct Kernel {
     /// Tells the assembler how many blocks one SM shall hold: with one, it does not spill for the sake of a second.
     pub min_blocks: Option<u32>,
     pub shared_bytes: u32,
+    /// Constants in global memory that come with the module.
+    pub tables: Vec<Table>,
     pub classes: Vec<Class>,
     pub body: Vec<Stmt>,
 }

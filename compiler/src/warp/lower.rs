@@ -68,6 +68,7 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
         parts: FxHashMap::default(),
         item: None,
         draws: None,
+        turn: 0,
     };
     for (tensor, evict) in &module.evict {
         let d = lower.b.reg(Class::B64);
@@ -84,7 +85,7 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
         }
     }
     let (classes, body) = lower.b.finish();
-    let params = lower.scalars.params;
+    let (params, tables) = (lower.scalars.params, lower.scalars.tables);
     Ok(Lowered {
         kernel: Kernel {
             entry: entry.into(),
@@ -92,6 +93,7 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
             threads: module.threads(),
             min_blocks: module.occupancy,
             shared_bytes: module.shared_bytes,
+            tables,
             classes,
             body,
         },
@@ -119,27 +121,37 @@ fn producers(body: &[t2::Node]) -> FxHashMap<t2::ValId, t2::OpKind> {
 
 /// Accumulators are linear: every name of one chain is the same registers. Maps each to the name at entry.
 fn carried(body: &[t2::Node]) -> FxHashMap<t2::ValId, t2::ValId> {
-    let mut map = FxHashMap::default();
-    for node in body {
-        if let t2::Node::Loop(l) = node {
-            for c in &l.carry {
-                map.extend([(c.param, c.init), (c.next, c.init), (c.result, c.init)]);
-            }
-            for node in &l.body {
-                let t2::Node::Op(op) = node else { continue };
-                if let (
-                    t2::OpKind::Mma { acc, .. }
-                    | t2::OpKind::AccRenew { acc, .. }
-                    | t2::OpKind::Promote { total: acc, .. },
-                    Some(r),
-                ) = (&op.kind, &op.result)
-                {
-                    let root = map.get(acc).copied().unwrap_or(*acc);
-                    map.insert(*r, root);
+    fn visit(nodes: &[t2::Node], map: &mut FxHashMap<t2::ValId, t2::ValId>) {
+        for node in nodes {
+            match node {
+                t2::Node::Loop(l) => {
+                    for c in &l.carry {
+                        map.extend([(c.param, c.init), (c.next, c.init), (c.result, c.init)]);
+                    }
+                    visit(&l.body, map);
                 }
+                t2::Node::If(i) => {
+                    visit(&i.then_body, map);
+                    visit(&i.else_body, map);
+                }
+                t2::Node::Op(op) => {
+                    if let (
+                        t2::OpKind::Mma { acc, .. }
+                        | t2::OpKind::AccRenew { acc, .. }
+                        | t2::OpKind::Promote { total: acc, .. },
+                        Some(r),
+                    ) = (&op.kind, &op.result)
+                    {
+                        let root = map.get(acc).copied().unwrap_or(*acc);
+                        map.insert(*r, root);
+                    }
+                }
+                t2::Node::Sync(_) => {}
             }
         }
     }
+    let mut map = FxHashMap::default();
+    visit(body, &mut map);
     map
 }
 
@@ -204,6 +216,8 @@ pub struct Lower<'a> {
     /// The steps that the block is at, where blocks share them.
     pub item: Option<super::items::Item>,
     pub draws: Option<super::items::Draws>,
+    /// Which copy of a pipelined loop's body is being written.
+    pub turn: u32,
 }
 
 /// A loop that fills a ring.
@@ -215,8 +229,14 @@ fn copies_in(l: &t2::Loop) -> bool {
 
 /// A node that makes elements.
 fn computes(node: &t2::Node) -> bool {
-    use t2::OpKind::{Elementwise, ReadReg, Spread};
-    matches!(node, t2::Node::Op(t2::Op { kind: Elementwise { .. } | ReadReg { .. } | Spread { .. }, .. }))
+    use t2::OpKind::{Elementwise, LoadPacked, ReadReg, Spread};
+    matches!(
+        node,
+        t2::Node::Op(t2::Op {
+            kind: Elementwise { .. } | LoadPacked { .. } | ReadReg { .. } | Spread { .. },
+            ..
+        })
+    )
 }
 
 /// What has been computed where: a body's own knowledge does not hold after it.
@@ -341,6 +361,15 @@ impl Lower<'_> {
         })
     }
 
+    /// Coordinates of the loop's range from its start on: where the loop ends before the range does, copies go on.
+    pub fn range_total(&mut self, l: &t2::Loop) -> Result<Reg, Refusal> {
+        let shared = matches!(self.module.dispatch, t2::Dispatch::Stream(_));
+        match l.axis().map(|a| self.kernel.axis(a).hi).filter(|hi| *hi != l.hi && !shared) {
+            Some(hi) => self.loop_total(&t2::Loop { hi, ..l.clone() }),
+            None => self.loop_total(l),
+        }
+    }
+
     fn emit_loop(&mut self, l: &t2::Loop) -> Result<(), Refusal> {
         let left = self.loop_total(l)?;
         let computes = l.body.iter().any(computes);
@@ -375,11 +404,14 @@ impl Lower<'_> {
                 match node {
                     t2::Node::Op(op) => self.op(op, copy)?,
                     t2::Node::Sync(s) => self.sync(s),
-                    t2::Node::Loop(_) | t2::Node::If(_) => {
-                        return Err(Refusal::construct(
-                            self.kernel.span,
-                            "a loop or `if` in a pipelined loop",
-                        ));
+                    t2::Node::If(i) => {
+                        self.turn = copy;
+                        self.emit_if(i)?;
+                        self.turn = 0;
+                    }
+                    t2::Node::Loop(l) => {
+                        let what = format!("the loop `{}` in a pipelined loop", l.name);
+                        return Err(Refusal::construct(self.kernel.span, what));
                     }
                 }
             }

@@ -139,15 +139,15 @@ impl Lower<'_> {
         // Elements of A and B in a thread for one instruction: four and two registers.
         let packed = (32 / atom.a.bits()) as usize;
         let (ea, eb) = (4 * packed, 2 * packed);
-        let (fa, row, ra) = self.factor(atom, a, acc)?;
-        let (fb, column, rb) = self.factor(atom, b, acc)?;
+        let (fa, rows, ra) = self.factor(atom, a, acc)?;
+        let (fb, columns, rb) = self.factor(atom, b, acc)?;
         let fc = self.accumulator(acc, mc.registers);
-        let row_of = |r: u32| (0..ra.len() / ea).find(|m| ra[ea * m] == r);
-        let column_of = |c: u32| (0..rb.len() / eb).find(|n| rb[eb * n] == c);
+        let row_of = |r: u64| (0..ra.len() / ea).find(|m| ra[ea * m] == r);
+        let column_of = |c: u64| (0..rb.len() / eb).find(|n| rb[eb * n] == c);
         let mut atoms: Vec<(usize, usize, usize)> = Vec::new();
         for g in 0..mc.registers / 4 {
             let (Some(m), Some(n)) =
-                (row_of(mc.axes[row].register[4 * g]), column_of(mc.axes[column].register[4 * g]))
+                (row_of(place(&mc, &rows, 4 * g)), column_of(place(&mc, &columns, 4 * g)))
             else {
                 unreachable!("fragments and accumulator come from one tiling");
             };
@@ -163,13 +163,13 @@ impl Lower<'_> {
         Ok(())
     }
 
-    /// The registers of an operand's part, which of the accumulator's axes it keeps, and where along that each element is.
+    /// The registers of an operand's part, which of the accumulator's axes it keeps, and where along those each element is.
     fn factor(
         &mut self,
         atom: t2::MmaAtom,
         (v, at): (t2::ValId, u32),
         acc: t2::ValId,
-    ) -> Result<(Vec<Reg>, usize, Vec<u32>), Refusal> {
+    ) -> Result<(Vec<Reg>, Vec<usize>, Vec<u64>), Refusal> {
         let map = self.map(v);
         let packed = (32 / atom.a.bits()) as usize;
         let (t2::ValKind::Tile { axes, .. }, t2::ValKind::Tile { axes: kept, .. }) =
@@ -177,11 +177,15 @@ impl Lower<'_> {
         else {
             unreachable!("T2.1: operands are register tiles");
         };
-        let outer = axes.iter().position(|a| kept.contains(a)).unwrap_or(0);
-        let (k, keeps) = (1 - outer, kept.iter().position(|a| *a == axes[outer]).unwrap_or(0));
+        // What the accumulator has not is contracted.
+        let k = axes.iter().position(|a| !kept.contains(a)).unwrap_or(0);
+        let outer: Vec<usize> = (0..axes.len()).filter(|n| *n != k).collect();
+        let keeps: Vec<usize> =
+            outer.iter().filter_map(|n| kept.iter().position(|a| *a == axes[*n])).collect();
         if matches!(self.producers.get(&v), Some(t2::OpKind::Load { .. })) {
             let registers = self.fragment(v, map.registers / packed);
-            return Ok((registers, keeps, map.axes[outer].register.clone()));
+            let places = (0..map.registers).map(|r| place(&map, &outer, r)).collect();
+            return Ok((registers, keeps, places));
         }
         let half = match atom.a {
             t2::MmaType::Bf16 => Half::Bf16,
@@ -191,31 +195,32 @@ impl Lower<'_> {
         let mine: Vec<usize> =
             (0..map.registers).filter(|r| map.axes[k].register[*r] / atom.k() == at / atom.k()).collect();
         let mut registers = Vec::new();
-        for pair in mine.chunks(packed) {
-            let [a, b] = *pair else {
-                unreachable!("operands that are computed are of halves, two in a register")
+        for together in mine.chunks(packed) {
+            let d = match *together {
+                [a, b] => self.pair(v, (a, b), half)?,
+                [a, b, c, d] => self.quad(v, [a, b, c, d])?,
+                _ => unreachable!("operands that are computed are of halves or bytes"),
             };
-            let d = self.pair(v, (a, b), half)?;
-            registers.push(self.existing_halves(axes[k], axes, &map, (a, b), d)?);
+            registers.push(self.existing_parts(axes[k], axes, &map, together, d)?);
         }
-        Ok((registers, keeps, mine.iter().map(|r| map.axes[outer].register[*r]).collect()))
+        Ok((registers, keeps, mine.iter().map(|r| place(&map, &outer, *r)).collect()))
     }
 
-    /// Lanes that do not exist add nothing, whatever they would be computed to.
-    fn existing_halves(
+    /// Lanes that do not exist add nothing, whatever they would be computed to; they are the last of a register's.
+    fn existing_parts(
         &mut self,
         k: t1::AxisId,
         axes: &[t1::AxisId],
         map: &TileMap,
-        (a, b): (usize, usize),
+        together: &[usize],
         d: Reg,
     ) -> Result<Reg, Refusal> {
-        let (lo, hi) = (self.existing(&[k], axes, map, a)?, self.existing(&[k], axes, map, b)?);
         let mut d = d;
-        for (p, rest) in [(hi, 0xffff), (lo, 0)] {
-            let Some(p) = p else { continue };
-            // Both or the lower alone; then both or none.
-            let less = if rest == 0 { Src::Int(0) } else { self.b.and(d, rest).into() };
+        let bits = 32 / together.len() as u32;
+        for (n, r) in together.iter().enumerate().rev().map(|(n, r)| (n as u32, r)) {
+            let Some(p) = self.existing(&[k], axes, map, *r)? else { continue };
+            // Without this lane and those above it.
+            let less = if n == 0 { Src::Int(0) } else { self.b.and(d, (1 << (n * bits)) - 1).into() };
             let kept = self.b.reg(Class::B32);
             self.b.push(Op::Select { d: kept, a: d.into(), b: less, p });
             d = kept;
@@ -241,4 +246,9 @@ impl Lower<'_> {
         let d = self.b.widen_half(half, if from == 0 { lo } else { hi });
         Ok(Element::F32(d.into()))
     }
+}
+
+/// Where a register's element is along some of a tile's axes, in one number.
+fn place(map: &TileMap, axes: &[usize], r: usize) -> u64 {
+    axes.iter().fold(0, |at, n| at << 20 | u64::from(map.axes[*n].register[r]))
 }

@@ -11,7 +11,8 @@
 //! | [`matrix`] | fragments, matrix instructions |
 //! | [`elements`], [`integers`], [`casts`] | elementwise work, element by element; integers; conversions |
 //! | [`sharing`], [`grouped`] | which registers hold the same element; scales of groups, read a step ahead |
-//! | [`packed`], [`unpack`], [`pairs`] | packed operands; their codes to halves; operands of products two elements at a time |
+//! | [`packed`], [`unpack`] | packed operands; their codes to halves and bytes |
+//! | [`pairs`], [`quads`] | operands of products two elements at a time, and four |
 //! | [`places`], [`global`], [`packing`] | where elements are in global memory; reading and writing them, several at a time |
 //! | [`functions`] | functions that the machine has not, or only roughly |
 //! | [`reductions`], [`arguments`], [`scans`] | along lanes: sums and their kin, `argmax`, running sums |
@@ -44,6 +45,7 @@ pub mod pairs;
 pub mod places;
 pub mod plain_loop;
 pub mod print;
+pub mod quads;
 pub mod reductions;
 pub mod scalars;
 pub mod scans;

@@ -7,7 +7,7 @@
 use super::elements::Element;
 use super::ir::*;
 use super::lower::Lower;
-use crate::packed::{Recipe, placement::LANE};
+use crate::packed::Recipe;
 use crate::plan::Refusal;
 use crate::scheduled::ir as t2;
 use crate::tile::ir as t1;
@@ -139,8 +139,7 @@ impl Lower<'_> {
     ) -> Result<Element, Refusal> {
         let recipe = self.recipe(tensor);
         let regs = self.fragment(v, recipe.words as usize);
-        let (member, first) = recipe.member(r as u32 / 2);
-        let lane = LANE * (r as u32 % 2);
+        let (member, first, lane) = recipe.member(r as u32);
         let mut code: Option<Reg> = None;
         let mut b = 0;
         while b < member.bits.len() {

@@ -206,14 +206,14 @@ impl Lower<'_> {
         let wide = match recipe.form {
             Form::Magic { room } => room,
             Form::Float { mantissa } => mantissa,
-            Form::Codes => return Ok(None),
+            Form::Byte | Form::Codes => return Ok(None),
         };
         let own = if half == Half::F16 { 10 } else { 7 };
         if b != a + 1 || !a.is_multiple_of(2) || wide != own {
             return Ok(None);
         }
         let regs = self.fragment(t, recipe.words as usize);
-        let (member, first) = recipe.member(a as u32 / 2);
+        let (member, first, _) = recipe.member(a as u32);
         let words = &regs[first as usize..(first + recipe.placement.words) as usize];
         let kind = (recipe.elem, recipe.form, half);
         Ok(unpack::unpack(&mut self.b, &mut self.shifted, kind, member, words))

@@ -138,7 +138,7 @@ impl Lower<'_> {
     pub fn plain_nodes(&mut self, nodes: &[t2::Node]) -> Result<(), Refusal> {
         for node in nodes {
             match node {
-                t2::Node::Op(op) => self.op(op, 0)?,
+                t2::Node::Op(op) => self.op(op, self.turn)?,
                 t2::Node::Sync(s) => self.sync(s),
                 t2::Node::Loop(l) => self.emit_plain_loop(l)?,
                 t2::Node::If(i) => self.emit_if(i)?,

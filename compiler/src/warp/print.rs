@@ -156,6 +156,7 @@ impl Printer<'_> {
                 format!("{} = {}", r(d), from.name())
             }
             Op::Param { d, index } => format!("{} = param {}", r(d), self.kernel.params[*index].0),
+            Op::Table { d, index } => format!("{} = table {}", r(d), self.kernel.tables[*index].name),
             Op::SharedBase { d } => format!("{} = shared", r(d)),
             Op::Mov { d, a } => format!("{} = {}", r(d), s(a)),
             Op::Int { op, ty, d, a, b } => {

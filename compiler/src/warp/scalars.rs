@@ -15,6 +15,9 @@ pub struct Scalars<'a> {
     pub(super) kernel: &'a t1::Kernel,
     pub slots: Vec<ParamSlot>,
     pub params: Vec<(String, ParamTy)>,
+    /// Constants, and their addresses.
+    pub tables: Vec<Table>,
+    constants: Vec<(t1::TensorId, Reg)>,
     regs: Vec<Reg>,
     /// The block's place in the grid.
     pub(super) grid: super::grid::Place,
@@ -106,10 +109,35 @@ impl<'a> Scalars<'a> {
             b.push(Op::Param { d, index });
             regs.push(d);
         }
+        let (mut tables, mut constants) = (Vec::new(), Vec::new());
+        for (n, tensor) in kernel.tensors.iter().enumerate() {
+            let t1::TensorKind::Const(list) = &tensor.kind else { continue };
+            let bits = tensor.elem.bits();
+            if !bits.is_multiple_of(8) {
+                let what = format!("a constant of {}, which is no whole byte,", tensor.elem);
+                return Err(Refusal::construct(tensor.span, what));
+            }
+            let format = tensor.elem.format();
+            let code = |c: &t1::Const| match *c {
+                t1::Const::Float(x) => format.encode_f64(x),
+                t1::Const::Int(i) => format.encode_f64(i as f64),
+                t1::Const::Bool(b) => u64::from(b),
+            };
+            let integer = |c: &t1::Const| match *c {
+                t1::Const::Int(i) if !tensor.elem.is_float() => i as u64 & (u64::MAX >> (64 - bits)),
+                _ => code(c),
+            };
+            let d = b.reg(Class::B64);
+            b.push(Op::Table { d, index: tables.len() });
+            constants.push((t1::TensorId(n as u32), d));
+            tables.push(Table { name: tensor.name.clone(), bits, codes: list.iter().map(integer).collect() });
+        }
         Ok(Scalars {
             kernel,
             slots,
             params,
+            tables,
+            constants,
             regs,
             grid: super::grid::Place::default(),
             known: Known::default(),
@@ -121,7 +149,9 @@ impl<'a> Scalars<'a> {
     }
 
     pub fn pointer(&self, t: t1::TensorId) -> Result<Reg, Refusal> {
-        self.slot(&ParamSlot::Pointer(t))
+        let constant = self.constants.iter().find(|(c, _)| *c == t).map(|(_, r)| *r);
+        constant
+            .or_else(|| self.slot(&ParamSlot::Pointer(t)))
             .ok_or_else(|| Refusal::construct(self.kernel.tensor(t).span, "a tensor that is no parameter"))
     }
 
@@ -234,8 +264,11 @@ impl<'a> Scalars<'a> {
                 // Rounding down and rounding to zero are the same where nothing is negative.
                 let by = self.kernel.const_int(*y).filter(|c| *c > 0);
                 if !instances::not_negative(self.kernel, *x) || !instances::not_negative(self.kernel, *y) {
-                    return Err(Refusal::construct(value.span, format!("`{}` of these coordinates", op.name()))
-                        .note("division of and by what is known not to be negative is lowered today"));
+                    return Err(Refusal::construct(
+                        value.span,
+                        format!("`{}` of these coordinates", op.name()),
+                    )
+                    .note("division of and by what is known not to be negative is lowered today"));
                 }
                 let mut x = self.index(b, *x)?;
                 let Some(by) = by else {

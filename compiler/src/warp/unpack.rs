@@ -59,9 +59,9 @@ pub fn unpack(
     };
     let both = |mask: u32| i64::from(mask << LANE | mask);
     match form {
-        Form::Codes => None,
+        Form::Byte | Form::Codes => None,
         Form::Magic { room } => {
-            let (picked, mask) = pick(b, shifted, member, words);
+            let (picked, mask) = pick(b, shifted, member, words, LANE);
             let magic = f64::from(1u32 << room);
             let x = b.lop3(picked, both(mask), twice(half, magic), AND_OR);
             // The value of a code, and what each step of it is worth.
@@ -74,7 +74,7 @@ pub fn unpack(
             Some(Halves { x, scale, offset: least - magic * scale })
         }
         Form::Float { mantissa } => {
-            let (picked, mask) = pick(b, shifted, member, words);
+            let (picked, mask) = pick(b, shifted, member, words, LANE);
             let mut x = b.and(picked, both(mask));
             let ElemType::Small { exponent, mantissa: m } = elem else { return None };
             if elem == ElemType::E4M3 {
@@ -96,13 +96,49 @@ pub fn unpack(
     }
 }
 
+/// The same bits of every lane.
+fn all_lanes(lane: u32, mask: u32) -> i64 {
+    (0..32 / lane).fold(0, |all, n| all | i64::from(mask) << (n * lane))
+}
+
+/// The bytes that a member's codes are: two's complement, or without sign.
+///
+/// A code as it is stored is a number less the least one, so that one subtraction is left, which a set upper bit keeps inside its byte:
+/// `(u | 0x80) − 8`, whose upper bit is then turned round, is `u − 8` in two's complement.
+pub fn unpack_bytes(
+    b: &mut Builder,
+    shifted: &mut Shifted,
+    elem: ElemType,
+    member: &Member,
+    words: &[Reg],
+) -> Option<Reg> {
+    let (picked, mask) = pick(b, shifted, member, words, 8);
+    let all = |mask: u32| all_lanes(8, mask);
+    let (set, less) = match elem {
+        ElemType::Uint(8) => return Some(picked),
+        ElemType::Uint(_) => return Some(b.and(picked, all(mask))),
+        ElemType::Int(8) => return Some(b.int(IntOp::Xor, IntTy::B32, picked, all(0x80))),
+        ElemType::Int(w) => (0x80, 1 << (w - 1)),
+        // Twice the code and one, less 2^w - 1 and one: seven bits are a byte without sign, whose upper bit is turned round.
+        ElemType::Bipolar(7) => (1, 0),
+        ElemType::Bipolar(w) if w < 7 => (0x81, 1 << w),
+        _ => return None,
+    };
+    let high = b.lop3(picked, all(mask), all(set), AND_OR);
+    let moved = match less {
+        0 => high,
+        less => b.add(high, -all(less)),
+    };
+    Some(b.int(IntOp::Xor, IntTy::B32, moved, all(0x80)))
+}
+
 /// `(a & b) | c`, `a | (b & c)`, and `c ? a : b` bit by bit, as truth tables.
 const AND_OR: u8 = 0xea;
 const OR_AND: u8 = 0xf8;
 const CHOOSE: u8 = 0xe4;
 
 /// A register that holds the bits of all pieces where they belong, and other bits elsewhere; and which bits of a lane are theirs.
-fn pick(b: &mut Builder, shifted: &mut Shifted, member: &Member, words: &[Reg]) -> (Reg, u32) {
+fn pick(b: &mut Builder, shifted: &mut Shifted, member: &Member, words: &[Reg], lane: u32) -> (Reg, u32) {
     let mut all: Option<(Reg, u32)> = None;
     for piece in &member.pieces {
         let word = words[piece.word as usize];
@@ -120,7 +156,7 @@ fn pick(b: &mut Builder, shifted: &mut Shifted, member: &Member, words: &[Reg]) 
         all = Some(match all {
             None => (moved, piece.mask),
             Some((r, mask)) => {
-                let own = i64::from(piece.mask << LANE | piece.mask);
+                let own = all_lanes(lane, piece.mask);
                 (b.lop3(moved, r, own, CHOOSE), mask | piece.mask)
             }
         });

@@ -38,7 +38,7 @@ impl Knobs {
 pub fn tilings(kernel: &t1::Kernel, found: &Products, (wm, wn): (u32, u32)) -> Vec<Tiling> {
     let extent = |a: t1::AxisId| kernel.axis(a).extent;
     let tiling = |p: &super::Product| Tiling {
-        bm: extent(found.row),
+        bm: found.height(),
         bn: extent(p.n),
         bk: extent(p.k).next_power_of_two(),
         wm,
@@ -80,6 +80,16 @@ pub fn read(kernel: &t1::Kernel, found: &Products, target: Target) -> Result<Kno
         None => (default_warps(kernel, found), ChosenBy::Model),
     };
     let divides = tilings(kernel, found, warps).iter().all(|t| splits(t, found.chained()));
+    if divides && !fills(kernel, found, warps) {
+        return Err(Refusal::schedule(
+            kernel.span,
+            format!(
+                "{} threads are more than the accesses that fill a tile of some operand",
+                warps.0 * warps.1 * 32
+            ),
+            "fewer warps, or larger tiles",
+        ));
+    }
     if !divides {
         let (wm, wn) = warps;
         let refusal = Refusal::schedule(
@@ -88,7 +98,9 @@ pub fn read(kernel: &t1::Kernel, found: &Products, target: Target) -> Result<Kno
             "each warp needs at least 16 rows and 16 columns, and as many as every other",
         );
         return Err(match found.chained() && wn > 1 {
-            true => refusal.note("columns of one product are what another contracts: warps stand along rows only"),
+            true => {
+                refusal.note("columns of one product are what another contracts: warps stand along rows only")
+            }
             false => refusal,
         });
     }
@@ -124,12 +136,12 @@ pub fn read(kernel: &t1::Kernel, found: &Products, target: Target) -> Result<Kno
 fn sizes(kernel: &t1::Kernel, found: &Products) -> Result<(), Refusal> {
     for p in &found.products {
         let span = kernel.value(p.value).span;
-        let (row, n, k) = (kernel.axis(found.row), kernel.axis(p.n), kernel.axis(p.k));
-        for (what, axis) in [("rows", row), ("columns", n)] {
-            if !axis.extent.is_multiple_of(16) {
+        let (n, k) = (kernel.axis(p.n), kernel.axis(p.k));
+        for (what, extent) in [("rows", found.height()), ("columns", n.extent)] {
+            if !extent.is_multiple_of(16) {
                 return Err(Refusal::schedule(
                     span,
-                    format!("`{}` gives this product {} {what}", axis.name, axis.extent),
+                    format!("this product has {extent} {what}"),
                     "rows and columns must be multiples of 16",
                 ));
             }
@@ -152,12 +164,21 @@ fn splits(t: &Tiling, chained: bool) -> bool {
     pow2(t.bm) >= 16 * t.wm && pow2(t.bn) >= 16 * t.wn && !(chained && t.wn > 1)
 }
 
+/// Whether every thread has something to copy of each operand, in the widest accesses.
+fn fills(kernel: &t1::Kernel, found: &Products, (wm, wn): (u32, u32)) -> bool {
+    found.staged().filter(|(_, _, o)| !o.packed).all(|(is_a, n, o)| {
+        let p = &found.products[n];
+        let rows = if is_a { found.height() } else { kernel.axis(p.n).extent };
+        wm * wn * 32 <= rows * kernel.axis(p.k).extent.next_power_of_two() * o.elem.bits() / 128
+    })
+}
+
 fn default_warps(kernel: &t1::Kernel, found: &Products) -> (u32, u32) {
     let powers = (0..5).flat_map(|m| (0..5).map(move |n| (1u32 << m, 1u32 << n)));
     let legal = |w: &(u32, u32)| {
         w.0 * w.1 <= 16 && tilings(kernel, found, *w).iter().all(|t| splits(t, found.chained()))
     };
-    let fits = |w: &(u32, u32)| register_estimate(kernel, found, *w) <= ROOM;
+    let fits = |w: &(u32, u32)| register_estimate(kernel, found, *w) <= ROOM && fills(kernel, found, *w);
     let all: Vec<(u32, u32)> = powers.filter(legal).collect();
     let least = |list: Vec<(u32, u32)>| {
         list.into_iter().min_by_key(|(m, n)| (4u32.saturating_sub(m * n), m * n, m.max(n) / m.min(n)))
@@ -175,10 +196,13 @@ const ROOM: u32 = 232;
 fn register_estimate(kernel: &t1::Kernel, found: &Products, (wm, wn): (u32, u32)) -> u32 {
     let extent = |a: t1::AxisId| kernel.axis(a).extent;
     let threads = wm * wn * 32;
-    let rows = extent(found.row);
+    let rows = found.height();
     let sums: u32 = found.products.iter().map(|p| rows * extent(p.n) / threads).sum();
-    let fragments = found.products.iter().map(|p| rows / wm / 16 * 4 + extent(p.n) / wn / 8 * 2).max().unwrap_or(0);
-    sums + fragments + 40
+    let fragments =
+        found.products.iter().map(|p| rows / wm / 16 * 4 + extent(p.n) / wn / 8 * 2).max().unwrap_or(0);
+    let held: u32 =
+        found.products.iter().filter(|p| p.held().is_some()).map(|p| rows * extent(p.k) / 2 / threads).sum();
+    sums + fragments + held + 40
 }
 
 /// Bytes of shared memory beyond the target's.

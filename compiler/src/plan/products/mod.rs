@@ -29,6 +29,7 @@ pub mod pipeline;
 
 use super::access::launch_scalar;
 use super::contraction::{self, Operand, multiplies, strip};
+use super::fragments::Part;
 use super::refuse::Refusal;
 use super::{cover, instances};
 use crate::scheduled::ir::MmaAtom;
@@ -40,8 +41,8 @@ use t1::{AxisId, Op, ValueId};
 #[derive(Clone, Debug)]
 pub struct Products {
     pub loop_id: t1::LoopId,
-    /// What all left operands keep.
-    pub row: AxisId,
+    /// What all left operands keep, outermost first, and how many coordinates each has.
+    pub rows: Vec<(AxisId, u32)>,
     /// In the order of the text.
     pub products: Vec<Product>,
     /// The values of the loop's body that are computed in registers.
@@ -69,6 +70,8 @@ pub enum Factor {
     Staged(Operand),
     /// A tile of the step.
     Tile(ValueId),
+    /// Rows of several ranges, the same in every step: read once, and kept in registers.
+    Held(ValueId),
 }
 
 /// Whether the kernel's products are more than a plain contraction: not one loop that carries one sum of products and nothing else.
@@ -107,7 +110,10 @@ pub fn find(kernel: &t1::Kernel) -> Result<Products, Refusal> {
             }
             t1::Stmt::Let(v) if matches!(kernel.value(*v).op, Op::Mma { .. }) => {
                 let span = kernel.value(*v).span;
-                return Err(Refusal::construct(span, "`@` outside the loop in a kernel that has one around `@`"));
+                return Err(Refusal::construct(
+                    span,
+                    "`@` outside the loop in a kernel that has one around `@`",
+                ));
             }
             _ => {}
         }
@@ -117,7 +123,10 @@ pub fn find(kernel: &t1::Kernel) -> Result<Products, Refusal> {
     };
     let l = kernel.loop_(loop_id);
     if l.axis.is_none() {
-        return Err(Refusal::construct(l.span, format!("the loop over single coordinates `{}` around `@`", l.name)));
+        return Err(Refusal::construct(
+            l.span,
+            format!("the loop over single coordinates `{}` around `@`", l.name),
+        ));
     }
     if l.rev {
         return Err(Refusal::construct(l.span, "a loop over `rev(…)` around `@`"));
@@ -131,22 +140,47 @@ pub fn find(kernel: &t1::Kernel) -> Result<Products, Refusal> {
             products.push(product);
         }
     }
-    let row = rows(kernel, &products)?;
+    let rows = rows(kernel, &products)?;
     let computed = computed(kernel, l, &products);
-    let found = Products { loop_id, row, products, computed };
-    if let Some(p) = found.products.iter().find(|p| p.n == row) {
+    let found = Products { loop_id, rows, products, computed };
+    if let Some(p) = found.products.iter().find(|p| found.part(p.n).is_some()) {
         return Err(Refusal::construct(kernel.value(p.value).span, "a product of a range with itself"));
     }
     Ok(found)
 }
 
+impl Product {
+    /// A left operand that is read before the loop and stays in registers.
+    pub fn held(&self) -> Option<ValueId> {
+        match self.a {
+            Factor::Held(v) => Some(v),
+            Factor::Staged(_) | Factor::Tile(_) => None,
+        }
+    }
+}
+
 impl Products {
+    /// Rows of a tile.
+    pub fn height(&self) -> u32 {
+        self.rows.iter().map(|(_, n)| n).product()
+    }
+
+    /// Which part of the row an axis is.
+    pub fn part(&self, axis: AxisId) -> Option<Part> {
+        let at = self.rows.iter().position(|(a, _)| *a == axis)?;
+        if self.rows.len() == 1 {
+            return Some(Part::Row);
+        }
+        let inner: u32 = self.rows[at + 1..].iter().map(|(_, n)| n.trailing_zeros()).sum();
+        Some(Part::Rows { from: inner, bits: self.rows[at].1.trailing_zeros() })
+    }
+
     /// Every operand that is staged: whether it is a left one, its product's number, and itself.
     pub fn staged(&self) -> impl Iterator<Item = (bool, usize, &Operand)> {
         self.products.iter().enumerate().flat_map(|(n, p)| {
             let a = match &p.a {
                 Factor::Staged(a) => Some((true, n, a)),
-                Factor::Tile(_) => None,
+                Factor::Tile(_) | Factor::Held(_) => None,
             };
             a.into_iter().chain([(false, n, &p.b)])
         })
@@ -174,13 +208,23 @@ fn product(
     let b = operand(kernel, b, contract)?;
     let a = if made_in_step(kernel, l, a, before) {
         Factor::Tile(a)
+    } else if kernel.ty(a).axes.len() > 2 {
+        Factor::Held(a)
     } else {
         Factor::Staged(operand(kernel, a, contract)?)
     };
     let ty = match &a {
         Factor::Staged(a) => a.ty,
-        Factor::Tile(t) => contraction::matrix_type(kernel.ty(*t).elem, value.span)?,
+        Factor::Tile(t) | Factor::Held(t) => contraction::matrix_type(kernel.ty(*t).elem, value.span)?,
     };
+    if let Factor::Held(t) = a
+        && (kernel.ty(t).elem.bits() != 16 || moves(kernel, loop_id, t))
+    {
+        return Err(Refusal::construct(
+            value.span,
+            "rows of several ranges that change from step to step, or are not of 16 bits,",
+        ));
+    }
     if ty.bits() != b.ty.bits() {
         return Err(Refusal::construct(value.span, format!("`@` of {} and {}", ty.name(), b.value)));
     }
@@ -192,11 +236,15 @@ fn product(
         }
     }
     // `x + a @ b` where the product goes nowhere else.
-    let users: Vec<ValueId> = l.body.stmts.iter().filter_map(|s| match s {
-        t1::Stmt::Let(u) if kernel.value(*u).op.operands().contains(&v) => Some(*u),
-        _ => None,
-    })
-    .collect();
+    let users: Vec<ValueId> = l
+        .body
+        .stmts
+        .iter()
+        .filter_map(|s| match s {
+            t1::Stmt::Let(u) if kernel.value(*u).op.operands().contains(&v) => Some(*u),
+            _ => None,
+        })
+        .collect();
     let carried = l.carried.iter().any(|c| c.next == v);
     let (value, start) = match users[..] {
         [u] if !carried => match kernel.value(u).op {
@@ -216,9 +264,11 @@ fn operand(kernel: &t1::Kernel, v: ValueId, k: AxisId) -> Result<Operand, Refusa
     let operand = contraction::operand(kernel, v, k)?;
     let span = kernel.value(v).span;
     let t = kernel.tensor(operand.tensor);
-    if operand.packed || operand.gather.is_some() {
-        let what = if operand.packed { "packed" } else { "gathered" };
-        return Err(Refusal::construct(span, format!("`{}`, {what}, in a loop of several products", t.name)));
+    if operand.gather.is_some() {
+        return Err(Refusal::construct(
+            span,
+            format!("`{}`, gathered, in a loop of several products", t.name),
+        ));
     }
     for (dim, at) in operand.ix.iter().enumerate() {
         let inside = cover::inside(kernel, operand.tensor, dim, at)
@@ -241,27 +291,48 @@ fn made_in_step(kernel: &t1::Kernel, l: &t1::Loop, v: ValueId, before: &[Product
     }
 }
 
-/// The axis that every left operand keeps.
-fn rows(kernel: &t1::Kernel, products: &[Product]) -> Result<AxisId, Refusal> {
-    let mut row = None;
+/// Whether a value depends on where the loop stands.
+fn moves(kernel: &t1::Kernel, id: t1::LoopId, v: ValueId) -> bool {
+    match &kernel.value(v).op {
+        Op::LoopVar(l) => *l == id,
+        Op::Iota(a) => kernel.axis(*a).kind == t1::AxisKind::Loop(id),
+        op => op.operands().into_iter().any(|x| moves(kernel, id, x)),
+    }
+}
+
+/// The axes that every left operand keeps.
+fn rows(kernel: &t1::Kernel, products: &[Product]) -> Result<Vec<(AxisId, u32)>, Refusal> {
+    let mut rows: Option<Vec<AxisId>> = None;
     for p in products {
         let span = kernel.value(p.value).span;
         let kept = match &p.a {
-            Factor::Staged(a) => a.outer,
-            Factor::Tile(t) => {
-                let kept: Vec<AxisId> = kernel.ty(*t).axes.iter().copied().filter(|a| *a != p.k).collect();
-                let [kept] = kept[..] else {
-                    return Err(Refusal::construct(span, "a left operand with several axes of rows"));
-                };
-                kept
+            Factor::Staged(a) => vec![a.outer],
+            Factor::Tile(t) | Factor::Held(t) => {
+                kernel.ty(*t).axes.iter().copied().filter(|a| *a != p.k).collect::<Vec<_>>()
             }
         };
-        if row.replace(kept).is_some_and(|r| r != kept) {
-            return Err(Refusal::construct(span, "products that keep different ranges of their left operands")
-                .note("products of the same rows in one loop are lowered today"));
+        let same = |rows: &Vec<AxisId>| rows.len() == kept.len() && kept.iter().all(|a| rows.contains(a));
+        if rows.as_ref().is_some_and(|rows| !same(rows)) {
+            return Err(Refusal::construct(
+                span,
+                "products that keep different ranges of their left operands",
+            )
+            .note("products of the same rows in one loop are lowered today"));
         }
+        rows.get_or_insert(kept);
     }
-    row.ok_or_else(|| Refusal::construct(kernel.span, "`@` outside a loop"))
+    let rows = rows.unwrap_or_default();
+    let several = rows.len() > 1;
+    let sized = |a: AxisId| (a, kernel.axis(a).extent);
+    let sized: Vec<(AxisId, u32)> = rows.into_iter().map(sized).collect();
+    if several && sized.iter().any(|(_, n)| !n.is_power_of_two()) {
+        return Err(Refusal::schedule(
+            kernel.span,
+            "several ranges make up the rows of this loop's products, and not all are a power of two",
+            "sizes that are powers of two",
+        ));
+    }
+    Ok(sized)
 }
 
 /// What registers compute in a step: everything that a carried value needs, but what staged operands are read as.

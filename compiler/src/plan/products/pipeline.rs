@@ -92,7 +92,8 @@ impl General<'_> {
         self.uniform(l.lo)?;
         self.uniform(l.hi)?;
         // Operands by product: left, right.
-        let mut arrived: Vec<[Option<Arrived>; 2]> = plan.found.products.iter().map(|_| [None, None]).collect();
+        let mut arrived: Vec<[Option<Arrived>; 2]> =
+            plan.found.products.iter().map(|_| [None, None]).collect();
         let mut ring: Vec<(usize, usize, Staged, &Operand)> = Vec::new();
         for (is_a, n, operand) in plan.found.staged() {
             let moving = operand.ix.iter().any(|i| i.axis == Some(axis));
@@ -108,6 +109,9 @@ impl General<'_> {
                     arrived[n][side] = Some(Arrived { staged, slot });
                 }
             }
+        }
+        for v in plan.found.products.iter().filter_map(Product::held) {
+            self.value(v)?;
         }
         let mut carry = Vec::new();
         for c in &l.carried {
@@ -127,8 +131,6 @@ impl General<'_> {
             to: vec![RoleId(0)],
             bytes: ring.iter().map(|(_, _, s, _)| self.module.buffer(s.buf).slot_bytes).sum(),
         });
-        let filled = self.module.new_value(ValKind::Slot(chan), "r");
-        self.staged_op(OpKind::Wait { chan }, Some(filled), last, 0, l.span);
         let slot = self.module.new_value(ValKind::Slot(chan), "s");
         self.staged_op(OpKind::Acquire { chan }, Some(slot), 0, 1, l.span);
         let mut tokens = Vec::new();
@@ -139,35 +141,36 @@ impl General<'_> {
             tokens.push(token);
         }
         self.staged_op(OpKind::Commit { chan, slot, after: tokens }, None, 0, 1, l.span);
+        let filled = self.module.new_value(ValKind::Slot(chan), "r");
+        self.staged_op(OpKind::Wait { chan }, Some(filled), last, 0, l.span);
         for (n, side, staged, _) in ring {
             arrived[n][side] = Some(Arrived { staged, slot: filled });
         }
-        for stmt in &l.body.stmts {
-            let t1::Stmt::Let(v) = stmt else {
-                return Err(Refusal::construct(l.span, "a loop around `@` that writes, branches or loops"));
-            };
-            match plan.found.products.iter().position(|p| p.value == *v) {
-                Some(n) => self.product(plan, n, &arrived[n])?,
-                None if plan.found.computed.contains(v) => self.statements(std::iter::once(stmt))?,
-                None => {}
-            }
+        let mut when = None;
+        if let Some(w) = &l.when {
+            self.step(plan, &w.block, &arrived)?;
+            when = Some(self.some(w.cond)?);
+            self.open.push(Vec::new());
         }
+        self.step(plan, &l.body, &arrived)?;
         let mut nexts = Vec::new();
         for c in &l.carried {
             nexts.push(self.tile_of(c.next, c.result)?);
         }
+        if let Some(cond) = when {
+            let then_body = self.open.pop().unwrap_or_default();
+            let mut merges = Vec::new();
+            for ((c, next), (_, param)) in l.carried.iter().zip(&mut nexts).zip(&carry) {
+                let ty = kernel.ty(c.result).clone();
+                let result = self.tile(ty.elem, &ty.axes, format!("{}.next", c.name), c.span)?;
+                merges.push(Merge { then_value: *next, else_value: *param, result });
+                *next = result;
+            }
+            self.node(Node::If(If { cond, then_body, else_body: Vec::new(), merges, span: l.span }));
+        }
         self.push(OpKind::Release { chan, slot: filled }, None, l.span);
         let mut body = self.open.pop().unwrap_or_default();
-        for node in &mut body {
-            match node {
-                Node::Op(op) => {
-                    op.at.get_or_insert(At { stage: last, order: 2 });
-                }
-                Node::Loop(_) | Node::If(_) | Node::Sync(_) => {
-                    return Err(Refusal::construct(l.span, "a loop or `if` in a loop around `@`"));
-                }
-            }
-        }
+        place(&mut body, At { stage: last, order: 2 });
         let mut done = Vec::new();
         for ((c, next), (init, param)) in l.carried.iter().zip(nexts).zip(carry) {
             let ty = kernel.ty(c.result).clone();
@@ -202,6 +205,17 @@ impl General<'_> {
         name: &str,
     ) -> Result<Staged, Refusal> {
         let variant = self.module.variant;
+        if operand.packed {
+            let t = self.kernel.tensor(operand.tensor);
+            if along != plan.found.products[n].k || slots == 1 {
+                return Err(Refusal::construct(
+                    t.span,
+                    format!("`packed {}` along another range than the loop's", t.name),
+                ));
+            }
+            let tiling = &plan.tilings[n];
+            return shared::packed_buffer(self.kernel, &mut self.module, name, operand, tiling, is_a, slots);
+        }
         shared::buffer(
             self.kernel,
             &mut self.module,
@@ -216,6 +230,27 @@ impl General<'_> {
             variant,
             plan.knobs.items.via(operand.tensor),
         )
+    }
+
+    /// What a step computes.
+    fn step(
+        &mut self,
+        plan: Plan<'_>,
+        block: &t1::Block,
+        arrived: &[[Option<Arrived>; 2]],
+    ) -> Result<(), Refusal> {
+        for stmt in &block.stmts {
+            let t1::Stmt::Let(v) = stmt else {
+                let span = self.kernel.loop_(plan.found.loop_id).span;
+                return Err(Refusal::construct(span, "a loop around `@` that writes, branches or loops"));
+            };
+            match plan.found.products.iter().position(|p| p.value == *v) {
+                Some(n) => self.product(plan, n, &arrived[n])?,
+                None if plan.found.computed.contains(v) => self.statements(std::iter::once(stmt))?,
+                None => {}
+            }
+        }
+        Ok(())
     }
 
     fn staged_op(&mut self, kind: OpKind, result: Option<ValId>, stage: u32, order: u32, span: Span) {
@@ -274,7 +309,7 @@ impl General<'_> {
         }
         let a = match &p.a {
             Factor::Staged(a) => Side::Staged(a, &arrived[0]),
-            Factor::Tile(v) => Side::Tile(self.value(*v)?),
+            Factor::Tile(v) | Factor::Held(v) => Side::Tile(self.value(*v)?),
         };
         let b = Side::Staged(&p.b, &arrived[1]);
         let whole = [self.in_registers(p, &t, &a, true)?, self.in_registers(p, &t, &b, false)?];
@@ -336,12 +371,10 @@ impl General<'_> {
         };
         let kind = ValKind::Tile { elem: operand.elem, axes, layout, acc: false };
         let whole = self.module.new_value(kind, operand.name.clone());
-        let load = OpKind::Load {
-            slot: arrived.slot,
-            buf: arrived.staged.buf,
-            at: 0,
-            size: t.bk,
-            atom: arrived.staged.atom,
+        let (slot, buf) = (arrived.slot, arrived.staged.buf);
+        let load = match operand.packed {
+            true => OpKind::LoadPacked { slot, buf, tensor: operand.tensor },
+            false => OpKind::Load { slot, buf, at: 0, size: t.bk, atom: arrived.staged.atom },
         };
         self.push(load, Some(whole), span);
         let (module, ops, value) =
@@ -389,6 +422,23 @@ enum Side<'a> {
     Tile(ValId),
 }
 
+/// Gives every op that has none its place in the pipeline.
+fn place(nodes: &mut [Node], at: At) {
+    for node in nodes {
+        match node {
+            Node::Op(op) => {
+                op.at.get_or_insert(at);
+            }
+            Node::If(i) => {
+                place(&mut i.then_body, at);
+                place(&mut i.else_body, at);
+            }
+            Node::Loop(l) => place(&mut l.body, at),
+            Node::Sync(_) => {}
+        }
+    }
+}
+
 fn class(plan: CopyPlan) -> TokClass {
     match plan {
         CopyPlan::CpAsync { .. } => TokClass::CpAsync,
@@ -397,6 +447,10 @@ fn class(plan: CopyPlan) -> TokClass {
 }
 
 fn copy(slot: ValId, staged: &Staged, operand: &Operand) -> OpKind {
+    if operand.packed {
+        let (buf, tensor, ix) = (staged.buf, operand.tensor, operand.ix.clone());
+        return OpKind::CopyPacked { slot, buf, tensor, ix, plan: staged.plan };
+    }
     OpKind::CopyIn {
         slot,
         buf: staged.buf,

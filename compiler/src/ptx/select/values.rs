@@ -25,6 +25,11 @@ impl Select<'_, '_> {
                     self.push(Cvta { to: true, space: Space::Global, ty: Type::U64, dst, src: dst.into() });
                 }
             }
+            t3::Op::Table { d, index } => {
+                let dst = self.reg(*d);
+                let symbol = Symbol::Global(VarId(self.tables[*index] as u32));
+                self.push(Mov { ty: Type::U64, dst, src: Operand::Sym(symbol, 0) });
+            }
             t3::Op::SharedBase { d } => {
                 let dst = self.reg(*d);
                 self.push(Mov { ty: Type::U32, dst, src: Operand::Sym(Symbol::Global(VarId(0)), 0) });
