@@ -156,7 +156,7 @@ impl Lower<'_> {
             Some(Src::Int(elements)) => Step::Bytes((elements * i64::from(apart * elem_bytes)).into()),
             _ => Step::Bytes(self.b.int(IntOp::MulLo, IntTy::S64, pitch, i64::from(apart)).into()),
         };
-        let k_left = self.k_left(l, &k.thread)?;
+        let k_left = self.k_left(l, &k.thread, None)?;
         let state = AcrossState { op: kind.clone(), rows, pointer, step, k_left, by: l.by };
         if let t2::CopyPlan::CpAsync { bytes } = *plan {
             self.zero_outside(&state, bytes, &buffer);

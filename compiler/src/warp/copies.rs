@@ -17,6 +17,7 @@ use super::tilemap::TileMap;
 use crate::layout::{Axis, SharedLayout};
 use crate::plan::Refusal;
 use crate::scheduled::ir as t2;
+use crate::tile::ir as t1;
 
 /// Above this many rows per thread, one pointer walks.
 const MOST_POINTERS: usize = 4;
@@ -169,10 +170,11 @@ impl Lower<'_> {
         if let Some(k) = k_thread {
             base = self.b.mad_wide(false, k, i64::from(elem_bytes), base);
         }
-        let k_left = self.k_left(l, &k.thread)?;
+        let kept = ix[outer_dim].axis;
+        let k_left = self.k_left(l, &k.thread, kept)?;
 
         let pitch = self.scalars.stride_bytes(&mut self.b, *tensor, outer_dim)?;
-        let Some(axis) = ix[outer_dim].axis else {
+        let Some(axis) = kept else {
             unreachable!("the kept dimension is subscripted by an axis");
         };
         let first = self.axis_position(axis, &outer.thread)?;
@@ -234,19 +236,49 @@ impl Lower<'_> {
         Ok(rows)
     }
 
-    /// `hi - lo` of the loop less the thread's own place; one register per distinct place.
-    pub fn k_left(&mut self, l: &t2::Loop, columns: &[u32]) -> Result<Reg, Refusal> {
-        if let Some((_, r)) = self.k_left.iter().find(|(c, _)| c == columns) {
+    /// `hi - lo` of the loop less the thread's own place; one register per distinct place. Where the operand's kept axis is empty there is
+    /// nothing to copy, not even a last row for the others to be clamped to: nothing is left then.
+    pub fn k_left(
+        &mut self,
+        l: &t2::Loop,
+        columns: &[u32],
+        kept: Option<t1::AxisId>,
+    ) -> Result<Reg, Refusal> {
+        let kept = kept.filter(|a| self.may_be_empty(*a));
+        if let Some((.., r)) = self.k_left.iter().find(|(c, a, _)| c == columns && *a == kept) {
             return Ok(*r);
         }
-        let total = self.range_total(l)?;
+        let mut left = self.range_total(l)?;
+        if let Some(axis) = kept {
+            let (lo, hi) = (self.kernel.axis(axis).lo, self.kernel.axis(axis).hi);
+            let (lo, hi) =
+                (self.scalars.coordinate(&mut self.b, lo)?, self.scalars.coordinate(&mut self.b, hi)?);
+            let hi = self.in_register(hi, Class::B32);
+            let some = self.b.set_int(Cmp::Gt, IntTy::S32, hi, lo);
+            let here = self.b.reg(Class::B32);
+            self.b.push(Op::Select { d: here, a: left.into(), b: Src::Int(0), p: some });
+            left = here;
+        }
         let own = self.threads.linear(&mut self.b, columns);
         let left = match own {
-            Some(k) => self.b.int(IntOp::Sub, IntTy::S32, total, k),
-            None => self.b.mov(Class::B32, total),
+            Some(k) => self.b.int(IntOp::Sub, IntTy::S32, left, k),
+            None => self.b.mov(Class::B32, left),
         };
-        self.k_left.push((columns.to_vec(), left));
+        self.k_left.push((columns.to_vec(), kept, left));
         Ok(left)
+    }
+
+    /// Whether a range may have no coordinate at all. Instances exist only for tiles that have some, trips of loops too.
+    fn may_be_empty(&self, axis: t1::AxisId) -> bool {
+        let a = self.kernel.axis(axis);
+        match a.kind {
+            t1::AxisKind::Grid(_) | t1::AxisKind::Loop(_) | t1::AxisKind::Dim => false,
+            t1::AxisKind::Primed(of) => self.may_be_empty(of),
+            t1::AxisKind::Let => match (self.kernel.const_int(a.lo), self.kernel.const_int(a.hi)) {
+                (Some(lo), Some(hi)) => hi <= lo,
+                _ => true,
+            },
+        }
     }
 
     fn clamped_row(&mut self, first: Reg, constant: u32, last: Reg) -> Reg {

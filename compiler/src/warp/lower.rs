@@ -183,7 +183,7 @@ pub struct Lower<'a> {
     maps: FxHashMap<t2::ValId, Rc<TileMap>>,
     pub producers: FxHashMap<t2::ValId, t2::OpKind>,
     carried: FxHashMap<t2::ValId, t2::ValId>,
-    pub k_left: Vec<(Vec<u32>, Reg)>,
+    pub k_left: Vec<(Vec<u32>, Option<t1::AxisId>, Reg)>,
     /// Predicates of the current straight line: (counter, threshold) and its register.
     pub outside: Vec<((Reg, u32), Reg)>,
     copies: Vec<(t2::BufId, Copy)>,

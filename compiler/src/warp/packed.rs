@@ -51,7 +51,8 @@ impl Lower<'_> {
             ));
         };
         // The tile's number: its row of tiles, and its place in it.
-        let row = self.scalars.coordinate(&mut self.b, self.kernel.axis(row).lo)?;
+        let kept = row;
+        let row = self.scalars.coordinate(&mut self.b, self.kernel.axis(kept).lo)?;
         let row = self.quotient(row, recipe.tile.0);
         let depth = self.scalars.extent(&mut self.b, *tensor, 1)?;
         let depth = self.in_register(depth, Class::B32);
@@ -73,7 +74,7 @@ impl Lower<'_> {
         let columns: Vec<u32> = (0..threads.trailing_zeros()).map(|b| UNIT << b).collect();
         let mut to = self.threads.shared(&mut self.b, &columns, 0);
         to.offset += self.module.buffer(*buf).base as i32;
-        let k_left = self.k_left(l, &[])?;
+        let k_left = self.k_left(l, &[], Some(kept))?;
         Ok(PackedState { buf: *buf, from, to, accesses, last, k_left, tile: recipe.tile_bytes(), by: l.by })
     }
 

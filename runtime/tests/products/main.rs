@@ -444,6 +444,29 @@ fn ranges_that_data_bounds() {
     }
 }
 
+/// Rows are clamped to the last one; of none there is no last one.
+#[test]
+fn an_operand_without_rows_is_not_read() {
+    let text = "kernel p(a: f16[M, K], b: f16[N, K], out v: f32[M], out s: f32[M]) where N <= 64 {
+             tune BK in {32, 64};
+             grid i over M by 64;
+             let j = RANGE by 64;
+             let mut acc: f32[i, j] = 0;
+             for k over K by BK { acc += a[i, k] @ b[j, k].T; }
+             v[i] = max(acc over j);
+             s[i] = sum(acc over j);
+        }";
+    for (range, k) in [("0..N", 8), ("0..N", 7), ("8..N", 8)] {
+        for sets in ["BK=32", "BK=64", "a.via=direct,b.via=direct"] {
+            let program = Program::compile(&text.replace("RANGE", range), "p", sets);
+            for (m, n) in [(4, 0), (70, 5), (0, 0)] {
+                let ran = holds(&program, range, &mnk(m, n, k), true);
+                assert!(ran > 0);
+            }
+        }
+    }
+}
+
 #[test]
 fn reductions_over_ranges_that_data_bounds() {
     // Only the instances that exist are counted: other blocks leave before.
