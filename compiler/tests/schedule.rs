@@ -300,3 +300,41 @@ fn what_cannot_be_had_is_refused_with_reasons() {
     }
     insta::assert_snapshot!("refusals", all);
 }
+
+/// Values that no range can have are never looked at by the model, and refused where they are asked for.
+#[test]
+fn values_of_tune_parameters_may_be_anything() {
+    let text = |tune: &str| {
+        format!(
+            "kernel p(a: f16[M, K], b: f16[N, K], out c: f32[M, N]) {{
+                 tune {tune};
+                 grid i over M by BM, j over N by 64;
+                 let mut acc: f32[i, j] = 0;
+                 for k over K by BK {{ acc += a[i, k] @ b[j, k].T; }}
+                 c[i, j] = acc;
+             }}"
+        )
+    };
+    for tune in [
+        "BK in {32, 0}, BM in {64}",
+        "BK in {32}, BM in {64, 0}",
+        "BK in {32, 48, 1, 7, 524288, 1048576, 1099511627776, 9223372036854775807}, BM in {64, 1048576, 9223372036854775807}",
+        "BK in {32, -1}, BM in {64, -64}",
+    ] {
+        compiled(&text(tune), "p", &[]);
+    }
+    for (n, code) in [("0", "E0310"), ("1099511627776", "E0310"), ("1048576", "E0307"), ("7", "E0703")] {
+        let said =
+            try_compile(&text("BK in {32, 0, 7, 1048576, 1099511627776}, BM in {64}"), "p", &[("BK", n)]);
+        assert!(said.as_ref().is_err_and(|e| e.contains(code)), "{n}: {:?}", said.err());
+    }
+    // Nor do they overflow where rows are to be held whole.
+    let rows = "kernel r(x: f32[R, 100], out y: f32[R]) {
+        tune BC in {32, 9223372036854775807}, X in {1, 9223372036854775807};
+        grid i over R by 8;
+        let mut s: f32[i] = 0;
+        for c over 100 by BC { s += sum(x[i, c] over c); }
+        y[i] = s;
+    }";
+    compiled(rows, "r", &[]);
+}

@@ -12,6 +12,7 @@ use crate::elaborate::{self, Settings, Tuning};
 use crate::front::Program;
 use crate::target::Target;
 use crate::tile::ir as t1;
+use crate::tile::verify::MAX_TILE;
 
 /// At most this many combinations are looked at.
 const MOST: usize = 4096;
@@ -38,7 +39,8 @@ pub fn elaborate(
         false => return rows(program, name, settings, target, first, &space),
     };
     match best {
-        Some(best) => bound(program, name, &Settings { model: best.clone(), ..settings }),
+        // What else it sets may be something that cannot be: the first values can.
+        Some(best) => bound(program, name, &Settings { model: best.clone(), ..settings }).or(Ok(first)),
         None => Ok(first),
     }
 }
@@ -54,10 +56,7 @@ fn rows(
     space: &[Tuning],
 ) -> Result<t1::Kernel, Diagnostics> {
     let with = |t: &Tuning| bound(program, name, &Settings { model: t.clone(), ..settings.clone() });
-    let wanted = match whole_rows(&first, space) {
-        Some(best) => with(best)?,
-        None => first.clone(),
-    };
+    let wanted = whole_rows(&first, space).and_then(|best| with(best).ok()).unwrap_or_else(|| first.clone());
     let fits = |k: &t1::Kernel| row_knobs::fits(k, target);
     if fits(&wanted) {
         return Ok(wanted);
@@ -89,7 +88,9 @@ fn choose<'a>(
         values.dedup();
         values.len()
     };
-    let probe = space.iter().max_by_key(|t| (distinct(t), std::cmp::Reverse(position(space, t))))?;
+    let usable = |t: &Tuning| t.iter().filter_map(|(_, v)| int(v)).all(|n| lanes(n).is_some());
+    let probe =
+        space.iter().max_by_key(|t| (usable(t), distinct(t), std::cmp::Reverse(position(space, t))))?;
     let kernel = bound(program, name, &Settings { model: probe.clone(), ..settings.clone() }).ok()?;
     let kernel = super::start::apply(&kernel).unwrap_or(kernel);
     let c = contraction::find(&kernel).ok()??;
@@ -111,11 +112,23 @@ fn choose<'a>(
     space
         .iter()
         .filter_map(|t| {
-            let p = Problem::of(&kernel, &c, (bm(t) as u32, bn(t) as u32, bk(t) as u32));
+            let p = Problem::of(&kernel, &c, tile(bm(t), bn(t), bk(t))?);
             Some((cost(p, pins, m, n, target)?, t))
         })
         .min_by(|x, y| x.0.total_cmp(&y.0))
         .map(|(_, t)| t)
+}
+
+/// The size of a range, if it may have it: a value of a tune parameter may be anything.
+fn lanes(n: i64) -> Option<u32> {
+    u32::try_from(n).ok().filter(|n| (1..=MAX_TILE).contains(&u64::from(*n)))
+}
+
+/// The sizes of a contraction of which each tile may exist.
+fn tile(bm: i64, bn: i64, bk: i64) -> Option<(u32, u32, u32)> {
+    let (bm, bn, bk) = (lanes(bm)?, lanes(bn)?, lanes(bk)?);
+    let exists = |x: u32, y: u32| u64::from(x) * u64::from(y) <= MAX_TILE;
+    (exists(bm, bn) && exists(bm, bk) && exists(bn, bk)).then_some((bm, bn, bk))
 }
 
 /// Tiles that hold what loops of a known length run over, so that it stays in registers: for each such loop the least value of
@@ -149,12 +162,12 @@ fn whole_rows<'a>(first: &t1::Kernel, space: &'a [Tuning]) -> Option<&'a Tuning>
         t.iter().all(|(name, value)| {
             let least = wanted.iter().filter(|(n, _)| n == name).map(|(_, w)| *w).max();
             match least {
-                Some(least) => int(value).is_some_and(|v| v >= least),
+                Some(least) => int(value).is_some_and(|v| v >= least && lanes(v).is_some()),
                 None => default(name).is_none_or(|d| d == value),
             }
         })
     };
-    let size = |t: &&Tuning| t.iter().filter_map(|(_, v)| int(v)).sum::<i64>();
+    let size = |t: &&Tuning| t.iter().filter_map(|(_, v)| int(v)).map(i128::from).sum::<i128>();
     space.iter().filter(enough).min_by_key(size)
 }
 
