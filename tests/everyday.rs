@@ -164,6 +164,15 @@ fn snapshots_are_blessed_compared_and_swept() {
     left.sort();
     let names = ["ptx", "scheduled", "tile"].map(|l| format!("small.other.sm_80.{l}.snap"));
     assert_eq!(left, names);
+
+    // Nothing else has to be wrong for a stale file to be.
+    let two = format!("{SMALL}{}", SMALL.replace("kernel small", "kernel other"));
+    fs::write(at.join("small.tw"), two).expect("written");
+    ends(0, at, &["snapshot", "small.tw", "--accept"]);
+    fs::write(at.join("small.tw"), SMALL).expect("written");
+    let (status, _, said) = run(at, &["snapshot", "small.tw"]);
+    assert_eq!(status, 1, "{said}");
+    assert!(said.contains("3 same, 3 stale") && said.contains("--accept removes them"), "{said}");
 }
 
 #[test]

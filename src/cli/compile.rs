@@ -175,5 +175,5 @@ pub fn times(ui: &Ui, wanted: bool, timings: &[(&'static str, Duration)]) {
     }
     let _ = write!(text, "{:>12} {:9.3} ms", "total", total.as_secs_f64() * 1e3);
     // Asked for by name, so `--quiet` does not silence it.
-    eprintln!("{text}");
+    ui.err(&text);
 }

@@ -51,6 +51,6 @@ fn wrong(ui: &Ui, text: &str, error: &show::ExprError) -> Failure {
         let failure = Failure::input(format!("column {column}: {message}"));
         return if error.help.is_empty() { failure } else { failure.help(error.help.join("; ")) };
     }
-    eprint!("{}", error.render(text));
+    ui.err(&error.render(text));
     Failure::Reported(1)
 }

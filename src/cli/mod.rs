@@ -23,6 +23,7 @@ mod ui;
 mod values;
 mod verify;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -110,7 +111,7 @@ pub fn main() -> ExitCode {
         // The panic hook has said what happened, and normally ends the process itself.
         Ok(Err(_)) => ExitCode::from(3),
         Err(error) => {
-            eprintln!("error: this machine gives no thread: {error}");
+            let _ = writeln!(std::io::stderr(), "error: this machine gives no thread: {error}");
             ExitCode::from(1)
         }
     }

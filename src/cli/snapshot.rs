@@ -34,14 +34,14 @@ They hold nothing but what follows from the source, the settings and the compile
 
 Examples:
   tilewright snapshot kernels/*.tw --accept          write them, or bless what changed
-  tilewright snapshot kernels/*.tw                   for CI: ends with 1 and a diff where something changed or is missing
+  tilewright snapshot kernels/*.tw                   for CI: ends with 1 and a diff where something changed, is missing or gone
   tilewright snapshot gemm.tw --level ptx --target sm_80,sm_90a
   tilewright snapshot gemm.tw --kernel gemm --set T=bf16,BM=64 --dim K=512
 
-Where the compiler has no code for a kernel yet, that is what is kept of its lower levels: the refusal. A snapshot whose kernel or file is gone is reported, and removed by --accept. In Rust tests, `tilewright_compiler::snapshot` gives the same \
+Where the compiler has no code for a kernel yet, that is what is kept of its lower levels: the refusal. A snapshot whose kernel or file is gone is stale: that is reported, ends with 1, and --accept removes it. In Rust tests, `tilewright_compiler::snapshot` gives the same \
 texts to `insta`.
 
-Exit status: 0 all are the same (or accepted), 1 something differs, is missing, or does not compile, 2 misuse."
+Exit status: 0 all are the same (or accepted), 1 something differs, is missing, stale, or does not compile, 2 misuse."
 )]
 pub struct Args {
     /// The .tw files
@@ -169,11 +169,17 @@ pub fn snapshot(ui: &Ui, args: Args) -> Result<(), Failure> {
     let counts: Vec<String> =
         counts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
     if !counts.is_empty() {
-        let hint =
-            if t.differs + t.missing + t.stale > 0 { "; --accept takes them as they are now" } else { "" };
+        let hint = match (t.differs + t.missing, t.stale) {
+            (0, 0) => "",
+            (0, _) => "; of stale ones the kernel or the file is gone: --accept removes them",
+            (_, 0) => "; --accept takes them as they are now",
+            _ => {
+                "; --accept takes them as they are now, and removes the stale ones, whose kernel or file is gone"
+            }
+        };
         ui.note(&format!("snapshots: {}{hint}", counts.join(", ")));
     }
-    match worst.max(u8::from(t.differs + t.missing > 0)) {
+    match worst.max(u8::from(t.differs + t.missing + t.stale > 0)) {
         0 => Ok(()),
         status => Err(Failure::Reported(status)),
     }

@@ -132,7 +132,8 @@ impl Ui {
         }
     }
 
-    fn err(&self, text: &str) {
+    /// To stderr, whatever `--quiet` says.
+    pub fn err(&self, text: &str) {
         // A closed stderr leaves nobody to tell.
         let _ = writeln!(std::io::stderr().lock(), "{}", text.trim_end_matches('\n'));
     }

@@ -224,4 +224,18 @@ fn a_full_disk_is_said() {
         assert_eq!(output.status.code(), Some(1));
         assert!(text(&output.stderr).contains("cannot write the result: "), "{}", text(&output.stderr));
     }
+    // Where nobody can be told, the status says all there is to say.
+    for (status, args) in [
+        (0, &["compile", GEMM, "--time-passes", "-o", "/dev/null"][..]),
+        (1, &["layout", "foo"]),
+        (1, &["check", "none.tw"]),
+        (2, &["compile"]),
+        (1, &["compile", GEMM, "--kernel", "none"]),
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("it is there");
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tilewright"));
+        let ended =
+            command.args(args).stdout(Stdio::null()).stderr(full).status().expect("the binary starts");
+        assert_eq!(ended.code(), Some(status), "{args:?}");
+    }
 }
