@@ -221,7 +221,7 @@ impl BinaryOp {
                 Sub => x - y,
                 Mul => x * y,
                 Div => x / y,
-                Rem => x - (x / y).floor() * y,
+                Rem => float_rem(x, y),
                 // f64::min and max return the other operand where one is a NaN, which is what the language wants.
                 Min => x.min(y),
                 Max => x.max(y),
@@ -259,6 +259,13 @@ impl BinaryOp {
             },
         }
     }
+}
+
+/// The rest of a floored division: of the divisor's sign, or zero. Exact, but where `x` is so much smaller than a `y` of the other sign
+/// that `x + y` rounds; NaN where either is, or `x` is infinite, or `y` zero.
+pub fn float_rem(x: f64, y: f64) -> f64 {
+    let rest = x % y;
+    if rest != 0.0 && (rest < 0.0) != (y < 0.0) { rest + y } else { rest }
 }
 
 fn floor_div(x: i128, y: i128) -> Option<i128> {

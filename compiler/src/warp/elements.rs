@@ -387,10 +387,7 @@ impl Lower<'_> {
             (x, y) => {
                 let (x, y) = (self.float(x, span)?, self.float(y, span)?);
                 if op == BinaryOp::Rem {
-                    let quotient = self.b.float(FloatOp::Div, x, y);
-                    let whole = self.b.float_fn(FloatFn::Floor, quotient);
-                    let minus = self.b.float_fn(FloatFn::Neg, whole);
-                    return Ok(Element::F32(self.b.fma(minus, y, x).into()));
+                    return Ok(Element::F32(self.remainder(x, y).into()));
                 }
                 let op = match op {
                     BinaryOp::Add => FloatOp::Add,

@@ -47,6 +47,7 @@ pub mod plain_loop;
 pub mod print;
 pub mod quads;
 pub mod reductions;
+pub mod remainder;
 pub mod scalars;
 pub mod scans;
 pub mod sharing;

@@ -74,7 +74,11 @@ impl Lower<'_> {
             |bit: usize| x_axes.iter().zip(&map.axes).any(|(a, m)| axes.contains(a) && m.thread[bit] != 0);
         let lanes: Vec<usize> = (0..LANE_BITS).filter(|b| moves(*b)).collect();
         for (r, sum) in sums {
-            let mut sum = sum.unwrap_or(neutral(op, elem));
+            let mut sum = match sum {
+                Some(sum) if ignores_nan(op, elem) => self.combine(op, elem, sum, neutral(op, elem)),
+                Some(sum) => sum,
+                None => neutral(op, elem),
+            };
             for bit in &lanes {
                 let a = self.in_register(sum, class_of(elem));
                 let d = self.shuffle(a, 1 << bit);
@@ -281,6 +285,12 @@ impl Lower<'_> {
         let own = self.b.and(tid, i64::from(idle));
         Some(self.b.set_int(Cmp::Eq, IntTy::B32, own, 0))
     }
+}
+
+/// Whether a NaN counts for nothing, so that a reduction of nothing else is one of nothing: an infinity, where the machine's maximum of
+/// two NaNs is one.
+pub fn ignores_nan(op: ReduceOp, elem: ElemType) -> bool {
+    elem.is_float() && matches!(op, ReduceOp::Max | ReduceOp::Min)
 }
 
 /// The class of register that an element is combined in.

@@ -12,7 +12,7 @@
 
 use super::ir::*;
 use super::lower::Lower;
-use super::reductions::{LANE_BITS, Positions, class_of, neutral};
+use super::reductions::{LANE_BITS, Positions, class_of, ignores_nan, neutral};
 use crate::plan::Refusal;
 use crate::scheduled::ir as t2;
 use crate::tile::ir as t1;
@@ -104,6 +104,7 @@ impl Lower<'_> {
                     let e = self.or_neutral(e, exists, how, elem);
                     sums.push(match sums.last() {
                         Some(before) => self.combine(how, elem, *before, e),
+                        None if ignores_nan(how, elem) => self.combine(how, elem, e, neutral(how, elem)),
                         None => e,
                     });
                 }

@@ -7,6 +7,7 @@
 mod program;
 
 mod lookups;
+mod numbers;
 mod scans;
 mod structure;
 mod types;

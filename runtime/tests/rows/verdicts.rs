@@ -82,6 +82,22 @@ fn either_side_within_the_error_of_a_boundary() {
 }
 
 /// A difference that is rounding alone has no sign that a machine must agree with.
+/// A rest starts again from zero where the quotient is whole, and on which side of that a number lies is its own error's to say.
+#[test]
+fn rests_start_again_at_whole_quotients() {
+    let text = "kernel rests(x: f32[N], out r: f32[N]) {
+        grid i over N by 64;
+        r[i] = (x[i] * 0.1) % 1.5;
+    }";
+    let judged = Judged::of(text, "rests", &[("N", 3)], &[44.9999999, 25.0, -30.0000003]);
+    let r = |a: f64, b: f64, c: f64| judged.right("r", &[a, b, c]);
+    assert!(r(1.4999999, 1.0, 1.4999999) && r(0.0, 1.0, 0.0) && r(1e-7, 1.0, 0.0));
+    assert!(!r(0.0, 0.0, 0.0) && !r(0.0, 1.1, 0.0), "away from a boundary there is one rest");
+    assert!(!r(1.8, 1.0, 0.0) && !r(-0.3, 1.0, 0.0), "no rest is larger than the divisor, or negative");
+    let exact = Judged::of(&text.replace("x[i] * 0.1", "x[i]"), "rests", &[("N", 3)], &[3.0, 25.0, 1e9]);
+    assert!(exact.right("r", &[0.0, 1.0, 1.0]) && !exact.right("r", &[1.5, 1.0, 1.0]));
+}
+
 #[test]
 fn comparisons_jump_where_the_difference_is_an_error() {
     let text = "kernel passed(x: f32[N], out m: bool[N], out n: i32[1]) {

@@ -19,7 +19,7 @@ use crate::diagnostics::Span;
 use crate::layout::{Axis, Dim};
 use crate::scheduled::ir::*;
 use crate::tile::eval::Values;
-use crate::tile::eval::parts::{Tile, TileRef, combination, least, scan};
+use crate::tile::eval::parts::{Tile, TileRef, combination, ignore_nan, least, scan};
 use crate::tile::ir as t1;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -77,7 +77,9 @@ impl Block<'_, '_> {
         let stands = self.stands(x, &tile, axis);
         let below = group_bits(self.module, x, axis);
         let add = combination(combine(how), elem, self.machine.mode);
-        let mut words: Vec<u64> = (0..tile.data.len()).map(|n| word(&tile.data, n)).collect();
+        let mut data = tile.data.clone();
+        ignore_nan(how, &mut data);
+        let mut words: Vec<u64> = (0..data.len()).map(|n| word(&data, n)).collect();
         let mut sums: BTreeMap<(u32, u32, u32), u64> = BTreeMap::new();
         for n in in_order(&stands, rev) {
             let s = &stands[n];

@@ -9,6 +9,7 @@ use super::special::erf;
 use super::values::{Operand, Tile, Values, map1, map2, map3};
 use crate::numeric::{Format, IntFormat, Number};
 use crate::tile::ir::{AxisId, BinaryOp, CmpOp, ElemType, UnaryOp};
+use crate::tile::ops::float_rem;
 
 /// The axes of a result and how many lanes of each exist.
 #[derive(Clone, Copy, Debug)]
@@ -171,7 +172,7 @@ pub(super) fn binary(op: BinaryOp, elem: ElemType, x: &Tile, y: &Tile, lanes: La
             Sub => each!(|a: f64, b: f64| a - b),
             Mul => each!(|a: f64, b: f64| a * b),
             Div => each!(|a: f64, b: f64| a / b),
-            Rem => each!(|a: f64, b: f64| a - (a / b).floor() * b),
+            Rem => each!(float_rem),
             Cdiv => each!(|a: f64, b: f64| (a / b).ceil()),
             // These return the other operand where one is a NaN.
             Min => each!(f64::min),

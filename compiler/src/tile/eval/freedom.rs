@@ -2,8 +2,8 @@
 //!
 //! **Jumps.** `floor(x * s) as i32` takes one of two neighbours; where `x * s` is within its own error of the boundary between them, either
 //! is right. An error rule on the result alone would have to allow no unit or one everywhere. So the rule is applied to what was
-//! rounded: a *jump* is a cast from float to integer (or `e8m0`), a `floor`, `ceil`, `round`, `trunc` of floats, or a comparison of floats, which
-//! jumps where their difference is zero; its *slack* is how far the number before it may be off by the rule for results, `2 max|base − exact| + 1e-5 max(1, max|exact|)`, and zero where the plain
+//! rounded: a *jump* is a cast from float to integer (or `e8m0`), a `floor`, `ceil`, `round`, `trunc` of floats, a comparison of floats, which
+//! jumps where their difference is zero, or `%` of floats, which jumps where their quotient is whole; its *slack* is how far the number before it may be off by the rule for results, `2 max|base − exact| + 1e-5 max(1, max|exact|)`, and zero where the plain
 //! evaluation is exact. [`unrounded_and_slacks`] finds it for every jump of a kernel: one run in real arithmetic records what each jump saw and gave, one
 //! in the kernel's types is given the recorded results (so that what an earlier jump decided does not count as an error of a later one)
 //! and measures. Runs with every number moved by its slack, up and down, give the results between which a right one lies.
@@ -89,7 +89,7 @@ fn jumps(kernel: &Kernel, v: ValueId) -> bool {
     match &kernel.value(v).op {
         Op::Cast(x) => float(x) && (!kernel.ty(v).elem.is_float() || is_scale(kernel.ty(v).elem)),
         Op::Unary(UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round | UnaryOp::Trunc, x) => float(x),
-        Op::Compare(_, x, _) => float(x),
+        Op::Compare(_, x, _) | Op::Binary(BinaryOp::Rem, x, _) => float(x),
         _ => picked(kernel, v).is_some(),
     }
 }
@@ -100,7 +100,8 @@ fn near(kernel: &Kernel, v: ValueId, x: f64, slack: f64) -> bool {
     let (lo, hi) =
         if is_scale(ty.elem) { (x * (1.0 - slack), x * (1.0 + slack)) } else { (x - slack, x + slack) };
     match (&kernel.value(v).op, ty.elem.format()) {
-        (Op::Unary(UnaryOp::Floor, _), _) => lo.floor() != hi.floor(),
+        // Of `%`, the quotient.
+        (Op::Unary(UnaryOp::Floor, _) | Op::Binary(..), _) => lo.floor() != hi.floor(),
         (Op::Unary(UnaryOp::Ceil, _), _) => lo.ceil() != hi.ceil(),
         (Op::Unary(UnaryOp::Trunc, _), _) => lo.trunc() != hi.trunc(),
         (Op::Unary(..), _) => lo.round_ties_even() != hi.round_ties_even(),
@@ -131,6 +132,25 @@ impl Freedom {
             false => values.iter().map(|x| x + by).collect(),
         };
         TileRef::new(Tile { axes: x.axes.clone(), shape: x.shape.clone(), data: Values::Float(moved) })
+    }
+
+    /// Whether a jump is moved or watched.
+    pub(super) fn asks(&self, kernel: &Kernel, v: ValueId) -> bool {
+        self.moved.contains_key(&v) || self.watches(kernel, v)
+    }
+
+    /// The rests `x % y` where the quotients, moved, are other whole numbers: there they start again from zero, or end at the divisor.
+    pub(super) fn move_rests(&self, v: ValueId, given: &mut Values, quotients: &Values, divisors: &Values) {
+        let (Some(&by), Values::Float(rests), Values::Float(quotients), Values::Float(divisors)) =
+            (self.moved.get(&v), given, quotients, divisors)
+        else {
+            return;
+        };
+        for ((rest, q), y) in rests.iter_mut().zip(quotients).zip(divisors) {
+            if rest.is_finite() && (q + by).floor() != q.floor() {
+                *rest = if by > 0.0 { 0.0 } else { *y };
+            }
+        }
     }
 
     /// What is picked in the place of `given`: see [`Picks`].
@@ -181,6 +201,21 @@ impl Freedom {
                 }
             }
         }
+    }
+}
+
+/// Rests of a division as they were given, with their errors, but those that began anew elsewhere than the recorded ones.
+pub(super) fn rests_of_one_quotient(given: Values, recorded: Values, divisors: &Values) -> Values {
+    match (given, recorded, divisors) {
+        (Values::Float(mut given), Values::Float(recorded), Values::Float(divisors)) => {
+            for ((g, r), y) in given.iter_mut().zip(&recorded).zip(divisors) {
+                if (*g - r).abs() > y.abs() / 2.0 {
+                    *g = *r;
+                }
+            }
+            Values::Float(given)
+        }
+        (_, recorded, _) => recorded,
     }
 }
 

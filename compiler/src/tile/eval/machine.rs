@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::Mode;
 use super::elementwise::{self, Lanes};
 use super::error::EvalError;
-use super::freedom::Freedom;
+use super::freedom::{Freedom, rests_of_one_quotient};
 use super::memory::{Conflict, ConflictKind, InstanceId, Memory};
 use super::mma::{Accumulate, mma};
 use super::place::{Extent, Place};
@@ -231,17 +231,35 @@ impl Machine<'_> {
         if self.mode == Mode::Typed && matches!(op, Op::Unary(..) | Op::Binary(..) | Op::Fma(..)) {
             elementwise::round(&mut data, ty.elem);
         }
+        let rests = match op {
+            Op::Binary(BinaryOp::Rem, x, y) if ty.elem.is_float() && self.freedom.asks(self.kernel, v) => {
+                let (x, y) = (frame.get(*x)?, frame.get(*y)?);
+                let quotients = elementwise::binary(BinaryOp::Div, ElemType::F64, x, y, lanes);
+                Some((quotients, y.spread(&ty.axes, &shape)))
+            }
+            _ => None,
+        };
+        if let Some((quotients, divisors)) = &rests {
+            self.freedom.move_rests(v, &mut data, quotients, divisors);
+        }
         if self.freedom.watches(self.kernel, v) {
+            let before = |data: Values| Arc::new(Tile { axes: ty.axes.clone(), shape: shape.clone(), data });
             let before = match op {
                 Op::Cast(x) | Op::Unary(_, x) => frame.get(*x)?.clone(),
                 Op::Compare(_, x, y) => {
                     let (x, y) = (frame.get(*x)?, frame.get(*y)?);
-                    let data = elementwise::binary(BinaryOp::Sub, ElemType::F64, x, y, lanes);
-                    Arc::new(Tile { axes: ty.axes.clone(), shape: shape.clone(), data })
+                    before(elementwise::binary(BinaryOp::Sub, ElemType::F64, x, y, lanes))
                 }
-                _ => return Err(EvalError::internal(format!("{op:?} does not jump"))),
+                _ => match &rests {
+                    Some((quotients, _)) => before(quotients.clone()),
+                    None => return Err(EvalError::internal(format!("{op:?} does not jump"))),
+                },
             };
+            let given = data.clone();
             data = self.freedom.after(self.kernel, v, frame.me, &before, data);
+            if let Some((_, divisors)) = &rests {
+                data = rests_of_one_quotient(given, data, divisors);
+            }
         }
         Ok(Arc::new(Tile { axes: ty.axes.clone(), shape, data }))
     }

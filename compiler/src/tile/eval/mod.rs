@@ -56,7 +56,7 @@ pub(crate) mod parts {
     pub(crate) use super::memory::InstanceId;
     pub(crate) use super::mma::{Accumulate, mma};
     pub(crate) use super::place::{Extent, OUTSIDE, Place};
-    pub(crate) use super::reduce::{least, reduce, scan};
+    pub(crate) use super::reduce::{ignore_nan, least, reduce, scan};
     pub(crate) use super::values::{Tile, TileRef};
 }
 

@@ -1,7 +1,7 @@
 //! Reductions, scans, `topk` and `sort`: operations along lanes.
 //!
 //! Each brings the tile to `[other axes, the axes concerned]` and then works on one run at a time, ascending. Of nothing: 0, -inf or the
-//! least, +inf or the greatest, false, true, -1. `min`, `max`, `argmin` and `argmax` ignore NaNs; ties go to the lower coordinate.
+//! least, +inf or the greatest, false, true, -1. `min`, `max`, `cummax`, `argmin` and `argmax` ignore NaNs, and where there is nothing else they are those of nothing; ties go to the lower coordinate.
 
 use std::cmp::Ordering;
 
@@ -115,6 +115,7 @@ pub(crate) fn scan(
     rounding: Rounding,
 ) -> Tile {
     let (mut values, others, shape, n) = with_last(x, &[axis]);
+    ignore_nan(op, &mut values);
     if n > 0 {
         match &mut values {
             Values::Float(x) => {
@@ -137,6 +138,13 @@ pub(crate) fn scan(
         }
     }
     on_axes_of(x, values, others, shape, axis, axis, n)
+}
+
+/// A NaN counts for as little as nothing in a running maximum, also where nothing stands before it.
+pub(crate) fn ignore_nan(op: ScanOp, values: &mut Values) {
+    if let (ScanOp::Max, Values::Float(x)) = (op, values) {
+        x.iter_mut().filter(|v| v.is_nan()).for_each(|v| *v = f64::NEG_INFINITY);
+    }
 }
 
 /// The least integer of a type (of floats -1, for there it is an infinity).
