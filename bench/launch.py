@@ -38,7 +38,20 @@ class Launch:
     blocks: int
     block: tuple
     shared_bytes: int
-    params: tuple  # of bytes, one per PTX parameter
+    params: tuple  # of bytes, one per PTX parameter; a Memory where the launch wants workspace
+    workspace: tuple = (0, 0)  # bytes of the parts and of the counters; counters are zero before the first launch
+
+    def placed(self, parts, counters):
+        """The launch with its workspace at these addresses."""
+        at = {"parts": pack("u64", parts), "counters": pack("u64", counters)}
+        return dataclasses.replace(self, params=tuple(at[p.kind] if isinstance(p, Memory) else p for p in self.params))
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """A parameter that holds the address of the workspace's `parts` or `counters`."""
+
+    kind: str
 
 
 def dense(address, shape, elem):
@@ -95,6 +108,8 @@ def param(slot, tensors, dims, scalars):
                 return pack("u64", tensors[name].address)
             case {"dim": name, "type": kind}:
                 return pack(kind, dims[name])
+            case {"workspace": kind}:
+                return Memory(kind)
             case {"stride": name, "axis": axis, "type": kind}:
                 return pack(kind, tensors[name].strides[axis])
             case {"scalar": name, "type": kind}:
@@ -104,18 +119,30 @@ def param(slot, tensors, dims, scalars):
     raise LaunchError(f"a parameter of a kind not known here: {slot}")
 
 
-def choose(plan, tensors, dims, scalars=None):
-    """The launch for one entry of meta's `launches`; None where the grid is empty."""
-    if plan["workspace"]:
-        raise LaunchError("kernels with a workspace are not known here yet")
+def choose(plan, tensors, dims, scalars=None, sms=1, packed=None):
+    """The launch for one entry of meta's `launches`; None where the grid is empty.
+
+    `sms` are the GPU's, for kernels whose blocks stay. A packed tensor is described like any other (its logical shape; the address is that of the
+    packed bytes), and `packed` holds the hash that its bytes were packed by: another one than the kernel's is refused.
+    """
     variant = next((v for v in plan["variants"] if all(guard_holds(g, tensors) for g in v["guard"])), None)
     if variant is None:
         raise LaunchError("no variant's guards hold")
-    if variant["cluster"] != [1, 1, 1] or variant["tensor_maps"] or variant["packed"]:
-        raise LaunchError("clusters, tensor maps and packed operands are not known here yet")
-    count = blocks(variant["grid"], dims)
-    if count == 0:
+    if variant["cluster"] != [1, 1, 1] or variant["tensor_maps"]:
+        raise LaunchError("clusters and tensor maps are not known here yet")
+    for storage in variant["packed"]:
+        have = (packed or {}).get(storage["tensor"])
+        if have != storage["hash"]:
+            raise LaunchError(f"{storage['tensor']} is packed by recipe {have}, the kernel wants {storage['hash']}")
+    tiles = blocks(variant["grid"], dims)
+    if tiles == 0:
         return None
+    count = work = tiles
+    workers = variant["workers"]
+    if workers:
+        if workers["steps"]:
+            work = tiles * max(1, blocks(workers["steps"], dims))
+        count = min(work, max(1, sms) * workers["per_sm"])
     return Launch(
         variant=variant["name"],
         entry=variant["entry"],
@@ -123,4 +150,15 @@ def choose(plan, tensors, dims, scalars=None):
         block=tuple(variant["block"]),
         shared_bytes=variant["shared_bytes"],
         params=tuple(param(slot, tensors, dims, scalars or {}) for slot in variant["params"]),
+        workspace=workspace(plan["workspace"], count, tiles),
     )
+
+
+def workspace(rule, count, tiles):
+    """Bytes of the parts and of the counters, by meta's `workspace`."""
+    if not rule:
+        return (0, 0)
+    counters = {"one u32 per block": count, "one u32 per tile of the grid": tiles, "one u32": 1}
+    if rule["counters"] not in counters:
+        raise LaunchError(f"a rule for counters that is not known here: {rule['counters']}")
+    return (rule["part_bytes_per_block"] * count, 4 * counters[rule["counters"]])

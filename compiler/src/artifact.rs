@@ -248,14 +248,31 @@ impl Meta {
                         "initially": "counters are zero before the first launch; each launch leaves them zero",
                     })
                 }),
-                "variants": l.variants.iter().map(|v| v.to_json(kernel, &l.packed)).collect::<Vec<_>>(),
+                "variants": l.variants_json(kernel),
             })).collect::<Vec<_>>(),
         })
     }
 }
 
+impl LaunchPlan {
+    fn variants_json(&self, kernel: &t1::Kernel) -> Value {
+        let packed = self.packed_json(kernel);
+        self.variants.iter().map(|v| v.to_json(kernel, &packed)).collect()
+    }
+
+    /// The storage of each packed tensor, as files of packed weights describe theirs.
+    fn packed_json(&self, kernel: &t1::Kernel) -> Value {
+        let one = |(t, recipe): &(t1::TensorId, Recipe)| {
+            let mut storage = recipe.storage().to_json();
+            storage["tensor"] = json!(kernel.tensor(*t).name);
+            storage
+        };
+        self.packed.iter().map(one).collect()
+    }
+}
+
 impl VariantMeta {
-    fn to_json(&self, kernel: &t1::Kernel, packed: &[(t1::TensorId, Recipe)]) -> Value {
+    fn to_json(&self, kernel: &t1::Kernel, packed: &Value) -> Value {
         let tensor = |t: &t1::TensorId| kernel.tensor(*t).name.clone();
         json!({
             "name": self.name,
@@ -279,15 +296,7 @@ impl VariantMeta {
                 ParamSlot::Scalar(s) => json!({"scalar": kernel.scalar(*s).name, "type": kernel.scalar(*s).elem.to_string()}),
             }).collect::<Vec<_>>(),
             "tensor_maps": [],
-            "packed": packed.iter().map(|(t, r)| json!({
-                "tensor": kernel.tensor(*t).name,
-                "type": r.elem.to_string(),
-                "tile": [r.tile.0, r.tile.1],
-                "threads": r.threads,
-                "words": r.words,
-                "places": r.placement.members.iter().map(|m| m.bits.iter().map(|(w, b)| [*w, *b]).collect::<Vec<_>>()).collect::<Vec<_>>(),
-                "hash": format!("{:016x}", r.hash()),
-            })).collect::<Vec<_>>(),
+            "packed": packed,
             "sync": self.sync,
         })
     }

@@ -1,6 +1,7 @@
 //! Tilewright's runtime: tensors and files, the CPU executor for PTX, the CUDA launch path, and verification of
 //! every level of the compiler.
 
+pub mod checkpoint;
 pub mod cuda;
 pub mod executor;
 pub mod launch;

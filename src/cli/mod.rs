@@ -3,13 +3,16 @@
 //! Exit status: 0 fine; 1 the program, its input or the machine is at fault; 2 the command line is; 3 we are, and the message says how
 //! to report it.
 
+mod arguments;
 mod check;
 mod compile;
 mod diff;
 mod exec;
 mod fmt;
+mod import;
 mod layout;
 mod new;
+mod pack;
 mod panic;
 mod pipeline;
 mod ptxas;
@@ -47,6 +50,8 @@ const VERSION: &str =
   tilewright new scores                             write a first kernel, with comments
   tilewright run gemm.tw --check                    compile, run, compare with the program's meaning
   tilewright verify gemm.tw                         try every level on random shapes and schedules
+  tilewright pack qgemm.tw --arg w=w.npy -o p.safetensors   pack weights once, for many runs
+  tilewright import model/ -o weights.safetensors   read GPTQ, AWQ, MXFP4 and NVFP4 checkpoints
   tilewright check gemm.tw                          report every error in a file
   tilewright compile gemm.tw --target sm_90a        print PTX
   tilewright fmt gemm.tw                            write the file in the one style
@@ -73,6 +78,8 @@ enum Command {
     Check(check::Args),
     Compile(compile::Args),
     Run(run::Args),
+    Pack(pack::Args),
+    Import(import::Args),
     Verify(verify::Args),
     Exec(exec::Args),
     Layout(layout::Args),
@@ -89,6 +96,8 @@ impl Command {
             Command::Check(args) => args.json,
             Command::Compile(args) => args.json,
             Command::Run(args) => args.json,
+            Command::Pack(args) => args.json,
+            Command::Import(args) => args.json,
             Command::Verify(args) => args.json,
             Command::Exec(args) => args.json,
             Command::Layout(args) => args.json,
@@ -135,6 +144,8 @@ fn dispatch(cli: Cli) -> ExitCode {
         Command::Check(args) => check::check(&ui, args),
         Command::Compile(args) => compile::compile(&ui, args),
         Command::Run(args) => run::run(&ui, args),
+        Command::Pack(args) => pack::pack(&ui, args),
+        Command::Import(args) => import::import(&ui, args),
         Command::Verify(args) => verify::verify(&ui, args),
         Command::Exec(args) => exec::exec(&ui, args),
         Command::Layout(args) => layout::layout(&ui, args),

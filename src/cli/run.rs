@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tilewright_compiler::artifact::Compiled;
 use tilewright_compiler::diagnostics::Diagnostics;
-use tilewright_compiler::elaborate::{self, Settings};
+use tilewright_compiler::elaborate::Settings;
 use tilewright_compiler::passes::Timer;
 use tilewright_compiler::target::Target;
 use tilewright_compiler::tile::eval::{EvalError, EvalErrorKind};
@@ -21,13 +21,14 @@ use tilewright_runtime::launch::meaning::{MeaningError, run_on_evaluator};
 use tilewright_runtime::launch::on_cpu::{CpuError, run_on_cpu};
 use tilewright_runtime::launch::on_cuda::{CudaRunError, run_on_cuda};
 use tilewright_runtime::launch::prepare::dims_of;
-use tilewright_runtime::launch::{DimValues, Filling, Given, Meaning, Signature, prepare};
-use tilewright_runtime::tensor::{FilePlace, Stored};
+use tilewright_runtime::launch::{DimValues, Filling, Meaning, Signature, prepare};
+use tilewright_runtime::tensor::FilePlace;
+
+use super::arguments::Arguments;
 
 use super::run_report::{Ran, Report};
 use super::source::Loaded;
-use super::values::{self, ArgValue};
-use super::{Failure, Ui, compile, pipeline};
+use super::{Failure, Ui, compile, pack, pipeline, values};
 
 /// Compile a kernel and run it, on a GPU or on the CPU
 #[derive(Debug, clap::Args)]
@@ -35,6 +36,7 @@ use super::{Failure, Ui, compile, pipeline};
   tilewright run gemm.tw --check
   tilewright run gemm.tw --arg a=a.npy --arg b=b.npy --out c=c.npy
   tilewright run gemm.tw --arg b=model.safetensors:layers.0.up.weight --out c=results.safetensors
+  tilewright run qgemm.tw --arg w=packed.safetensors:w    weights that `tilewright pack` has packed
   tilewright run gemm.tw --dim M=257,N=130,K=72 --set T=bf16 --check
   tilewright run attention.tw --arg q=q.npy:transpose(0,2,1,3) --device eval
   tilewright run gemm.tw --save-launch saved         write PTX, inputs and LAUNCH.json for `exec`
@@ -95,7 +97,7 @@ pub fn run(ui: &Ui, args: Args) -> Result<(), Failure> {
     let outputs = values::outputs(&args.out)?;
     let dims = values::dims(&args.dim)?;
     let sets = values::sets(&args.set)?;
-    let arguments = args.arg.iter().map(|text| values::argument(text)).collect::<Result<Vec<_>, _>>()?;
+    let arguments = Arguments::parse(&args.arg)?;
     contradictions(&args)?;
     let asked_target = args.target.as_deref().map(compile::target).transpose()?;
     let (place, fallback) = place(&args.device, args.sanitize)?;
@@ -110,15 +112,15 @@ pub fn run(ui: &Ui, args: Args) -> Result<(), Failure> {
 
     let loaded = Loaded::read(ui, &args.file)?;
     let name = pipeline::kernel_name(&loaded, args.kernel.as_deref(), &args.file)?;
-    let arrays = read_arrays(&arguments)?;
+    let arguments = arguments.read()?;
     let mut settings = Settings {
         sets,
         target: Some(target.name().into()),
-        arguments: arguments.iter().zip(&arrays).filter_map(known_argument).collect(),
+        arguments: arguments.known(),
         ..Settings::default()
     };
     let kernel = pipeline::elaborate(&loaded, &name, &settings, target)?;
-    let given = give(&kernel, &arguments, arrays)?;
+    let given = arguments.give(&kernel)?;
     check_outputs(&kernel, &outputs)?;
     let outside = DimValues { given: dims, directive: loaded.dims(), fill: true };
     let bound = dims_of(&kernel, &given, &outside).map_err(Failure::input)?;
@@ -135,6 +137,9 @@ pub fn run(ui: &Ui, args: Args) -> Result<(), Failure> {
         }
     };
     let compile_ms = start.elapsed().as_secs_f64() * 1e3;
+    if let Some(compiled) = &compiled {
+        pack::refuse_others(compiled, &given, &args.file)?;
+    }
 
     let filling = Filling { seed: 0, poison: args.check && !matches!(place, Place::Eval) };
     let mut prepared = prepare(&kernel, given, &outside, filling).map_err(Failure::input)?;
@@ -224,62 +229,6 @@ fn place(device: &str, sanitize: bool) -> Result<(Place, Option<String>), Failur
     }
 }
 
-fn read_arrays(arguments: &[(String, ArgValue)]) -> Result<Vec<Option<Stored>>, Failure> {
-    let read = |(name, value): &(String, ArgValue)| match value {
-        ArgValue::File(place) => {
-            place.read().map(Some).map_err(|e| Failure::input(format!("--arg {name}: {e}")))
-        }
-        ArgValue::Number(_) | ArgValue::Random(_) => Ok(None),
-    };
-    arguments.iter().map(read).collect()
-}
-
-/// What a file says about its parameter's type, for generics that it implies.
-fn known_argument(
-    ((name, value), stored): (&(String, ArgValue), &Option<Stored>),
-) -> Option<elaborate::Argument> {
-    let (ArgValue::File(place), Some(stored)) = (value, stored) else { return None };
-    let shape = place.shape(stored)?.into_iter().map(|n| n as i64).collect();
-    let origin = Some(place.to_string());
-    Some(elaborate::Argument { name: name.clone(), elem: stored.elem(), shape: Some(shape), origin })
-}
-
-/// Arguments with the types of their parameters.
-fn give(
-    kernel: &Kernel,
-    arguments: &[(String, ArgValue)],
-    arrays: Vec<Option<Stored>>,
-) -> Result<Vec<(String, Given)>, Failure> {
-    let signature = Signature::from(kernel);
-    let mut given: Vec<(String, Given)> = Vec::new();
-    for ((name, value), array) in arguments.iter().zip(arrays) {
-        let param = find_param(&signature, name).map_err(Failure::input)?;
-        if given.iter().any(|(other, _)| other == name) {
-            return Err(Failure::Usage(format!("--arg {name} is given twice")));
-        }
-        let value = match (value, array, param) {
-            (ArgValue::File(place), Some(stored), param) => {
-                let origin = place.to_string();
-                let Param::Tensor(id) = param else {
-                    return Err(Failure::input(format!("{name} is a scalar, but {origin} is a file"))
-                        .help(format!("give it as --arg {name}=NUMBER")));
-                };
-                let elem = kernel.tensors[id.0 as usize].elem;
-                let tensor = place.tensor(&stored, elem);
-                Given::Tensor(tensor.map_err(|e| Failure::input(format!("{name}: {e}")))?, origin)
-            }
-            (ArgValue::Number(value), ..) => Given::Number(*value),
-            (ArgValue::Random(seed), ..) => Given::Random(seed.unwrap_or(0)),
-            // Every path was read.
-            (ArgValue::File(place), None, _) => {
-                return Err(Failure::Bug(format!("{place} was not read")));
-            }
-        };
-        given.push((name.clone(), value));
-    }
-    Ok(given)
-}
-
 fn check_outputs(kernel: &Kernel, outputs: &[(String, FilePlace)]) -> Result<(), Failure> {
     for (name, _) in outputs {
         let written = match find_param(&Signature::from(kernel), name) {
@@ -310,10 +259,7 @@ fn save(
         {
             Chosen::Nothing => {}
             Chosen::Launch { launch, .. } => {
-                saved.push(
-                    file::save(folder, compiled, &launch, &prepared.tensors, number)
-                        .map_err(Failure::input)?,
-                );
+                saved.push(file::save(folder, compiled, &launch, prepared, number).map_err(Failure::input)?);
             }
         }
     }

@@ -15,11 +15,13 @@
 //! anyway. Storage is exactly as many bits per element as the type has.
 
 pub mod placement;
+pub mod storage;
 
 use crate::layout::Layout;
 use crate::tile::ir::ElemType;
 use crate::warp::tilemap::TileMap;
 pub use placement::{Form, Member, Placement, Toward};
+pub use storage::{Storage, StorageError};
 
 /// The storage of one packed tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,14 +61,7 @@ impl Recipe {
 
     /// The chunks of a thread's words: the first word and how many.
     pub fn chunks(&self) -> Vec<(u32, u32)> {
-        let mut chunks = Vec::new();
-        let mut first = 0;
-        while first < self.words {
-            let n = [4, 2, 1].into_iter().find(|n| first + n <= self.words).unwrap_or(1);
-            chunks.push((first, n));
-            first += n;
-        }
-        chunks
+        Storage::chunks(self.words)
     }
 
     /// Byte offset in the tile of a chunk's part that is thread 0's; the other threads' follow.
@@ -111,129 +106,35 @@ impl Recipe {
         }
     }
 
-    /// Calls `f` with a thread, a register, and the place of their element in the tile.
-    fn each(&self, mut f: impl FnMut(u32, u32, (u32, u32))) {
-        let at = |axis: usize, thread: u32, register: u32| {
-            let a = &self.map.axes[axis];
-            let moved = a.thread.iter().enumerate().filter(|(b, _)| thread >> b & 1 == 1);
-            moved.fold(0, |sum, (_, c)| sum ^ c) + a.register[register as usize]
-        };
-        for thread in 0..self.threads {
-            for register in 0..self.registers() {
-                f(thread, register, (at(0, thread, register), at(1, thread, register)));
-            }
+    /// Where every bit lies, which is what files say of themselves.
+    pub fn storage(&self) -> Storage {
+        let code = |m: &Member, lane: u32| m.bits.iter().map(|(w, b)| 32 * w + b + lane).collect();
+        let lane = self.form.lane();
+        let codes = |m| (0..32 / lane).map(move |n| code(m, n * lane));
+        let axis = |n: usize| self.map.axes.get(n).cloned().unwrap_or_default();
+        Storage {
+            elem: self.elem,
+            tile: self.tile,
+            threads: self.threads,
+            words: self.words,
+            flip: self.stored(0),
+            group_words: self.placement.words,
+            group: self.placement.members.iter().flat_map(codes).collect(),
+            axes: [axis(0), axis(1)],
         }
     }
 
     /// One tile from the codes of its elements; those that do not exist are 0.
     pub fn pack_tile(&self, code: impl Fn(u32, u32) -> Option<u64>, out: &mut [u8]) {
-        let places = self.places();
-        self.each(|thread, register, (row, k)| {
-            let Some(code) = code(row, k) else { return };
-            let code = self.stored(code);
-            for (b, (word, bit)) in places[register as usize].iter().enumerate() {
-                let at = word.of(thread) + bit / 8;
-                out[at as usize] |= ((code >> b & 1) << (bit % 8)) as u8;
-            }
-        });
+        self.storage().packer().pack_tile(code, out);
     }
 
     /// The codes of one tile's elements, row by row.
     pub fn unpack_tile(&self, bytes: &[u8]) -> Vec<u64> {
-        let places = self.places();
         let mut codes = vec![0; (self.tile.0 * self.tile.1) as usize];
-        self.each(|thread, register, (row, k)| {
-            let mut code = 0;
-            for (b, (word, bit)) in places[register as usize].iter().enumerate() {
-                let at = word.of(thread) + bit / 8;
-                code |= u64::from(bytes[at as usize] >> (bit % 8) & 1) << b;
-            }
-            codes[(row * self.tile.1 + k) as usize] = self.stored(code);
-        });
+        let depth = self.tile.1;
+        self.storage().packer().unpack_tile(bytes, |r, k, code| codes[(r * depth + k) as usize] = code);
         codes
-    }
-
-    /// Of each register, where its code's bits are: the word, and the bit in the word.
-    fn places(&self) -> Vec<Vec<(WordAt, u32)>> {
-        let words: Vec<WordAt> = self
-            .chunks()
-            .into_iter()
-            .flat_map(|c| (0..c.1).map(move |n| (c, n)))
-            .map(|(c, n)| WordAt { base: self.chunk_offset(c) + 4 * n, stride: 4 * c.1 })
-            .collect();
-        (0..self.registers())
-            .map(|r| {
-                let (member, first, lane) = self.member(r);
-                member.bits.iter().map(|(w, bit)| (words[(first + w) as usize], bit + lane)).collect()
-            })
-            .collect()
-    }
-
-    /// A tensor of logical codes, row by row, as it is stored.
-    pub fn pack(&self, codes: &[u64], rows: usize, depth: usize) -> Vec<u8> {
-        let mut out = vec![0; self.bytes(rows, depth)];
-        let (ti, tj) = self.tiles(rows, depth);
-        let (tr, td) = (self.tile.0 as usize, self.tile.1 as usize);
-        for (n, tile) in out.chunks_mut(self.tile_bytes() as usize).enumerate().take(ti * tj) {
-            let (i, j) = (n / tj * tr, n % tj * td);
-            let code = |r: u32, k: u32| {
-                let (r, k) = (i + r as usize, j + k as usize);
-                (r < rows && k < depth).then(|| codes[r * depth + k])
-            };
-            self.pack_tile(code, tile);
-        }
-        out
-    }
-
-    /// What [`pack`](Self::pack) was given.
-    pub fn unpack(&self, bytes: &[u8], rows: usize, depth: usize) -> Vec<u64> {
-        let mut out = vec![0; rows * depth];
-        let (_, tj) = self.tiles(rows, depth);
-        let (tr, td) = (self.tile.0 as usize, self.tile.1 as usize);
-        for (n, tile) in bytes.chunks(self.tile_bytes() as usize).enumerate() {
-            let codes = self.unpack_tile(tile);
-            let (i, j) = (n / tj * tr, n % tj * td);
-            for r in 0..tr.min(rows.saturating_sub(i)) {
-                for k in 0..td.min(depth.saturating_sub(j)) {
-                    out[(i + r) * depth + j + k] = codes[r * td + k];
-                }
-            }
-        }
-        out
-    }
-
-    /// A number that tells recipes apart, for files: FNV-1a over all that decides where a bit goes.
-    pub fn hash(&self) -> u64 {
-        let mut hash = 0xcbf2_9ce4_8422_2325u64;
-        let mut eat = |n: u64| {
-            for byte in n.to_le_bytes() {
-                hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-            }
-        };
-        self.elem.to_string().bytes().for_each(|b| eat(b.into()));
-        eat(self.tile.0.into());
-        eat(self.tile.1.into());
-        eat(self.form.lane().into());
-        for (word, bit) in self.placement.members.iter().flat_map(|m| &m.bits) {
-            eat((16 * word + bit).into());
-        }
-        for axis in &self.map.axes {
-            axis.thread.iter().chain(&axis.register).for_each(|c| eat((*c).into()));
-        }
-        hash
-    }
-}
-
-/// A thread's word: where thread 0's is, and how far apart the threads' are.
-#[derive(Clone, Copy, Debug)]
-struct WordAt {
-    base: u32,
-    stride: u32,
-}
-
-impl WordAt {
-    fn of(self, thread: u32) -> u32 {
-        self.base + self.stride * thread
     }
 }
 
@@ -242,20 +143,10 @@ mod tests {
     use super::*;
     use crate::plan::fragments::Tiling;
     use crate::scheduled::ir::{MmaAtom, MmaType};
-    use proptest::prelude::*;
 
     fn tiling(bn: u32, bk: u32, wn: u32) -> Tiling {
         let atom = MmaAtom { a: MmaType::F16, b: MmaType::F16 };
         Tiling { bm: 64, bn, bk, wm: 1, wn, atom, interleave: true }
-    }
-
-    fn types() -> Vec<ElemType> {
-        let mut all: Vec<ElemType> = (1..=8).flat_map(|w| [ElemType::Uint(w), ElemType::Int(w)]).collect();
-        all.extend((1..=8).map(ElemType::Bipolar));
-        all.push(ElemType::Small { exponent: 2, mantissa: 1 });
-        all.push(ElemType::Small { exponent: 4, mantissa: 3 });
-        all.push(ElemType::Small { exponent: 3, mantissa: 2 });
-        all
     }
 
     #[test]
@@ -269,35 +160,5 @@ mod tests {
         let mut tile = vec![0; recipe.tile_bytes() as usize];
         recipe.pack_tile(codes, &mut tile);
         assert_eq!(tile[..4], [10, 0, 11, 0]);
-    }
-
-    proptest! {
-        #[test]
-        fn unpacking_undoes_packing(
-            ty in proptest::sample::select(types()),
-            toward in proptest::sample::select(vec![Toward::F16, Toward::Bf16, Toward::Bytes, Toward::Codes]),
-            (bn, bk, wn) in proptest::sample::select(vec![(64, 32, 1), (64, 64, 2), (128, 32, 4), (128, 64, 2), (96, 64, 1)]),
-            rows in 1usize..200,
-            depth in 1usize..150,
-            seed: u64,
-        ) {
-            let Some(recipe) = Recipe::new(ty, toward, &tiling(bn, bk, wn).b_part(bk, &[true, false]), wn) else {
-                return Ok(());
-            };
-            let mask = (1u64 << ty.bits()) - 1;
-            let mut x = seed | 1;
-            let codes: Vec<u64> = (0..rows * depth).map(|_| {
-                x ^= x << 13;
-                x ^= x >> 7;
-                x ^= x << 17;
-                x & mask
-            }).collect();
-            let packed = recipe.pack(&codes, rows, depth);
-            prop_assert_eq!(packed.len() * 8, {
-                let (i, j) = recipe.tiles(rows, depth);
-                i * j * (bn * bk * ty.bits()) as usize
-            });
-            prop_assert_eq!(recipe.unpack(&packed, rows, depth), codes);
-        }
     }
 }

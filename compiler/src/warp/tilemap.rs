@@ -8,7 +8,7 @@
 use crate::layout::{Dim, Layout};
 
 /// One axis of a [`TileMap`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AxisMap {
     /// Coordinate bits that thread bit b contributes (lane bits first, then warp bits).
     pub thread: Vec<u32>,

@@ -77,6 +77,12 @@ pub enum LaunchError {
     TooLarge { what: String, value: u64, most: u64, limit: String },
     #[error("no variant of {kernel} fits these arguments' addresses and strides (it has {}); align them to 16 bytes", .variants.join(", "))]
     NoVariant { kernel: String, variants: Vec<String> },
+    #[error(
+        "{name}: {origin} is packed for another schedule: {difference} (its recipe is {got:016x}, the kernel's {want:016x})"
+    )]
+    PackedForAnother { name: String, origin: String, difference: String, got: u64, want: u64 },
+    #[error("{name} cannot be packed: {why}")]
+    Unpackable { name: String, why: String },
     #[error(transparent)]
     Tensor(#[from] TensorError),
 }

@@ -16,8 +16,9 @@ use tilewright_compiler::artifact::Compiled;
 use tilewright_compiler::tile::{ElemType, TensorKind};
 
 use super::device_launch::{DeviceLaunch, ParamValue};
+use super::error::LaunchError;
 use super::map_spec::MapSpec;
-use super::on_cpu::packed_as;
+use super::prepare::Prepared;
 use crate::executor::Arg;
 use crate::tensor::random::Stream;
 use crate::tensor::{HostTensor, LoadError, NpyError, TensorError, load, store};
@@ -102,6 +103,8 @@ pub enum FileError {
     Tensor { index: usize, source: TensorError },
     #[error(transparent)]
     Store(#[from] NpyError),
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
 }
 
 const DTYPES: [&str; 14] =
@@ -271,7 +274,7 @@ pub fn save(
     folder: &Path,
     compiled: &Compiled,
     launch: &DeviceLaunch,
-    tensors: &[HostTensor],
+    prepared: &Prepared,
     number: usize,
 ) -> Result<PathBuf, FileError> {
     let write = |path: PathBuf, text: &str| match fs::write(&path, text) {
@@ -282,6 +285,10 @@ pub fn save(
     let ptx = format!("{}.ptx", compiled.kernel.name);
     write(folder.join(&ptx), &compiled.ptx)?;
     let mut args = Vec::new();
+    let mut packed = match compiled.meta.launches.get(number) {
+        Some(plan) => prepared.packed_as(&compiled.kernel, plan)?,
+        None => Vec::new(),
+    };
     for param in &launch.params {
         args.push(match param {
             ParamValue::Number(scalar) => number_arg(*scalar),
@@ -289,11 +296,12 @@ pub fn save(
             ParamValue::Counters => zeros(launch.workspace.map_or(0, |w| w.counters)),
             ParamValue::Pointer(t) => {
                 let tensor = &compiled.kernel.tensors[t.0 as usize];
-                let plan = compiled.meta.launches.get(number);
-                let packed = plan.map_or(Vec::new(), |plan| packed_as(plan, tensors));
-                let stored = match packed.into_iter().find(|(n, _)| *n == t.0 as usize) {
-                    Some((_, bytes)) => HostTensor::from_bytes(ElemType::Uint(8), &[bytes.len()], bytes),
-                    None => Ok(tensors[t.0 as usize].clone()),
+                let stored = match packed.iter_mut().find(|(n, _)| *n == t.0 as usize) {
+                    Some((_, bytes)) => {
+                        let bytes = std::mem::take(bytes).into_owned();
+                        HostTensor::from_bytes(ElemType::Uint(8), &[bytes.len()], bytes)
+                    }
+                    None => Ok(prepared.tensors[t.0 as usize].clone()),
                 };
                 let (storage, elem) = stored
                     .and_then(|stored| as_stored(&stored))

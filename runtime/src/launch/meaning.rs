@@ -13,14 +13,15 @@ use crate::tensor::{HostTensor, TensorError};
 
 /// The evaluator's inputs for a launch.
 pub fn inputs(kernel: &Kernel, prepared: &Prepared) -> Inputs {
-    let values = |(tensor, host): (&tilewright_compiler::tile::Tensor, &HostTensor)| {
+    let values = |(at, tensor): (usize, &tilewright_compiler::tile::Tensor)| {
         let given = matches!(tensor.kind, TensorKind::In | TensorKind::InOut | TensorKind::Packed);
-        given.then(|| values_of(host))
+        // A size beyond memory was refused when the launch was prepared.
+        if given { prepared.logical(at).ok().map(|host| values_of(&host)) } else { None }
     };
     Inputs {
         dims: prepared.bound.dims.values().collect(),
         scalars: prepared.bound.scalars.clone(),
-        tensors: kernel.tensors.iter().zip(&prepared.tensors).map(values).collect(),
+        tensors: kernel.tensors.iter().enumerate().map(values).collect(),
     }
 }
 

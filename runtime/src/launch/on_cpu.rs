@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tilewright_compiler::artifact::{Compiled, LaunchPlan};
+use tilewright_compiler::artifact::Compiled;
 
 use super::choose::{Chosen, choose};
 use super::device_launch::{DeviceLaunch, ParamValue};
@@ -50,7 +50,11 @@ pub fn run_on_cpu(
         else {
             continue;
         };
-        let stored = packed_as(plan, &prepared.tensors);
+        let stored: Vec<(usize, Vec<u8>)> = prepared
+            .packed_as(&compiled.kernel, plan)?
+            .into_iter()
+            .map(|(t, b)| (t, b.into_owned()))
+            .collect();
         let mut buffers: Vec<Vec<u8>> =
             prepared.tensors.iter_mut().map(|tensor| std::mem::take(tensor.bytes_storage())).collect();
         let mut logical = Vec::new();
@@ -93,16 +97,6 @@ pub fn run_on_cpu(
         result.run_time += outcome.run_time;
     }
     Ok(result)
-}
-
-/// Packed tensors as the kernel reads them, by their numbers.
-pub fn packed_as(plan: &LaunchPlan, tensors: &[HostTensor]) -> Vec<(usize, Vec<u8>)> {
-    let stored = plan.packed.iter().filter_map(|(t, recipe)| {
-        let t = t.0 as usize;
-        let [rows, depth] = tensors[t].shape() else { return None };
-        Some((t, recipe.pack(&tensors[t].codes(), *rows, *depth)))
-    });
-    stored.collect()
 }
 
 fn restore(tensors: &mut [HostTensor], buffers: Vec<Vec<u8>>) {

@@ -1,12 +1,11 @@
 //! Launching on a GPU with tensors that live on the host: copy there, run, copy back.
 
 use tilewright_compiler::artifact::Compiled;
-use tilewright_compiler::tile::ElemType;
+use tilewright_compiler::tile::{ElemType, TensorKind};
 
 use super::choose::{Chosen, choose, tensor_name};
 use super::device_launch::{DeviceLaunch, ParamValue};
 use super::error::LaunchError;
-use super::on_cpu::packed_as;
 use super::prepare::Prepared;
 use crate::cuda::{CudaError, Device, DeviceTensor, Module};
 use crate::tensor::HostTensor;
@@ -52,15 +51,19 @@ pub fn run_on_cuda(
     let module = Module::load(device, &compiled.ptx, compiled.target.name())?;
     let mut result = CudaRun { compile_ms: start.elapsed().as_secs_f32() * 1e3, ..CudaRun::default() };
     let stream = device.context().default_stream();
+    // What is packed goes there as it is read, launch by launch.
+    let nothing = raw(Vec::new())?;
+    let read_packed = |t: usize| compiled.kernel.tensors[t].kind == TensorKind::Packed;
     let memory = prepared
         .tensors
         .iter()
-        .map(|t| device.upload(&stream, t))
+        .enumerate()
+        .map(|(t, tensor)| device.upload(&stream, if read_packed(t) { &nothing } else { tensor }))
         .collect::<Result<Vec<DeviceTensor>, _>>()?;
     for plan in &compiled.meta.launches {
         let mut packed = Vec::new();
-        for (t, bytes) in packed_as(plan, &prepared.tensors) {
-            packed.push((t, device.upload(&stream, &raw(bytes)?)?));
+        for (t, bytes) in prepared.packed_as(&compiled.kernel, plan)? {
+            packed.push((t, device.upload(&stream, &raw(bytes.into_owned())?)?));
         }
         let Chosen::Launch { variant, launch } =
             choose(&compiled.kernel, plan, &prepared.bound, device.sms()?)?

@@ -3,6 +3,10 @@
 //! Example: `run gemm.tw --arg a=a.npy` with `a` of shape [33, 7]: M = 33 and K = 7 come from the file, N from the file's `//; dims:`
 //! line, `b` is random, `c` is allocated.
 
+use std::borrow::Cow;
+
+use tilewright_compiler::artifact::LaunchPlan;
+use tilewright_compiler::packed::Storage;
 use tilewright_compiler::target::Target;
 use tilewright_compiler::tile::{Const, DimId, Kernel, Param, TensorKind};
 
@@ -11,13 +15,15 @@ use super::dims::{DEFAULT_DIM, DimFacts, DimOrigin, DimValues, Dims, bind_dims};
 use super::error::LaunchError;
 use super::generate::{check_values, random_scalar, random_tensor};
 use super::signature::{Signature, TensorFacts};
-use crate::tensor::{HostTensor, TensorError};
+use crate::tensor::{HostTensor, Made, PackedTensor, TensorError};
 
 /// What a user gives for a parameter.
 #[derive(Clone, Debug)]
 pub enum Given {
     /// A tensor and how messages call it.
     Tensor(HostTensor, String),
+    /// Weights that are packed already, and how messages call them.
+    Packed(PackedTensor, String),
     Number(Const),
     /// Made here, from this seed.
     Random(u64),
@@ -29,6 +35,9 @@ pub struct Prepared {
     pub bound: Bound,
     /// In the kernel's order: parameters, `temp`s and constants.
     pub tensors: Vec<HostTensor>,
+    /// What was given packed, by the numbers of tensors, with its name for messages. In `tensors` stand zeros in its place, which cost no memory before
+    /// they are touched: [`Prepared::logical`] has the values.
+    pub packed: Vec<(usize, PackedTensor, String)>,
     /// SMs of the GPU that a CPU stands for, where that is not the target's usual one: kernels whose blocks stay launch as many as it holds.
     pub sms: Option<u32>,
     /// What was chosen for the user, each as a short phrase: `N from the file's dims line`.
@@ -39,6 +48,53 @@ impl Prepared {
     /// SMs of the GPU that a CPU stands for.
     pub fn sms(&self, target: Target) -> u32 {
         self.sms.unwrap_or_else(|| target.sms())
+    }
+
+    /// A tensor's logical values.
+    pub fn logical(&self, tensor: usize) -> Result<Cow<'_, HostTensor>, TensorError> {
+        match self.packed.iter().find(|(t, ..)| *t == tensor) {
+            Some((_, packed, _)) => Ok(Cow::Owned(packed.unpack()?)),
+            None => Ok(Cow::Borrowed(&self.tensors[tensor])),
+        }
+    }
+
+    /// Packed tensors as the kernel reads them, by their numbers: those that were given so as they are, if their storage is the kernel's.
+    pub fn packed_as(
+        &self,
+        kernel: &Kernel,
+        plan: &LaunchPlan,
+    ) -> Result<Vec<(usize, Cow<'_, [u8]>)>, LaunchError> {
+        let stored = plan.packed.iter().map(|(t, recipe)| {
+            let (t, storage) = (t.0 as usize, recipe.storage());
+            let name = &kernel.tensors[t].name;
+            match self.packed.iter().find(|(n, ..)| *n == t) {
+                Some((_, packed, origin)) => {
+                    fits(name, packed, origin, &storage)?;
+                    Ok((t, Cow::Borrowed(packed.bytes())))
+                }
+                None => {
+                    let packed = PackedTensor::pack(storage, &self.tensors[t], Made::default());
+                    let packed = packed
+                        .map_err(|e| LaunchError::Unpackable { name: name.clone(), why: e.to_string() })?;
+                    Ok((t, Cow::Owned(packed.into_bytes())))
+                }
+            }
+        });
+        stored.collect()
+    }
+}
+
+/// Refuses weights that are packed for another schedule, type or version of the compiler.
+pub fn fits(name: &str, packed: &PackedTensor, origin: &str, storage: &Storage) -> Result<(), LaunchError> {
+    match packed.fits(storage) {
+        true => Ok(()),
+        false => Err(LaunchError::PackedForAnother {
+            name: name.into(),
+            origin: origin.into(),
+            difference: packed.storage().difference(storage),
+            got: packed.hash(),
+            want: storage.hash(),
+        }),
     }
 }
 
@@ -57,6 +113,9 @@ pub fn dims_of(kernel: &Kernel, given: &[(String, Given)], outside: &DimValues) 
     let argument = |(name, value): &(String, Given)| match value {
         Given::Tensor(tensor, origin) => {
             Some((name.clone(), Argument::Tensor(TensorFacts::of(tensor, origin.clone()))))
+        }
+        Given::Packed(packed, origin) => {
+            Some((name.clone(), Argument::Tensor(TensorFacts::of_packed(packed, origin.clone()))))
         }
         Given::Number(value) => Some((name.clone(), Argument::Scalar(*value))),
         Given::Random(_) => None,
@@ -79,11 +138,19 @@ pub fn prepare(
     let mut seeds = vec![filling.seed; kernel.tensors.len()];
     let mut scalar_seeds = vec![filling.seed; kernel.scalars.len()];
     let mut tensors: Vec<Option<HostTensor>> = vec![None; kernel.tensors.len()];
+    let mut packed: Vec<(usize, PackedTensor, String)> = Vec::new();
     for (name, value) in given {
         match (find_param(&signature, &name)?, value) {
             (Param::Tensor(t), Given::Tensor(tensor, origin)) => {
                 arguments.push((name, Argument::Tensor(TensorFacts::of(&tensor, origin))));
                 tensors[t.0 as usize] = Some(tensor);
+            }
+            (Param::Tensor(t), Given::Packed(tensor, origin)) => {
+                arguments.push((name, Argument::Tensor(TensorFacts::of_packed(&tensor, origin.clone()))));
+                packed.push((t.0 as usize, tensor, origin));
+            }
+            (Param::Scalar(_), Given::Packed(tensor, origin)) => {
+                arguments.push((name, Argument::Tensor(TensorFacts::of_packed(&tensor, origin))));
             }
             // A tensor for a scalar: the binding says what is wrong with it.
             (Param::Scalar(_), Given::Tensor(tensor, origin)) => {
@@ -121,6 +188,13 @@ pub fn prepare(
             check_values(&signature, tensor, &facts, values, origin)?;
             continue;
         }
+        if let Some((_, packed, origin)) = packed.iter().find(|(t, ..)| *t == at) {
+            if tensor.holds.is_some() {
+                check_values(&signature, tensor, &facts, &packed.unpack()?, origin)?;
+            }
+            tensors[at] = Some(HostTensor::zeros(tensor.elem, packed.shape())?);
+            continue;
+        }
         let made = match &tensor.kind {
             TensorKind::In | TensorKind::InOut | TensorKind::Packed => {
                 random_tensor(&signature, tensor, &facts, seeds[at])?
@@ -154,7 +228,7 @@ pub fn prepare(
     let bound = bind(&signature, &arguments, &known)?;
     // Every tensor was given or made above.
     let tensors = tensors.into_iter().flatten().collect();
-    Ok(Prepared { bound, tensors, sms: None, notes })
+    Ok(Prepared { bound, tensors, packed, sms: None, notes })
 }
 
 /// Refuses what would end in an abort for want of memory: asks for all of it at once, and gives it back. Each tensor may be there a second

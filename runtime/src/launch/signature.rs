@@ -2,7 +2,7 @@
 
 use tilewright_compiler::tile::{Dim, ElemType, Kernel, Param, Promise, Scalar, Tensor};
 
-use crate::tensor::HostTensor;
+use crate::tensor::{HostTensor, PackedTensor, dense_strides};
 
 /// What a kernel asks of a launch; its body does not matter here.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +71,17 @@ impl TensorFacts {
             elem: tensor.elem(),
             shape: tensor.shape().to_vec(),
             strides: tensor.strides().to_vec(),
+            memory: None,
+        }
+    }
+
+    /// Facts about packed weights: of the logical tensor.
+    pub fn of_packed(packed: &PackedTensor, origin: impl Into<String>) -> TensorFacts {
+        TensorFacts {
+            origin: origin.into(),
+            elem: packed.storage().elem,
+            shape: packed.shape().to_vec(),
+            strides: dense_strides(packed.shape()),
             memory: None,
         }
     }

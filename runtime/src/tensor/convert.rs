@@ -20,6 +20,7 @@ use tilewright_compiler::tile::ElemType;
 
 use super::host::{HostTensor, TensorError};
 use super::npy::{NpyArray, NpyError, NpyKind, NpyType};
+use super::packed::PackError;
 use super::safetensors::{SafeArray, SafeError};
 use ::safetensors::tensor::Dtype;
 
@@ -32,6 +33,8 @@ pub enum LoadError {
     Safetensors(#[from] SafeError),
     #[error(transparent)]
     Tensor(#[from] TensorError),
+    #[error("{file} is no packed tensor: {source}")]
+    Packed { file: String, source: PackError },
     #[error("{file} holds {got}, but {want} wants {expected}")]
     WrongType { file: String, got: String, want: ElemType, expected: String },
     #[error("{file} holds {value} at {index:?}, which is no {want} ({range})")]

@@ -15,7 +15,8 @@ use super::convert::{
 };
 use super::host::HostTensor;
 use super::npy::NpyArray;
-use super::safetensors::{self, SafeArray};
+use super::packed::{self, PackedTensor};
+use super::safetensors::{self, SafeArray, SafeFile};
 use tilewright_compiler::tile::ElemType;
 
 /// A tensor's place in a file, as a command line spells it.
@@ -71,7 +72,17 @@ impl FilePlace {
     /// Reads what is there, not yet transposed.
     pub fn read(&self) -> Result<Stored, LoadError> {
         match self.is_safetensors() {
-            true => Ok(Stored::Safetensors(SafeArray::read(&self.path, self.tensor.as_deref())?)),
+            true => {
+                let mut file = SafeFile::open(&self.path)?;
+                let (name, array) = file.tensor(self.tensor.as_deref())?;
+                match file.metadata(&format!("{}{name}", packed::KEY)) {
+                    None => Ok(Stored::Safetensors(array)),
+                    Some(description) => match PackedTensor::from_file(array, description) {
+                        Ok(packed) => Ok(Stored::Packed(packed)),
+                        Err(source) => Err(LoadError::Packed { file: self.to_string(), source }),
+                    },
+                }
+            }
             false => Ok(Stored::Npy(NpyArray::read(&self.path)?)),
         }
     }
@@ -82,6 +93,15 @@ impl FilePlace {
         let tensor = match stored {
             Stored::Npy(array) => from_npy(array, elem, &origin)?,
             Stored::Safetensors(array) => from_safetensors(array, elem, &origin)?,
+            Stored::Packed(packed) if packed.storage().elem != elem => {
+                return Err(LoadError::WrongType {
+                    file: origin,
+                    got: format!("packed {}", packed.storage().elem),
+                    want: elem,
+                    expected: "another type, packed or not".into(),
+                });
+            }
+            Stored::Packed(packed) => packed.unpack()?,
         };
         match &self.transpose {
             Some(order) => Ok(tensor.transposed(order)?),
@@ -129,6 +149,8 @@ fn after_suffix<'a>(text: &'a str, suffix: &str) -> Option<(&'a str, &'a str)> {
 pub enum Stored {
     Npy(NpyArray),
     Safetensors(SafeArray),
+    /// Weights that a kernel reads as they are.
+    Packed(PackedTensor),
 }
 
 impl Stored {
@@ -136,6 +158,7 @@ impl Stored {
         match self {
             Stored::Npy(array) => &array.shape,
             Stored::Safetensors(array) => &array.shape,
+            Stored::Packed(packed) => packed.shape(),
         }
     }
 
@@ -144,6 +167,7 @@ impl Stored {
         match self {
             Stored::Npy(array) => elem_of_npy(array.ty),
             Stored::Safetensors(array) => elem_of_dtype(array.dtype),
+            Stored::Packed(packed) => Some(packed.storage().elem),
         }
     }
 }

@@ -12,12 +12,14 @@
 //! | [`safetensors`] | the `.safetensors` container: one tensor of a file |
 //! | [`convert`] | between files and tensors, type by type |
 //! | [`file`](mod@file) | a tensor's place in a file of either kind |
+//! | [`packed`] | packed weights, in memory and in files |
 //! | [`random`] | the generator behind `random:SEED`, the same on every machine |
 
 pub mod convert;
 pub mod file;
 pub mod host;
 pub mod npy;
+pub mod packed;
 pub mod random;
 pub mod safetensors;
 
@@ -25,4 +27,5 @@ pub use convert::{LoadError, NpyAs, load, store};
 pub use file::{FilePlace, Stored, store_all};
 pub use host::{HostTensor, TensorError, dense_strides};
 pub use npy::{NpyArray, NpyError, NpyKind, NpyType};
-pub use safetensors::{SafeArray, SafeError};
+pub use packed::{Made, PackError, PackedTensor};
+pub use safetensors::{SafeArray, SafeError, SafeFile};

@@ -5,6 +5,7 @@
 //! header is checked (by the `safetensors` crate: places follow each other without gaps, sizes are those of the shapes) and compared with
 //! the file's length before anything is allocated, so a hostile header is an error and never an abort.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -57,6 +58,23 @@ const MAX_HEADER: u64 = 100_000_000;
 impl SafeArray {
     /// Reads the tensor of that name; without a name, the only one.
     pub fn read(path: &Path, name: Option<&str>) -> Result<SafeArray, SafeError> {
+        Ok(SafeFile::open(path)?.tensor(name)?.1)
+    }
+}
+
+/// An open file: its header is read and its length checked.
+#[derive(Debug)]
+pub struct SafeFile {
+    path: PathBuf,
+    file: File,
+    header: Metadata,
+    /// Where elements begin.
+    start: u64,
+}
+
+impl SafeFile {
+    /// Opens a file and reads its header.
+    pub fn open(path: &Path) -> Result<SafeFile, SafeError> {
         let failed = |source| SafeError::Read { path: path.into(), source };
         let not = |reason: String| SafeError::NotSafetensors { path: path.into(), reason };
         let mut file = File::open(path).map_err(failed)?;
@@ -79,43 +97,82 @@ impl SafeArray {
         if want != elements {
             return Err(SafeError::WrongLength { path: path.into(), want, got: elements });
         }
-        let names = || {
-            let mut names = header.offset_keys();
-            names.sort();
-            names
-        };
+        Ok(SafeFile { path: path.into(), file, header, start: 8 + header_len })
+    }
+
+    /// As messages call it.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The names of its tensors, in order.
+    pub fn names(&self) -> Vec<String> {
+        let mut names = self.header.offset_keys();
+        names.sort();
+        names
+    }
+
+    /// What the file says beside its tensors.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.header.metadata().as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// Type and shape of a tensor.
+    pub fn facts(&self, name: &str) -> Option<(Dtype, &[usize])> {
+        self.header.info(name).map(|info| (info.dtype, &info.shape[..]))
+    }
+
+    /// Reads the tensor of that name; without a name, the only one. Gives its name, too.
+    pub fn tensor(&mut self, name: Option<&str>) -> Result<(String, SafeArray), SafeError> {
+        let path = || self.path.clone();
+        let failed = |source| SafeError::Read { path: path(), source };
         let name = match name {
             Some(name) => name.to_string(),
-            None => match &header.offset_keys()[..] {
+            None => match &self.header.offset_keys()[..] {
                 [only] => only.clone(),
-                _ => return Err(SafeError::WhichTensor { path: path.into(), names: names() }),
+                _ => return Err(SafeError::WhichTensor { path: path(), names: self.names() }),
             },
         };
-        let Some(info) = header.info(&name) else {
-            let names = names();
+        let Some(info) = self.header.info(&name) else {
+            let names = self.names();
             let near = tilewright_compiler::diagnostics::near(&name, names.iter().map(String::as_str));
             let near = near.map(String::from);
-            return Err(SafeError::NoSuchTensor { path: path.into(), name, near, names });
+            return Err(SafeError::NoSuchTensor { path: path(), name, near, names });
         };
         let (start, end) = info.data_offsets;
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(end - start).map_err(|_| failed(io::ErrorKind::OutOfMemory.into()))?;
         bytes.resize(end - start, 0);
-        file.seek(SeekFrom::Start(8 + header_len + start as u64)).map_err(failed)?;
-        file.read_exact(&mut bytes).map_err(failed)?;
-        Ok(SafeArray { dtype: info.dtype, shape: info.shape.clone(), bytes })
+        let array = SafeArray { dtype: info.dtype, shape: info.shape.clone(), bytes: Vec::new() };
+        let mut read = || {
+            self.file.seek(SeekFrom::Start(self.start + start as u64))?;
+            self.file.read_exact(&mut bytes)
+        };
+        match read() {
+            Ok(()) => Ok((name, SafeArray { bytes, ..array })),
+            Err(source) => Err(SafeError::Read { path: self.path.clone(), source }),
+        }
     }
 }
 
 /// Writes a file with these tensors.
 pub fn write(path: &Path, tensors: &[(String, SafeArray)]) -> Result<(), SafeError> {
+    write_with(path, tensors, None)
+}
+
+/// Writes a file with these tensors, and words beside them.
+pub fn write_with(
+    path: &Path,
+    tensors: &[(String, SafeArray)],
+    metadata: Option<HashMap<String, String>>,
+) -> Result<(), SafeError> {
     let unwritable = |reason: String| SafeError::Unwritable { path: path.into(), reason };
     let views = tensors
         .iter()
         .map(|(name, t)| Ok((name.as_str(), TensorView::new(t.dtype, t.shape.clone(), &t.bytes)?)))
         .collect::<Result<Vec<_>, ::safetensors::SafeTensorError>>()
         .map_err(|e| unwritable(e.to_string()))?;
-    let file = serialize(views, None).map_err(|e| unwritable(e.to_string()))?;
+    let file = serialize(views, metadata).map_err(|e| unwritable(e.to_string()))?;
     fs::write(path, file).map_err(|source| SafeError::Write { path: path.into(), source })
 }
 

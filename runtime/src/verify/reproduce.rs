@@ -140,7 +140,7 @@ fn save_launch(ran: &Ran, folder: &Path) -> Result<(), ReproduceError> {
         if let Ok(Chosen::Launch { launch, .. }) =
             choose(&compiled.kernel, plan, &prepared.bound, prepared.sms(compiled.target))
         {
-            file::save(folder, compiled, &launch, &prepared.tensors, number)?;
+            file::save(folder, compiled, &launch, prepared, number)?;
         }
     }
     Ok(())
