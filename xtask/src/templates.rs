@@ -24,6 +24,9 @@ const GROUPS: [u32; 2] = [1, 9];
 pub fn run(bin: &Path, write: bool) -> Result<()> {
     let folder = root().join("ptx_templates");
     let table = table(bin)?;
+    let page = root().join("docs/lowbit.md");
+    let text = std::fs::read_to_string(&page).with_context(|| format!("cannot read {}", page.display()))?;
+    let paged = documented(&text, &table)?;
     let path = folder.join("README.md");
     if write {
         std::fs::create_dir_all(&folder)?;
@@ -33,12 +36,48 @@ pub fn run(bin: &Path, write: bool) -> Result<()> {
                 std::fs::write(folder.join(format!("{}_{}.ptx", family.name(), half.name())), text)?;
             }
         }
+        std::fs::write(&page, paged).with_context(|| format!("cannot write {}", page.display()))?;
         return std::fs::write(&path, table).with_context(|| format!("cannot write {}", path.display()));
     }
     if std::fs::read_to_string(&path).unwrap_or_default() != table {
         bail!("{} is not what the assembler says now: `cargo xtask templates --write`", path.display());
     }
+    if text != paged {
+        bail!("{} does not have that table: `cargo xtask templates --write`", page.display());
+    }
     Ok(())
+}
+
+/// The lines of docs/lowbit.md that hold the table.
+const MARKS: [&str; 2] =
+    ["<!-- types: written by `cargo xtask templates --write` -->\n", "<!-- end of types -->\n"];
+
+/// docs/lowbit.md with its table of types, from the folder's: every type, its bits, and what finished values cost.
+fn documented(page: &str, table: &str) -> Result<String> {
+    let (before, rest) =
+        page.split_once(MARKS[0]).context("docs/lowbit.md has no mark of where its table begins")?;
+    let (_, after) =
+        rest.split_once(MARKS[1]).context("docs/lowbit.md has no mark of where its table ends")?;
+    let mut rows = String::from(
+        "| type | bits per weight | with scales | way to f16 | instructions per weight | way to bf16 | instructions per weight |\n\
+         | --- | --- | --- | --- | --- | --- | --- |\n",
+    );
+    for line in table.lines() {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let &[ty, bits, f16, _, finished, bf16, _, bf16_finished] = &cells[..] else { continue };
+        let Ok(n) = bits.parse::<f64>() else { continue };
+        // 16 bits for 128 weights, and a zero point's as many.
+        let scales = if ty.starts_with('e') { 0.125 } else { 0.25 };
+        let way = |way: &str| way.split(',').next().unwrap_or_default().to_string();
+        let _ = writeln!(
+            rows,
+            "| {ty} | {bits} | {} | {} | {finished} | {} | {bf16_finished} |",
+            n + scales,
+            way(f16),
+            way(bf16)
+        );
+    }
+    Ok(format!("{before}{}{rows}{}{after}", MARKS[0], MARKS[1]))
 }
 
 const HEAD: &str = "\
@@ -139,4 +178,21 @@ fn arithmetic(op: &str) -> bool {
     let stem = op.split('.').next().unwrap_or_default();
     matches!(stem, "LOP3" | "SHF" | "PRMT" | "HADD2" | "HMUL2" | "HFMA2" | "IADD3" | "LEA")
         || stem == "IMAD" && !op.contains(".WIDE") && !op.contains(".MOV")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_has_the_table() {
+        let read = |path: &str| std::fs::read_to_string(root().join(path)).expect(path);
+        let page = read("docs/lowbit.md");
+        let wanted = documented(&page, &read("ptx_templates/README.md")).expect("marks");
+        assert!(wanted == page, "`cargo xtask templates --write` writes the table of docs/lowbit.md anew");
+        let types = Family::ALL.iter().map(|f| f.types().len()).sum::<usize>();
+        let rows =
+            page.lines().skip_while(|l| !l.starts_with(MARKS[0].trim())).filter(|l| l.starts_with("| "));
+        assert_eq!(rows.count(), types + 2);
+    }
 }
