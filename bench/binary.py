@@ -54,9 +54,9 @@ def kernels(file):
     return re.findall(r"^kernel\s+(\w+)", file.read_text(), re.MULTILINE)
 
 
-def compile_kernel(file, kernel, target=None, sets=()):
-    """PTX and meta of one kernel."""
-    args = ["compile", file, "--kernel", kernel, *(["--target", target] if target else []), *(a for s in sets for a in ("--set", s))]
+def compile_kernel(file, kernel, target=None, sets=(), dims=()):
+    """PTX and meta of one kernel; `dims` are frozen."""
+    args = ["compile", file, "--kernel", kernel, *(["--target", target] if target else []), *(a for s in sets for a in ("--set", s)), *(a for d in dims for a in ("--dim", d))]
     with tempfile.TemporaryDirectory() as folder:
         texts = []
         for emit in ("ptx", "meta"):

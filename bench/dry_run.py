@@ -44,7 +44,9 @@ def run():
     refused("a grid rule with a stranger", lambda: launch.blocks("__import__('os')", {}))
     expect((rows[0]["ratio_to_best_peer"], rows[0]["tflops"], rows[0]["gbps"], rows[0]["peers_ms"]), (0.5, 2.0, 1.0, {"torch.matmul": 1.0}), "a row")
     expect(report.spread([1.0, 2.0, 3.0]), 1.0, "the spread of 1, 2, 3")
+    storage_and_workspace()
     real()
+    packed()
     with tempfile.TemporaryDirectory() as folder:
         path = report.write("dry run", None, None, rows, folder)
         back = json.loads(path.read_text())
@@ -52,6 +54,64 @@ def run():
         expect(back["rows"], rows, "the rows read back")
         print(path.read_text(), end="")
     print("dry run: fine")
+
+
+def storage_and_workspace():
+    """A packed operand and stream-K's workspace, on a meta file of known answers."""
+    meta = json.loads((report.BENCH / "samples" / "qgemm.meta.json").read_text())
+    plan, shape = meta["launches"][0], (16, 256, 512)
+    recipe = plan["variants"][0]["packed"][0]["hash"]
+    facts = {name: launch.dense(at, size, "f16") for name, at, size in (("x", 0x1000, (16, 512)), ("s", 0x2000, (256, 8)), ("z", 0x3000, (256, 8)), ("y", 0x4000, (16, 256)))}
+    facts["w"] = launch.dense(0x5000, (256, 512), "u4", 4)
+    of = lambda sms: launch.choose(plan, facts, dims(shape), sms=sms, packed={"w": recipe})
+    # 1 x 4 tiles of 16 steps: the blocks of 3 SMs, and not more than there are steps.
+    per_sm, part = plan["variants"][0]["workers"]["per_sm"], plan["workspace"]["part_bytes_per_block"]
+    few = of(3)
+    expect((few.blocks, few.workspace), (3 * per_sm, (3 * per_sm * part, 4 * 4)), "stream-K on 3 SMs")
+    expect(of(1000).blocks, 64, "stream-K on 1000 SMs")
+    memories = [p.kind for p in few.params if isinstance(p, launch.Memory)]
+    expect(sorted(memories), ["counters", "parts"], "the workspace's parameters")
+    placed = few.placed(0x77, 0x88)
+    at = {kind: placed.params[n] for n, p in enumerate(few.params) if isinstance(p, launch.Memory) for kind in [p.kind]}
+    expect(at, {"parts": struct.pack("<Q", 0x77), "counters": struct.pack("<Q", 0x88)}, "the workspace's addresses")
+    refused("another recipe", lambda: launch.choose(plan, facts, dims(shape), packed={"w": "0" * 16}))
+    refused("no recipe", lambda: launch.choose(plan, facts, dims(shape)))
+
+
+def packed():
+    """packing.py against `tilewright pack`, where both have what they need."""
+    import packing
+
+    expect((packing.values("i2"), packing.values("e2m1")[:8]), ([0, 1, -2, -1], [0, 0.5, 1, 1.5, 2, 3, 4, 6]), "what codes mean")
+    expect((packing.bits("e3m2"), max(packing.values("e3m2"))), (6, 28), "e3m2")
+    try:
+        import numpy
+    except ImportError:
+        print("no numpy here: packing was not tried")
+        return
+    if not binary.path():
+        return
+    for kind, bits in (("u4", 4), ("i3", 3), ("u6", 6), ("e3m2", 6), ("u1", 1)):
+        sets = [f"W={kind},BM=16,BN=64,BK=64"]
+        try:
+            _, meta = binary.compile_kernel(binary.EXAMPLES / "qgemm.tw", "qgemm", sets=sets)
+        except binary.Refused as error:
+            print(f"qgemm {kind}: not compiled: {error}")
+            continue
+        storage = meta["launches"][0]["variants"][0]["packed"][0]
+        codes = numpy.random.default_rng(bits).integers(0, 1 << bits, (128, 128))
+        got = packing.pack(numpy, codes, storage, numpy.array).astype("<u4").tobytes()
+        signed = numpy.where(codes >> (bits - 1), codes - (1 << bits), codes) if kind[0] == "i" else codes
+        with tempfile.TemporaryDirectory() as folder:
+            numpy.save(f"{folder}/w.npy", signed.astype(numpy.int8 if kind[0] == "i" else numpy.uint8))
+            args = ["pack", binary.EXAMPLES / "qgemm.tw", "--set", sets[0], "--arg", f"w={folder}/w.npy", "-o", f"{folder}/p.safetensors"]
+            status, out, err = binary.call(args)
+            if status != 0:
+                raise AssertionError(f"pack {kind}: {binary.message(status, out, err)}")
+            with open(f"{folder}/p.safetensors", "rb") as file:
+                file.seek(8 + int.from_bytes(file.read(8), "little"))
+                expect(file.read() == got, True, f"{kind} packed here and by tilewright")
+        print(f"qgemm {kind}: packed as by tilewright, recipe {storage['hash']}")
 
 
 class StandIn:

@@ -33,6 +33,7 @@ def main():
 def measure(torch, quick):
     import examples
     import gemm
+    import qgemm
     from measure import Clock, Deadline
 
     limit = QUICK_LIMIT if quick else LIMIT
@@ -57,7 +58,8 @@ def measure(torch, quick):
         keep(examples.check(["cuda:0", "cpu"], Deadline(limit / 3)))
         clock = Clock()
         keep(gemm.ceilings(clock, quick))
-        keep(gemm.rows(clock, gemm.Kernels(target), deadline, quick))
+        keep(gemm.rows(clock, gemm.Kernels(target), Deadline(deadline.left() / 2), quick))
+        keep(qgemm.rows(clock, qgemm.Kernels(target), deadline, quick))
     finally:
         if rows:
             print(f"wrote {report.write(name, name, version, rows).relative_to(report.ROOT)}")

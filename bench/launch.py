@@ -54,10 +54,10 @@ class Memory:
     kind: str
 
 
-def dense(address, shape, elem):
-    """A contiguous tensor."""
+def dense(address, shape, elem, bits=None):
+    """A contiguous tensor; `bits` of an element, where the type's name is not known here."""
     strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
-    return Tensor(address, tuple(shape), tuple(strides), BITS[elem])
+    return Tensor(address, tuple(shape), tuple(strides), bits or BITS[elem])
 
 
 def guard_holds(guard, tensors):
@@ -138,7 +138,7 @@ def choose(plan, tensors, dims, scalars=None, sms=1, packed=None):
     if tiles == 0:
         return None
     count = work = tiles
-    workers = variant["workers"]
+    workers = variant.get("workers")  # absent in older files
     if workers:
         if workers["steps"]:
             work = tiles * max(1, blocks(workers["steps"], dims))

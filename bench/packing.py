@@ -6,6 +6,26 @@ The same rule as compiler/src/packed/storage.rs, in operations that numpy and Py
     bit b of register r's code is bit `group[r % n][b]` of group r / n of the thread's words;
     words lie four, two and one at a time, of all threads side by side, chunk after chunk.
 """
+import math
+
+def bits(kind):
+    return 1 + int(kind[1]) + int(kind[3]) if kind[0] == "e" else int(kind[1])
+
+
+def values(kind):
+    """What each code of a type means: integers, two's complement, or floats without infinities."""
+    n = bits(kind)
+    if kind[0] == "u":
+        return [float(c) for c in range(1 << n)]
+    if kind[0] == "i":
+        return [float(c - (1 << n) if c >> (n - 1) else c) for c in range(1 << n)]
+    mantissa, bias = int(kind[3]), (1 << (int(kind[1]) - 1)) - 1
+    decoded = []
+    for code in range(1 << n):
+        sign, exponent, fraction = code >> (n - 1), code >> mantissa & (1 << int(kind[1])) - 1, code & (1 << mantissa) - 1
+        size = math.ldexp(fraction, 1 - bias - mantissa) if exponent == 0 else math.ldexp((1 << mantissa) + fraction, exponent - bias - mantissa)
+        decoded.append(-size if sign else size)
+    return decoded
 
 
 def element(storage):
