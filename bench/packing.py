@@ -6,7 +6,9 @@ The same rule as compiler/src/packed/storage.rs, in operations that numpy and Py
     bit b of register r's code is bit `group[r % n][b]` of group r / n of the thread's words;
     words lie four, two and one at a time, of all threads side by side, chunk after chunk.
 """
+
 import math
+
 
 def bits(kind):
     return 1 + int(kind[1]) + int(kind[3]) if kind[0] == "e" else int(kind[1])

@@ -72,7 +72,7 @@ impl ReadArguments {
                         Stored::Packed(packed)
                             if tensor.kind == TensorKind::Packed && place.transpose.is_none() =>
                         {
-                            Given::Packed(packed, origin)
+                            Given::Packed(*packed, origin)
                         }
                         stored => {
                             let tensor = place.tensor(&stored, tensor.elem);

@@ -274,7 +274,7 @@ fn mxfp4_and_nvfp4_blocks() {
         for at in 0..N * K {
             let all = expert * N * K + at;
             let byte = blocks[all / 2];
-            let code = if all % 2 == 0 { byte & 15 } else { byte >> 4 };
+            let code = if all.is_multiple_of(2) { byte & 15 } else { byte >> 4 };
             assert_eq!(
                 w[at] * e[at / 32],
                 value(code) * (f64::from(scales[all / 32]) - 127.0).exp2(),

@@ -147,7 +147,7 @@ fn groups_of(
     let name = format!("{module}.g_idx");
     let group = k.div_ceil(groups);
     if !from.has(&name) {
-        if k % groups != 0 {
+        if !k.is_multiple_of(groups) {
             let reason =
                 format!("its {k} weights are not divided evenly by {groups} groups, and there is no g_idx");
             return Err(from.wrong(&format!("{module}.qweight"), reason, "scales are [K / G, N]"));

@@ -78,7 +78,7 @@ impl FilePlace {
                 match file.metadata(&format!("{}{name}", packed::KEY)) {
                     None => Ok(Stored::Safetensors(array)),
                     Some(description) => match PackedTensor::from_file(array, description) {
-                        Ok(packed) => Ok(Stored::Packed(packed)),
+                        Ok(packed) => Ok(Stored::Packed(Box::new(packed))),
                         Err(source) => Err(LoadError::Packed { file: self.to_string(), source }),
                     },
                 }
@@ -150,7 +150,7 @@ pub enum Stored {
     Npy(NpyArray),
     Safetensors(SafeArray),
     /// Weights that a kernel reads as they are.
-    Packed(PackedTensor),
+    Packed(Box<PackedTensor>),
 }
 
 impl Stored {
