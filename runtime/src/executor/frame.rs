@@ -104,6 +104,19 @@ impl Frame {
         unsafe { std::slice::from_raw_parts_mut(cells.as_mut_ptr().cast::<Lanes32>(), cells.len()) }
     }
 
+    /// Two times four neighbouring registers, if none of them is in both.
+    #[inline]
+    pub fn two_quads_mut(&mut self, a: R32, b: R32) -> Option<(&mut [Lanes32; 4], &mut [Lanes32; 4])> {
+        let (low, high) = (a.0.min(b.0), a.0.max(b.0));
+        if high - low < 4 {
+            return None;
+        }
+        let both = self.range_mut(R32(low), (high - low) as usize + 4);
+        let (below, above) = both.split_at_mut((high - low) as usize);
+        let (first, second) = (below.first_chunk_mut()?, above.first_chunk_mut()?);
+        Some(if a.0 < b.0 { (first, second) } else { (second, first) })
+    }
+
     /// Neighbouring 32-bit registers, and all others beside them.
     #[inline]
     pub fn split_at_range(&mut self, first: R32, count: usize) -> (&mut [Lanes32], Others<'_>) {

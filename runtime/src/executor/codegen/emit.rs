@@ -475,6 +475,16 @@ impl Emitter<'_> {
                 let value = self.cast(I32X4, value);
                 self.set32(guard, d, value)
             }
+            LaneOp::Bytes { d, a, b, pick } => {
+                let (a, b) = (self.val32(a)?, self.val32(b)?);
+                let (a, b) = (self.cast(I8X16, a), self.cast(I8X16, b));
+                let place = |lane: u8, from: u8| 4 * lane + from % 4 + if from < 4 { 0 } else { 16 };
+                let bytes: Vec<u8> = (0..4).flat_map(|lane| pick.map(|from| place(lane, from))).collect();
+                let mask = self.b.func.dfg.immediates.push(ConstantData::from(&bytes[..]));
+                let value = self.b.ins().shuffle(a, b, mask);
+                let value = self.cast(I32X4, value);
+                self.set32(guard, d, value)
+            }
             LaneOp::Flush32 { d, a } => {
                 let a = self.val32(a)?;
                 let (exponent, sign) = (self.constant([0x7f80_0000; 4]), self.constant([0x8000_0000; 4]));

@@ -34,6 +34,7 @@ pub(super) fn lane_def(op: &LaneOp) -> Def {
         | LaneOp::F32 { d, .. }
         | LaneOp::Fma32 { d, .. }
         | LaneOp::Flush32 { d, .. }
+        | LaneOp::Bytes { d, .. }
         | LaneOp::Select32 { d, .. } => Def::Cell32(d),
         LaneOp::Mov64 { d, .. }
         | LaneOp::Int64 { d, .. }

@@ -6,7 +6,7 @@ use tilewright_compiler::ptx::{Symbol, Type};
 use super::super::launch::ExecError;
 use super::super::program::{
     Addr, AddrBase, Extend, HostCall, HostFunction, HostValue, IntBin, LaneOp, MemAccess, MemReg, MemSpace,
-    Order, StepKind, Val32, Val64, ValP,
+    Order, Reach, StepKind, Val32, Val64, ValP,
 };
 use super::emit::{Decoder, Home};
 use super::flatten::Side;
@@ -70,6 +70,7 @@ impl Decoder<'_> {
             bytes: ty.bytes().min(8) as u8,
             extend: Extend::Zero,
             order: Order::Weak,
+            reach: Reach::Everybody,
             regs,
         })
     }

@@ -56,7 +56,9 @@ impl Decoder<'_> {
         let token = op.state.and_then(|state| state.reg()).map(|reg| self.d64(reg)).transpose()?;
         let addr = self.addr(&op.addr)?;
         let space = self.space(op.space);
-        self.step(StepKind::MbarArrive(MbarArrive { addr, space, count, expect, drop: op.drop, token }));
+        let relaxed = op.sem == Semantics::Relaxed;
+        let arrive = MbarArrive { addr, space, count, expect, relaxed, drop: op.drop, token };
+        self.step(StepKind::MbarArrive(arrive));
         Ok(())
     }
 
@@ -76,6 +78,7 @@ impl Decoder<'_> {
         let (d, addr) = (self.dp(op.dst)?, self.addr(&op.addr)?);
         self.step(StepKind::MbarWait(MbarWait {
             suspend: op.suspend,
+            relaxed: op.sem == Semantics::Relaxed,
             d,
             addr,
             space: self.space(op.space),
@@ -192,12 +195,13 @@ impl Decoder<'_> {
                 StepKind::ProxyFence { shared: true, global: false }
             }
             op::Fence::Proxy(P::AsyncGlobal) => StepKind::ProxyFence { shared: false, global: true },
-            op::Fence::Thread(sem, scope) if far(scope) => StepKind::MemoryFence {
+            op::Fence::Thread(sem, scope) => StepKind::MemoryFence {
                 acquire: *sem != FenceSem::Release,
                 release: *sem != FenceSem::Acquire,
+                far: far(scope),
             },
-            op::Fence::Membar(scope) | op::Fence::TensormapRelease(scope) if far(scope) => {
-                StepKind::MemoryFence { acquire: true, release: true }
+            op::Fence::Membar(scope) | op::Fence::TensormapRelease(scope) => {
+                StepKind::MemoryFence { acquire: true, release: true, far: far(scope) }
             }
             op::Fence::TensormapAcquire(..) => StepKind::MapFence,
             op::Fence::MbarrierInit => StepKind::InitFence,
@@ -225,6 +229,11 @@ impl Decoder<'_> {
             F::SwizzleMode => MapField::Swizzle,
             F::FillMode => MapField::Fill,
         };
+        if field == MapField::Interleave
+            && let Val32::Imm(1..) = self.v32(&op.value, Type::U32)?
+        {
+            return self.unsupported("interleaved tensor maps");
+        }
         let ord = match &op.ord {
             Some(ord) => self.v32(ord, Type::U32)?,
             None => Val32::Imm(0),

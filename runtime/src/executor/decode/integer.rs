@@ -13,6 +13,9 @@ use super::moves::pred_bin;
 
 type Result<T = ()> = std::result::Result<T, ExecError>;
 
+/// Operations that `table2` takes, by truth table.
+const TABLE_COST: [u8; 16] = [0, 2, 2, 1, 2, 1, 1, 2, 1, 2, 0, 2, 0, 2, 1, 0];
+
 fn is_16(ty: Type) -> bool {
     ty.bits() == 16
 }
@@ -411,23 +414,73 @@ impl Decoder<'_> {
     pub(super) fn lop3(&mut self, op: &op::Lop3) -> Result {
         let (a, b, c) =
             (self.v32(&op.a, Type::B32)?, self.v32(&op.b, Type::B32)?, self.v32(&op.c, Type::B32)?);
-        let result = self.t32();
-        // Sum of products over the table, Shannon-expanded on `a`: a ? f(1, b, c) : f(0, b, c).
-        let high = self.table2(op.lut >> 4, b, c);
-        let low = self.table2(op.lut & 15, b, c);
-        let difference = self.int(IntBin::Xor, high, low);
-        let chosen = self.int(IntBin::And, difference, a);
-        self.lane(LaneOp::Int32 { op: IntBin::Xor, d: result, a: chosen, b: low });
+        let result = self.table3(op.lut, [a, b, c]);
         let d = self.dst32(op.dst)?;
         if let Some((how, p, q)) = op.pred {
             let (p, q, nonzero) = (self.dp(p)?, self.pred_use(q)?, self.tp());
-            self.lane(LaneOp::Cmp32 { cmp: IntCmp::Ne, d: nonzero, a: Val32::Reg(result), b: Val32::Imm(0) });
+            self.lane(LaneOp::Cmp32 { cmp: IntCmp::Ne, d: nonzero, a: result, b: Val32::Imm(0) });
             self.lane(LaneOp::Pred { op: pred_bin(how), d: p, a: ValP::Reg(nonzero), b: q });
         }
         if let Some(d) = d {
-            self.lane(LaneOp::Mov32 { d, a: Val32::Reg(result) });
+            self.lane(LaneOp::Mov32 { d, a: result });
         }
         Ok(())
+    }
+
+    /// The function of three bits whose truth table is `lut` (index 4·a + 2·b + c): that of two bits where the third one is set, and where it
+    /// is not, put together in the cheapest way. The third one is whichever makes that cheapest.
+    fn table3(&mut self, lut: u8, operands: [Val32; 3]) -> Val32 {
+        // The truth tables of the other two operands, with operand `which` set and not.
+        let halves = |which: usize| {
+            let mut tables = [0u8; 2];
+            let mut seen = [0; 2];
+            for index in 0..8u8 {
+                let side = usize::from(index >> (2 - which) & 1);
+                tables[side] |= (lut >> index & 1) << seen[side];
+                seen[side] += 1;
+            }
+            tables
+        };
+        let cost = |which: usize| {
+            let [low, high] = halves(which);
+            let (two, three) = (TABLE_COST[usize::from(low)], TABLE_COST[usize::from(high)]);
+            match (low, high) {
+                _ if low == high => two,
+                _ if low == !high & 15 => two + 1,
+                (0, _) | (_, 15) => 1 + two + three,
+                (_, 0) | (15, _) => 2 + two + three,
+                _ => 3 + two + three,
+            }
+        };
+        let which = (0..3).min_by_key(|&which| cost(which)).unwrap_or(0);
+        let [low, high] = halves(which);
+        let p = operands[which];
+        let [q, r] = [[1, 2], [0, 2], [0, 1]][which].map(|number: usize| operands[number]);
+        let f = self.table2(low, q, r);
+        if low == high {
+            return f;
+        }
+        if low == !high & 15 {
+            return self.int(IntBin::Xor, p, f);
+        }
+        let g = self.table2(high, q, r);
+        match (low, high) {
+            (0, _) => self.int(IntBin::And, p, g),
+            (_, 15) => self.int(IntBin::Or, p, f),
+            (_, 0) => {
+                let not = self.int(IntBin::Xor, p, Val32::Imm(u32::MAX));
+                self.int(IntBin::And, not, f)
+            }
+            (15, _) => {
+                let not = self.int(IntBin::Xor, p, Val32::Imm(u32::MAX));
+                self.int(IntBin::Or, not, g)
+            }
+            _ => {
+                let difference = self.int(IntBin::Xor, f, g);
+                let chosen = self.int(IntBin::And, difference, p);
+                self.int(IntBin::Xor, chosen, f)
+            }
+        }
     }
 
     pub(super) fn int(&mut self, op: IntBin, a: Val32, b: Val32) -> Val32 {
@@ -483,6 +536,15 @@ impl Decoder<'_> {
 
     pub(super) fn prmt(&mut self, op: &op::Prmt) -> Result {
         use op::PrmtMode as M;
+        // The usual case: known bytes, no signs.
+        if let (M::Default, Val32::Imm(select)) = (op.mode, self.v32(&op.c, Type::B32)?)
+            && select & 0x8888 == 0
+        {
+            let (d, a, b) = (self.d32(op.dst)?, self.v32(&op.a, Type::B32)?, self.v32(&op.b, Type::B32)?);
+            let pick = [0, 4, 8, 12].map(|at| (select >> at & 7) as u8);
+            self.lane(LaneOp::Bytes { d, a, b, pick });
+            return Ok(());
+        }
         let f = match op.mode {
             M::Default => integers::prmt,
             M::F4e => integers::prmt_f4e,
@@ -497,6 +559,22 @@ impl Decoder<'_> {
 
     pub(super) fn funnel(&mut self, op: &op::Funnel) -> Result {
         use op::{FunnelDir as D, FunnelMode as M};
+        if let Val32::Imm(by) = self.v32(&op.c, Type::U32)? {
+            let by = if op.mode == M::Wrap { by & 31 } else { by.min(32) };
+            let (d, low, high) =
+                (self.d32(op.dst)?, self.v32(&op.a, Type::B32)?, self.v32(&op.b, Type::B32)?);
+            // Left by n is right by 32 - n.
+            let right = if op.dir == D::Left { 32 - by } else { by };
+            if right % 32 == 0 {
+                self.lane(LaneOp::Mov32 { d, a: if right == 0 { low } else { high } });
+                return Ok(());
+            }
+            let (below, above) = (self.t32(), self.t32());
+            self.lane(LaneOp::Shift32 { op: Shift::RightU, d: below, a: low, by: right as u8 });
+            self.lane(LaneOp::Shift32 { op: Shift::Left, d: above, a: high, by: 32 - right as u8 });
+            self.lane(LaneOp::Int32 { op: IntBin::Or, d, a: Val32::Reg(below), b: Val32::Reg(above) });
+            return Ok(());
+        }
         let f = match (op.dir, op.mode) {
             (D::Left, M::Clamp) => integers::shf_l_clamp,
             (D::Left, M::Wrap) => integers::shf_l_wrap,
@@ -555,6 +633,16 @@ impl Decoder<'_> {
         let (pos, len) = (self.v32(&op.pos, Type::U32)?, self.v32(&op.len, Type::U32)?);
         // Four operands: position and length travel in one word.
         let (pos, len) = (self.zero_extend(pos, 8), self.zero_extend(len, 8));
+        if let (Val32::Imm(at @ 0..32), Val32::Imm(len @ 1..), 32) = (pos, len, op.ty.bits()) {
+            let ones = (((1u64 << len.min(32)) - 1) << at) as u32;
+            let (d, a, b) = (self.d32(op.dst)?, self.v32(&op.a, op.ty)?, self.v32(&op.b, op.ty)?);
+            let moved = self.t32();
+            self.lane(LaneOp::Shift32 { op: Shift::Left, d: moved, a, by: at as u8 });
+            let field = self.int(IntBin::And, Val32::Reg(moved), Val32::Imm(ones));
+            let rest = self.int(IntBin::And, b, Val32::Imm(!ones));
+            self.lane(LaneOp::Int32 { op: IntBin::Or, d, a: field, b: rest });
+            return Ok(());
+        }
         let field = match (pos, len) {
             (Val32::Imm(pos), Val32::Imm(len)) => Val32::Imm(pos | len << 8),
             _ => {

@@ -1,11 +1,11 @@
 //! Loads, stores, atomics and `cp.async`.
 
-use tilewright_compiler::ptx::{Address, AtomOp, Base, Operand, RegClass, Semantics, Space, Type, op};
+use tilewright_compiler::ptx::{Address, AtomOp, Base, Operand, RegClass, Scope, Semantics, Space, Type, op};
 
 use super::super::launch::ExecError;
 use super::super::program::{
-    Addr, Atomic, AtomicOp, CpAsync, Extend, LaneOp, MemAccess, MemReg, MemSpace, Order, StepKind, Val32,
-    Val64, ValP,
+    Addr, Atomic, AtomicOp, CpAsync, Extend, LaneOp, MemAccess, MemReg, MemSpace, Order, Reach, StepKind,
+    Val32, Val64, ValP,
 };
 use super::emit::{Decoder, Home};
 
@@ -17,6 +17,14 @@ fn order(sem: Semantics) -> Order {
         Semantics::Volatile | Semantics::Relaxed | Semantics::Mmio => Order::Strong,
         Semantics::Acquire => Order::Acquire,
         Semantics::Release | Semantics::AcqRel => Order::Release,
+    }
+}
+
+fn reach(scope: Option<Scope>) -> Reach {
+    match scope {
+        Some(Scope::Cta) => Reach::Block,
+        Some(Scope::Cluster) => Reach::Cluster,
+        _ => Reach::Everybody,
     }
 }
 
@@ -76,6 +84,7 @@ impl Decoder<'_> {
             bytes,
             extend,
             order: order(op.sem),
+            reach: reach(op.scope),
             regs: regs.into(),
         };
         self.step(StepKind::Load(access));
@@ -123,6 +132,7 @@ impl Decoder<'_> {
             bytes,
             extend: Extend::Zero,
             order: order(op.sem),
+            reach: reach(op.scope),
             regs: regs.into(),
         };
         self.step(StepKind::Store(access));
@@ -192,6 +202,7 @@ impl Decoder<'_> {
                 addr: Addr { offset: addr.offset.wrapping_add(at), ..addr },
                 bytes: bytes as u8,
                 align: if element == 0 { (bytes * elements as u32) as u8 } else { bytes as u8 },
+                reach: reach(op.scope),
                 releases: matches!(op.sem, Semantics::Release | Semantics::AcqRel),
                 acquires: matches!(op.sem, Semantics::Acquire | Semantics::AcqRel),
                 d,

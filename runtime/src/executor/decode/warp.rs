@@ -173,6 +173,9 @@ impl Decoder<'_> {
 
     pub(super) fn mma(&mut self, op: &op::Mma) -> Result {
         let (m, n, k) = op.shape.mnk();
+        if (m, n, k, op.aty) == (8, 8, 4, Type::F16) {
+            return self.mma_quads(op);
+        }
         let row_col = op.a_layout == MatLayout::Row && op.b_layout == MatLayout::Col;
         if !row_col || n != 8 || op.f8f6f4 || op.dty != op.cty {
             return self.unsupported("this shape or layout");
@@ -212,6 +215,29 @@ impl Decoder<'_> {
         let b = self.fragment(&op.b)?;
         let mma = Mma { batch, ..Mma::new(f, d.into(), a.into(), b, c.into()) };
         self.step(StepKind::Mma(Box::new(mma)));
+        Ok(())
+    }
+
+    /// `m8n8k4` on halves.
+    fn mma_quads(&mut self, op: &op::Mma) -> Result {
+        let half = |ty: Type| ty == Type::F16;
+        let known = |ty: Type| matches!(ty, Type::F16 | Type::F32);
+        if op.bty != Type::F16 || !known(op.dty) || !known(op.cty) || op.sparse.is_some() {
+            return self.unsupported("this combination of types and shape");
+        }
+        let sums = |ty: Type| if half(ty) { 4 } else { 8 };
+        if [op.d.len(), op.a.len(), op.b.len(), op.c.len()] != [sums(op.dty), 2, 2, sums(op.cty)] {
+            return self.invalid("fragments of the wrong size");
+        }
+        let f = matrix::quads(matrix::Quads {
+            a_columns: op.a_layout == MatLayout::Col,
+            b_rows: op.b_layout == MatLayout::Row,
+            d_half: half(op.dty),
+            c_half: half(op.cty),
+        });
+        let (d, a) = (self.fragment(&op.d)?, self.fragment(&op.a)?);
+        let (b, c) = (self.fragment(&op.b)?, self.fragment(&op.c)?);
+        self.step(StepKind::Mma(Box::new(Mma::new(f, d, a, b, c))));
         Ok(())
     }
 

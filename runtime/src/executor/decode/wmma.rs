@@ -21,8 +21,8 @@ use super::super::frame::{Lanes32, R32, R64};
 use super::super::launch::ExecError;
 use super::super::matrix::{self, MmaSum};
 use super::super::program::{
-    Addr, AddrBase, CellInit, Extend, IntBin, LaneOp, MemAccess, MemReg, Mma, MmaF64, Order, Shift, StepKind,
-    Val32, Val64,
+    Addr, AddrBase, CellInit, Extend, IntBin, LaneOp, MemAccess, MemReg, Mma, MmaF64, Order, Reach, Shift,
+    StepKind, Val32, Val64,
 };
 use super::emit::{Decoder, Home};
 use super::warp::{mma_input, mma_sum};
@@ -211,7 +211,8 @@ impl Decoder<'_> {
 
     fn wmma_access(&self, space: Space, addr: Addr, bytes: u8, reg: MemReg) -> MemAccess {
         let (extend, order) = (Extend::Zero, Order::Weak);
-        MemAccess { space: self.space(space), addr, bytes, extend, order, regs: [reg].into() }
+        let reach = Reach::Everybody;
+        MemAccess { space: self.space(space), addr, bytes, extend, order, reach, regs: [reg].into() }
     }
 
     pub(super) fn wmma_load(&mut self, op: &op::WmmaLoad) -> Result {

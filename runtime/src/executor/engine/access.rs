@@ -8,9 +8,10 @@ use super::super::frame::{Frame, Lanes64, blend32, blend64};
 use super::super::memory::{
     LaneWords, Place, SHARED_RANK_BITS, place_generic, place_global, read_slice, write_slice,
 };
-use super::super::program::{Addr, AddrBase, Extend, MatrixAccess, MemAccess, MemReg, MemSpace};
+use super::super::program::{Addr, AddrBase, Extend, MatrixAccess, MemAccess, MemReg, MemSpace, Order};
 use super::super::shadow::{Agent, Touch};
 use super::block::{Env, Stop};
+use super::bulk::Issuer;
 use super::warp::Warp;
 
 /// Bytes of shared memory that share a version number.
@@ -283,6 +284,7 @@ impl Env<'_> {
         bytes: u32,
         what: &str,
     ) {
+        self.note_remote(warp, line, offset);
         if let Some(shadow) = &mut self.shadow {
             let fault = shadow.touch(Agent { warp, lane: lane as u32, line }, touch, offset as u32, bytes);
             self.report_fault(fault, warp, lane, line, what);
@@ -291,10 +293,14 @@ impl Env<'_> {
 
     /// Tells the shadow about a store. Warps that all store the same value by the same instruction do not race: compilers write
     /// that where a value is known to everybody.
-    fn touch_store(&mut self, warp: usize, lane: usize, line: u32, offset: u64, data: &[u32; 4], bytes: u32) {
+    fn touch_store(&mut self, who: Issuer, order: Order, offset: u64, data: &[u32; 4], bytes: u32) {
+        let Issuer { warp, lane, line } = who;
+        self.note_remote(warp, line, offset);
         let Some(shadow) = &mut self.shadow else { return };
         let agent = Agent { warp, lane: lane as u32, line };
-        let fault = shadow.touch(agent, Touch::Write, offset as u32, bytes);
+        // Volatile stores are how lanes of old talk to each other.
+        let touch = if order == Order::Weak { Touch::LaneWrite } else { Touch::Write };
+        let fault = shadow.touch(agent, touch, offset as u32, bytes);
         if let Some(found) = &fault
             && found.kind == FindingKind::Race
             && found.other_writes
@@ -346,7 +352,8 @@ impl Env<'_> {
                 }
                 Target::Global(window, base) if self.shadow.is_some() => {
                     let at = (window, at[lane] - base);
-                    self.read_global(warp.index, lane, line, access.order, at, bytes.into());
+                    let order = (access.order, access.reach);
+                    self.read_global(warp.index, lane, line, order, at, bytes.into());
                 }
                 _ => {}
             }
@@ -434,12 +441,14 @@ impl Env<'_> {
             match target {
                 Target::Shared(base) => {
                     let offset = at[lane].wrapping_sub(base);
-                    self.touch_store(warp.index, lane, line, offset, &data[lane], bytes);
+                    let who = Issuer { warp: warp.index, lane, line };
+                    self.touch_store(who, access.order, offset, &data[lane], bytes);
                 }
                 Target::Global(window, base) if self.shadow.is_some() => {
                     let at = (window, at[lane] - base);
                     let value = (&data[lane], bytes as usize);
-                    self.write_global(warp.index, lane, line, access.order, at, value);
+                    let order = (access.order, access.reach);
+                    self.write_global(warp.index, lane, line, order, at, value);
                 }
                 _ => {}
             }

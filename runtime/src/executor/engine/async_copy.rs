@@ -3,7 +3,7 @@
 use super::super::finding::FindingKind;
 use super::super::frame::Lanes64;
 use super::super::memory::{Place, place_generic, place_global, write_halves, write_slice};
-use super::super::program::{CpAsync, MemSpace, Order};
+use super::super::program::{CpAsync, MemSpace, Order, Reach};
 use super::super::shadow::{Agent, Published};
 use super::access::{Target, Windows, addresses, lanes_of};
 use super::block::{Env, Stop};
@@ -119,7 +119,8 @@ impl Env<'_> {
             for lane in lanes_of(reads) {
                 if let Place::Global { window, offset } = place_global(from[lane]) {
                     let bytes = u64::from(src_bytes[lane]);
-                    self.read_global(warp.index, lane, line, Order::Weak, (window, offset), bytes);
+                    let weak = (Order::Weak, Reach::Everybody);
+                    self.read_global(warp.index, lane, line, weak, (window, offset), bytes);
                 }
             }
         }
@@ -200,9 +201,12 @@ impl Env<'_> {
         if warp.copies.is_empty() {
             return Ok(());
         }
-        for copy in warp.copies.retire(mask, newest) {
+        let mut retired = std::mem::take(&mut self.retired);
+        warp.copies.retire(mask, newest, &mut retired);
+        for copy in retired.drain(..) {
             self.complete_copy(warp.index, &copy, None);
         }
+        self.retired = retired;
         Ok(())
     }
 
@@ -248,7 +252,9 @@ impl Env<'_> {
     /// That arrival is due.
     pub(super) fn late_arrivals(&mut self, warp: &mut Warp, pending: &Pending) {
         let Transfer::Arrival { mask, offsets, before, clock, published } = &pending.transfer else { return };
-        for copy in warp.copies.retire_older(*mask, *before) {
+        let mut retired = Vec::new();
+        warp.copies.retire_older(*mask, *before, &mut retired);
+        for copy in retired {
             self.complete_copy(warp.index, &copy, Some(*clock));
         }
         for lane in lanes_of(*mask) {

@@ -139,7 +139,7 @@ impl Env<'_> {
                         let at = (window, at[lane].wrapping_sub(base));
                         let order = if atomic.releases { Order::Release } else { Order::Strong };
                         self.acquire_global(warp.index, at, how);
-                        self.atomic_global(warp.index, lane, line, order, at, bytes.into());
+                        self.atomic_global(warp.index, lane, line, (order, atomic.reach), at, bytes.into());
                     }
                     old[lane] = self.launch.memory.update(
                         window,

@@ -24,6 +24,7 @@ use super::super::shadow::{Fault, Shadow};
 use super::Kernel;
 use super::access::PAGE;
 use super::barriers::{BarrierState, ClusterBarrier};
+use super::copies::PendingCopy;
 use super::counters::Counters;
 use super::mbarrier::Mbarrier;
 use super::panels::Panels;
@@ -31,6 +32,7 @@ use super::run::Turn;
 use super::tracer::Tracer;
 use super::transfer::{Pending, Transfer};
 use super::warp::{Wait, Warp};
+use super::wgmma::SeenRead;
 
 /// What all blocks of a launch share.
 pub struct LaunchState<'l> {
@@ -57,6 +59,11 @@ impl LaunchState<'_> {
     /// Blocks of a cluster.
     pub fn cluster_size(&self) -> usize {
         self.cluster.iter().product::<u32>() as usize
+    }
+
+    /// Warps of a block.
+    pub fn block_warps(&self) -> usize {
+        self.block.iter().product::<u32>().div_ceil(32) as usize
     }
 
     /// `%ctaid` of the first block of a cluster.
@@ -106,6 +113,12 @@ pub struct Env<'l> {
     pub effects: u64,
     /// What the kernel printed.
     pub printed: String,
+    /// Room for copies that are done.
+    pub retired: Vec<PendingCopy>,
+    /// What products of `wgmma` were seen to read.
+    pub reads: Vec<SeenRead>,
+    /// With the sanitizer, by rank: whether that block of the cluster has ended. Empty where there are no clusters.
+    pub ended: Vec<bool>,
 }
 
 /// The block cannot go on: a fatal finding was reported.
@@ -274,6 +287,9 @@ impl<'l> Block<'l> {
                 scratch: Scratch::default(),
                 effects: 0,
                 printed: String::new(),
+                retired: Vec::new(),
+                reads: Vec::new(),
+                ended: vec![false; if sanitize && size > 1 { size } else { 0 }],
             },
             order: (0..all.len()).collect(),
             warps: all,
@@ -390,6 +406,11 @@ impl<'l> Block<'l> {
             (0..16).for_each(|id| self.try_complete(rank, id));
             self.try_complete_cluster();
             self.env.effects += 1;
+            let own = self.warps.iter().filter(|w| w.rank == rank);
+            if self.env.shadow.is_some() && own.clone().all(|w| w.fragments.is_empty()) {
+                let first = own.map(|w| w.index).min().unwrap_or(0);
+                self.env.block_ended(rank, first..first + self.warps.len() / self.ctas.len());
+            }
         }
         Ok(moved)
     }

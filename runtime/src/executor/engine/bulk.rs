@@ -5,7 +5,7 @@ use super::super::memory::tensor_map::{MAP_BYTES, Origin, TensorMap, replace};
 use super::super::memory::{Place, SHARED_BASE, SHARED_RANK_BITS, place_global};
 use super::super::program::{Addr, Bulk, BulkRoute, MapReplace, MemSpace, TensorCopy, TensorRoute, Val32};
 use super::super::shadow::global::GlobalTouch;
-use super::super::shadow::{AsyncAgent, Epoch, Touch};
+use super::super::shadow::{Agent, AsyncAgent, Epoch, Touch};
 use super::access::{Target, address_of, lanes_of};
 use super::block::{Env, Stop};
 use super::run::{val32, val64};
@@ -133,6 +133,15 @@ impl Env<'_> {
 
     /// Tells the shadow that a copy may touch these bytes from now on.
     pub(super) fn start(&mut self, who: Issuer, touch: Touch, offset: u32, bytes: u32, what: &str) {
+        if let (Touch::BulkWrite(epoch) | Touch::BulkReduce { epoch, .. }, Some(shadow)) =
+            (touch, &mut self.shadow)
+        {
+            // Whoever waits for it is ordered after it; and it must be waited for.
+            shadow.note_arriving(offset / self.stride as u32, epoch, who.line);
+            let agent = Agent { warp: who.warp, lane: who.lane as u32, line: who.line };
+            let fault = shadow.touch(agent, touch, offset, bytes);
+            return self.report_fault(fault, who.warp, who.lane, who.line, what);
+        }
         self.touch(who.warp, who.lane, who.line, touch, offset.into(), bytes, what);
     }
 

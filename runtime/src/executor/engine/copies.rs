@@ -59,22 +59,22 @@ impl CopyQueue {
     }
 
     /// Removes what a wait by the lanes of `mask` retires: all but the `newest` newest committed groups (and the open one), or
-    /// everything if `newest` is `None`. Oldest first; each returned copy's mask holds the retired lanes.
-    pub fn retire(&mut self, mask: u32, newest: Option<u32>) -> Vec<PendingCopy> {
+    /// everything if `newest` is `None`. Oldest first; each of them in `retired` has a mask of the retired lanes.
+    pub fn retire(&mut self, mask: u32, newest: Option<u32>, retired: &mut Vec<PendingCopy>) {
         let committed = self.committed;
-        self.take(mask, |copy, lane| match newest {
+        let due = |copy: &PendingCopy, lane: usize| match newest {
             None => true,
             Some(n) => copy.group[lane].saturating_add(n) < committed[lane],
-        })
+        };
+        self.take(mask, due, retired);
     }
 
     /// Removes the copies by the lanes of `mask` in front of copy number `before`.
-    pub fn retire_older(&mut self, mask: u32, before: u64) -> Vec<PendingCopy> {
-        self.take(mask, |copy, _| copy.number < before)
+    pub fn retire_older(&mut self, mask: u32, before: u64, retired: &mut Vec<PendingCopy>) {
+        self.take(mask, |copy, _| copy.number < before, retired);
     }
 
-    fn take(&mut self, mask: u32, due: impl Fn(&PendingCopy, usize) -> bool) -> Vec<PendingCopy> {
-        let mut retired = Vec::new();
+    fn take(&mut self, mask: u32, due: impl Fn(&PendingCopy, usize) -> bool, retired: &mut Vec<PendingCopy>) {
         self.pending.retain_mut(|copy| {
             let mut done = 0u32;
             for lane in 0..32 {
@@ -91,7 +91,6 @@ impl CopyQueue {
             }
             copy.mask != 0
         });
-        retired
     }
 
     /// Whether nothing is pending.
@@ -125,11 +124,15 @@ mod tests {
             queue.push(copy(&queue, line, u32::MAX));
             queue.commit(u32::MAX);
         }
-        let lines = |copies: &[PendingCopy]| copies.iter().map(|c| c.line).collect::<Vec<_>>();
-        assert_eq!(lines(&queue.retire(u32::MAX, Some(2))), [1]);
-        assert_eq!(lines(&queue.retire(u32::MAX, Some(1))), [2]);
-        assert_eq!(lines(&queue.retire(u32::MAX, Some(1))), [0u32; 0]);
-        assert_eq!(lines(&queue.retire(u32::MAX, Some(0))), [3]);
+        let mut lines = |newest: u32| {
+            let mut copies = Vec::new();
+            queue.retire(u32::MAX, Some(newest), &mut copies);
+            copies.iter().map(|c| c.line).collect::<Vec<_>>()
+        };
+        assert_eq!(lines(2), [1]);
+        assert_eq!(lines(1), [2]);
+        assert_eq!(lines(1), [0u32; 0]);
+        assert_eq!(lines(0), [3]);
         assert!(queue.is_empty());
     }
 
@@ -138,9 +141,10 @@ mod tests {
         let mut queue = CopyQueue::default();
         queue.push(copy(&queue, 1, 0b11));
         queue.commit(0b01); // lane 1 has not committed
-        let retired = queue.retire(0b11, Some(0));
+        let mut retired = Vec::new();
+        queue.retire(0b11, Some(0), &mut retired);
         assert_eq!((retired.len(), retired[0].mask), (1, 0b01));
-        let rest = queue.retire(0b11, None);
-        assert_eq!((rest.len(), rest[0].mask), (1, 0b10));
+        queue.retire(0b11, None, &mut retired);
+        assert_eq!((retired.len(), retired[1].mask), (2, 0b10));
     }
 }

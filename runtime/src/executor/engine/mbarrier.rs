@@ -230,7 +230,7 @@ impl Env<'_> {
         lane: usize,
         line: u32,
         offset: u32,
-        count: u32,
+        (count, relaxed): (u32, bool),
     ) -> Result<(), Stop> {
         let bar = self.mbarrier(warp, lane, line, offset)?;
         if count > bar.pending {
@@ -249,7 +249,11 @@ impl Env<'_> {
             tracer.mbarrier_arrive(warp, offset, false);
         }
         if let (Some(shadow), Some(bar)) = (&mut self.shadow, self.mbarriers.get_mut(&offset)) {
-            shadow.publish(warp, &mut bar.open);
+            if relaxed {
+                shadow.publish_near(warp, &mut bar.open);
+            } else {
+                shadow.publish(warp, &mut bar.open);
+            }
         }
         Ok(())
     }
@@ -323,7 +327,7 @@ impl Env<'_> {
             if op.drop {
                 bar.expected = bar.expected.saturating_sub(count);
             }
-            self.arrive_at(warp.index, lane, line, offset, count)?;
+            self.arrive_at(warp.index, lane, line, offset, (count, op.relaxed))?;
             self.settle(offset);
         }
         if let Some(shadow) = &mut self.shadow {
@@ -413,7 +417,11 @@ impl Env<'_> {
                 tracer.mbarrier_waited(warp.index, line, offset, phases);
             }
             if let (Some(shadow), Some(bar)) = (&mut self.shadow, self.mbarriers.get(&offset)) {
-                shadow.acquire(warp.index, &bar.done);
+                if op.relaxed {
+                    shadow.note_wait(warp.index, &bar.done);
+                } else {
+                    shadow.acquire(warp.index, &bar.done);
+                }
             }
         }
         if let (Some(shadow), true) = (&mut self.shadow, answer.complete != 0) {
@@ -458,7 +466,7 @@ impl Env<'_> {
             if let Some(tracer) = &mut self.tracer {
                 tracer.mbarrier_arrive(warp.index, offsets[lane], true);
             }
-            self.arrive_at(warp.index, lane, line, offsets[lane], 1)?;
+            self.arrive_at(warp.index, lane, line, offsets[lane], (1, false))?;
             self.settle(offsets[lane]);
         }
         Ok(())

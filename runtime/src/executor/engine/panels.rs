@@ -39,7 +39,8 @@ fn version(pages: &[u32], (first, end): (usize, usize)) -> u64 {
 }
 
 impl Panels {
-    /// The panel for `key`, unpacked by `unpack` if it is not there or out of date.
+    /// The number of the panel for `key`, unpacked by `unpack` if it is not there or out of date. It keeps that number while fewer than
+    /// [`KEPT`] others are asked for.
     ///
     /// `unpack` gets an old buffer to fill, and says which pages it read.
     pub fn get<E>(
@@ -47,14 +48,14 @@ impl Panels {
         key: PanelKey,
         pages: &[u32],
         unpack: impl FnOnce(&mut Vec<f32>) -> Result<(usize, usize), E>,
-    ) -> Result<&[f32], E> {
+    ) -> Result<usize, E> {
         self.turn += 1;
         let found = self.all.iter().position(|p| p.key == key);
         if let Some(at) = found
             && version(pages, self.all[at].pages) == self.all[at].version
         {
             self.all[at].used = self.turn;
-            return Ok(&self.all[at].data);
+            return Ok(at);
         }
         let oldest = || (0..self.all.len()).min_by_key(|&i| self.all[i].used);
         let at = match found {
@@ -68,7 +69,12 @@ impl Panels {
         let mut data = std::mem::take(&mut self.all[at].data);
         let read = unpack(&mut data)?;
         self.all[at] = Panel { key, pages: read, version: version(pages, read), used: self.turn, data };
-        Ok(&self.all[at].data)
+        Ok(at)
+    }
+
+    /// What a panel holds.
+    pub fn data(&self, number: usize) -> &[f32] {
+        &self.all[number].data
     }
 }
 
@@ -88,7 +94,7 @@ mod tests {
                 *data = vec![unpacked as f32];
                 Ok((1, 3))
             });
-            result.map(|data| data[0])
+            result.map(|number| panels.data(number)[0])
         };
         assert_eq!(get(&pages), Ok(1.0));
         pages[3] += 1;

@@ -2,9 +2,9 @@
 
 use super::super::finding::FindingKind;
 use super::super::memory::write_slice;
-use super::super::program::Order;
-use super::super::shadow::Acquire;
+use super::super::program::{Order, Reach};
 use super::super::shadow::global::{GlobalRace, GlobalTouch};
+use super::super::shadow::{Acquire, Agent};
 use super::block::Env;
 
 /// A place in global memory: window and offset.
@@ -23,7 +23,8 @@ impl Env<'_> {
         if let Some(epoch) = touch.epoch() {
             shadow.note_start(warp, epoch);
         }
-        let agent = shadow.global_agent(self.number, warp, line);
+        let agent = Agent { warp, lane: lane as u32, line };
+        let agent = shadow.global_agent(self.number, agent, self.launch.block_warps());
         if let Some(race) = global.touch(&agent, touch, at.0, at.1, bytes) {
             self.report_race((warp, lane, line), touch, at.0, race);
         }
@@ -96,7 +97,7 @@ impl Env<'_> {
         warp: usize,
         lane: usize,
         line: u32,
-        order: Order,
+        (order, reach): (Order, Reach),
         at: Place,
         bytes: u64,
     ) {
@@ -104,11 +105,11 @@ impl Env<'_> {
             Order::Weak => GlobalTouch::Read,
             Order::Strong | Order::Release => {
                 self.acquire_global(warp, at, Acquire::AtFence);
-                GlobalTouch::StrongRead
+                GlobalTouch::StrongRead(reach)
             }
             Order::Acquire => {
                 self.acquire_global(warp, at, Acquire::Now);
-                GlobalTouch::StrongRead
+                GlobalTouch::StrongRead(reach)
             }
         };
         self.touch_global((warp, lane, line), touch, at, bytes);
@@ -119,15 +120,17 @@ impl Env<'_> {
         warp: usize,
         lane: usize,
         line: u32,
-        order: Order,
+        (order, reach): (Order, Reach),
         at: Place,
         (data, bytes): (&[u32; 4], usize),
     ) {
         if order != Order::Weak {
-            return self.atomic_global(warp, lane, line, order, at, bytes as u64);
+            return self.atomic_global(warp, lane, line, (order, reach), at, bytes as u64);
         }
-        let (Some(shadow), Some(global)) = (&self.shadow, &self.launch.global_shadow) else { return };
-        let agent = shadow.global_agent(self.number, warp, line);
+        let (Some(shadow), Some(global)) = (&mut self.shadow, &self.launch.global_shadow) else { return };
+        shadow.note_store(warp);
+        let agent = Agent { warp, lane: lane as u32, line };
+        let agent = shadow.global_agent(self.number, agent, self.launch.block_warps());
         let Some(race) = global.touch(&agent, GlobalTouch::Write, at.0, at.1, bytes as u64) else { return };
         // All storing the same value by the same instruction is no race; compilers do that.
         if race.other_writes && race.other_line == line {
@@ -148,11 +151,11 @@ impl Env<'_> {
         warp: usize,
         lane: usize,
         line: u32,
-        order: Order,
+        (order, reach): (Order, Reach),
         at: Place,
         bytes: u64,
     ) {
-        self.touch_global((warp, lane, line), GlobalTouch::StrongWrite, at, bytes);
+        self.touch_global((warp, lane, line), GlobalTouch::StrongWrite(reach), at, bytes);
         self.release_global(warp, order, at);
     }
 }

@@ -3,6 +3,7 @@
 //! Each active lane sends its own. They belong to the generic proxy, so nothing of them needs a proxy fence; the bytes are there for whoever waited
 //! for the mbarrier.
 
+use super::super::finding::FindingKind;
 use super::super::program::{MemReg, StoreAsync};
 use super::super::shadow::Touch;
 use super::access::{address_of, lanes_of};
@@ -12,6 +13,53 @@ use super::transfer::Transfer;
 use super::warp::Warp;
 
 impl Env<'_> {
+    /// Notes an access to the shared memory of another block of the cluster: it must come before that block's end.
+    #[inline]
+    pub(super) fn note_remote(&mut self, warp: usize, line: u32, offset: u64) {
+        if self.ended.is_empty() || self.shadow.is_none() {
+            return;
+        }
+        let rank = offset as usize / self.stride;
+        if rank == self.rank {
+            return;
+        }
+        if self.ended[rank] {
+            self.report_ended(warp, line, rank);
+        }
+        if let Some(shadow) = &mut self.shadow {
+            shadow.note_remote(rank as u32, warp, line);
+        }
+    }
+
+    fn report_ended(&mut self, warp: usize, line: u32, rank: usize) {
+        self.report(FindingKind::Race, line, None, || {
+            format!(
+                "warp {warp}: nothing orders this access to the shared memory of block {rank} of the cluster before that block's end: \
+                 a cluster barrier is missing behind it"
+            )
+        });
+    }
+
+    /// All warps of block `rank`, `warps`, have ended: whoever used its shared memory must have done so before, and what was on its way there must
+    /// have arrived.
+    pub(super) fn block_ended(&mut self, rank: usize, warps: std::ops::Range<usize>) {
+        if let Some(ended) = self.ended.get_mut(rank) {
+            *ended = true;
+        }
+        let Some(shadow) = &self.shadow else { return };
+        let late = shadow.remote_after(rank as u32, warps.clone());
+        let arriving = shadow.arriving_after(rank as u32, warps);
+        for (warp, line) in late {
+            self.report_ended(warp, line, rank);
+        }
+        for line in arriving {
+            self.report(FindingKind::AsyncInFlight, line, None, || {
+                "the block ends while this may still be writing to its shared memory: nobody waited for it"
+                    .into()
+            });
+        }
+    }
+
     pub(super) fn store_async(
         &mut self,
         warp: &mut Warp,

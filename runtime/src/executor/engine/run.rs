@@ -3,6 +3,7 @@
 use super::super::finding::FindingKind;
 use super::super::frame::{Frame, Lanes32, Lanes64, blend32, blend64};
 use super::super::program::{LaneCall, LiveOut, Step, StepKind, Val32, Val64, ValP};
+use super::access::lanes_of;
 use super::block::{Env, Stop};
 use super::registers::Change;
 use super::warp::{Fragment, Wait, Warp};
@@ -119,6 +120,11 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
             {
                 warp.fragments[current] = Fragment { mask, at, ..warp.fragments[current] };
                 return Ok(Turn::Quantum);
+            }
+            if warp.wgmma.has_batch()
+                && !matches!(step.kind, StepKind::Segment(_) | StepKind::Wgmma(_) | StepKind::WgmmaFence)
+            {
+                env.add_up(warp);
             }
             let active = mask & valp(&warp.frame, step.guard);
             env.counters.warp_instructions += u64::from(step.count);
@@ -279,6 +285,9 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
                                 Fragment { wait: Wait::Members(missing), ..Fragment::ready(mask, at) };
                             continue 'fragment;
                         }
+                        if env.shadow.is_some() {
+                            check_members(env, warp, kind, step.line, active);
+                        }
                     }
                     if is_aligned(kind) && active != warp.live {
                         if warp.is_ahead(current, active, at) {
@@ -292,6 +301,24 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
             }
             at += 1;
         }
+    }
+}
+
+/// Whoever executes an instruction with a member mask is in it, and so are all that are in it, unless they have left.
+fn check_members(env: &mut Env<'_>, warp: &Warp, kind: &StepKind, line: u32, active: u32) {
+    let named = |lane: usize| members(&warp.frame, kind, lane).unwrap_or(u32::MAX);
+    let strangers =
+        lanes_of(active).filter(|&lane| named(lane) >> lane & 1 == 0).fold(0, |m, lane| m | 1 << lane);
+    let absent = lanes_of(active).fold(0, |m, lane| m | named(lane)) & warp.live & !active;
+    let index = warp.index;
+    if strangers != 0 {
+        env.report(FindingKind::Divergence, line, None, || {
+            format!("warp {index}: lanes {strangers:#010x} execute this and are not in its member mask")
+        });
+    } else if absent != 0 {
+        env.report(FindingKind::Divergence, line, None, || {
+            format!("warp {index}: lanes {absent:#010x} are in the member mask and do not execute this: its predicate is false there")
+        });
     }
 }
 
@@ -357,6 +384,16 @@ fn segment(env: &mut Env<'_>, warp: &mut Warp, number: u32, mask: u32, live_out:
 
 /// Executes a step that is neither a segment nor control flow, for the lanes of `mask` (not empty).
 fn execute(env: &mut Env<'_>, warp: &mut Warp, step: &Step, number: usize, mask: u32) -> Result<(), Stop> {
+    if let Some(shadow) = &mut env.shadow
+        && let StepKind::Shuffle(_)
+        | StepKind::Vote { .. }
+        | StepKind::Match { .. }
+        | StepKind::Redux { .. }
+        | StepKind::Elect { .. } = &step.kind
+    {
+        // The ISA promises no order of memory here, but kernels rely on the lanes having met.
+        shadow.lanes_met(warp.index);
+    }
     match &step.kind {
         StepKind::Call(call) => lane_call(&mut warp.frame, call, mask),
         StepKind::Load(access) => env.load(warp, step.line, number, access, mask)?,
@@ -415,9 +452,12 @@ fn execute(env: &mut Env<'_>, warp: &mut Warp, step: &Step, number: usize, mask:
                 shadow.proxy_fence(warp.index, shared, global);
             }
         }
-        &StepKind::MemoryFence { acquire, release } => {
+        &StepKind::MemoryFence { acquire, release, far } => {
             if let Some(shadow) = &mut env.shadow {
-                shadow.memory_fence(warp.index, acquire, release);
+                shadow.near_fence(warp.index, acquire, release);
+                if far {
+                    shadow.memory_fence(warp.index, acquire, release);
+                }
             }
         }
         StepKind::MapFence => {

@@ -225,6 +225,8 @@ impl Env<'_> {
             let from = offset + number as u64 * stride;
             for at in (0..bytes).step_by(64) {
                 memory.prefetch(window, from + ROWS_AHEAD * stride + at);
+                // Pipelines walk along rows: the next box is beside this one.
+                memory.prefetch(window, from + bytes + at);
             }
             let base = dst + (first + row) * pitch;
             // A row lies within one line of 128 bytes where there is a swizzle at all.

@@ -20,9 +20,10 @@ use rustc_hash::FxHashMap;
 
 use super::super::finding::FindingKind;
 use super::super::frame::Lanes32;
+use super::super::matrix::{Operand, Spread, Warpgroup};
 use super::super::memory::tensor_map::Swizzle;
-use super::super::program::{StepKind, Wgmma, WgmmaA};
-use super::super::shadow::{Agent, AsyncAgent, Epoch, Touch};
+use super::super::program::{Step, StepKind, Wgmma, WgmmaA};
+use super::super::shadow::{Agent, AsyncAgent, Epoch, SeenCells, Touch};
 use super::access::PAGE;
 use super::block::{Env, Stop};
 use super::panels::PanelKey;
@@ -49,7 +50,41 @@ pub struct WgmmaQueue {
     unfenced: FxHashMap<u32, u32>,
     /// There was a `wgmma.fence`.
     fenced: bool,
+    /// Eager products that are still to be added up.
+    batch: Batch,
 }
+
+/// Products with the same sums, one after the other: operands are unpacked when each is issued, the sums loaded and stored once for all of them.
+/// They are added up before anything else than lane-local code happens in the warp, so nobody can tell the difference.
+#[derive(Clone, Default)]
+struct Batch {
+    /// Step of the first: all have its type and sums.
+    step: usize,
+    fresh: bool,
+    count: usize,
+    rows: Vec<Operand>,
+    /// Their panels, by number.
+    panels: [usize; MAX_BATCH],
+}
+
+impl std::fmt::Debug for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Batch({} products)", self.count)
+    }
+}
+
+/// A read of B that the sanitizer has seen: by whom (the warpgroup's agent), and what it found.
+#[derive(Debug)]
+pub struct SeenRead {
+    key: (Epoch, usize, u64, usize),
+    cells: SeenCells,
+}
+
+/// Reads that are remembered.
+const SEEN: usize = 16;
+
+/// Products of a batch at most: fewer than the panels that are kept.
+const MAX_BATCH: usize = 8;
 
 impl WgmmaQueue {
     /// `wgmma.fence`.
@@ -61,6 +96,37 @@ impl WgmmaQueue {
     /// `wgmma.commit_group`.
     pub fn commit(&mut self) {
         self.committed += 1;
+    }
+
+    /// Whether products are still to be added up.
+    #[inline]
+    pub fn has_batch(&self) -> bool {
+        self.batch.count != 0
+    }
+}
+
+impl Batch {
+    /// Whether a product can join.
+    fn takes(&self, steps: &[Step], op: &Wgmma, product: Product) -> bool {
+        let StepKind::Wgmma(first) = &steps[self.step].kind else { return self.count == 0 };
+        let like = |a: &Warpgroup, b: &Warpgroup| a.k == b.k && std::ptr::fn_addr_eq(a.multiply, b.multiply);
+        self.count == 0
+            || (self.count < MAX_BATCH
+                && !product.fresh
+                && first.d == op.d
+                && first.fast.as_ref().zip(op.fast.as_ref()).is_some_and(|(a, b)| like(a, b)))
+    }
+
+    fn add(&mut self, fast: &Warpgroup, a: &[Lanes32; 4], panel: usize, product: Product) {
+        if self.count == 0 {
+            (self.step, self.fresh) = (product.step, product.fresh);
+        }
+        if self.rows.len() == self.count {
+            self.rows.push(Spread::zero());
+        }
+        (fast.spread)(a, &mut self.rows[self.count]);
+        self.panels[self.count] = panel;
+        self.count += 1;
     }
 }
 
@@ -121,12 +187,12 @@ impl Matrix {
         })
     }
 
-    /// The two blocks of 16 bytes of K of 8 rows, where they lie in rows of a swizzle and in `shared`: what most products read.
-    fn pair(&self, shared: &[u8], row: u32) -> Option<[Lanes32; 2]> {
+    /// The two blocks of 16 bytes of K of 8 rows into `pair`, where they lie in rows of a swizzle and in `shared`: what most products read.
+    fn pair(&self, shared: &[u8], row: u32, pair: [&mut Lanes32; 2]) -> Option<()> {
         let span = self.swizzle.span().filter(|_| !self.transposed)?;
         let base = self.start.wrapping_add(row / 8 * self.stride);
         let lines = shared.get(..(base as usize + 7 * span as usize + 32).next_multiple_of(128))?;
-        let mut pair = [[0; 32]; 2];
+        let mut pair = pair;
         for r in 0..8 {
             let at = base + r * span;
             for (chunk, register) in pair.iter_mut().enumerate() {
@@ -139,7 +205,16 @@ impl Matrix {
                 });
             }
         }
-        Some(pair)
+        Some(())
+    }
+
+    /// The two blocks, wherever they lie.
+    fn both(&self, shared: &[u8], row: u32, [low, high]: [&mut Lanes32; 2]) -> Result<(), u32> {
+        if self.pair(shared, row, [&mut *low, &mut *high]).is_none() {
+            *low = self.register(shared, row, 0)?;
+            *high = self.register(shared, row, 1)?;
+        }
+        Ok(())
     }
 
     /// The lines of 128 bytes that a tile of 8 rows lies in: first byte and last.
@@ -242,6 +317,9 @@ impl Env<'_> {
         let fresh = valp(&warp.frame, op.scale_d) >> lane & 1 == 0;
         let product = Product { step: number, a, b, fresh, group: warp.wgmma.committed };
         if !self.lazy {
+            if !warp.wgmma.batch.takes(&self.launch.kernel.program.steps, op, product) {
+                self.add_up(warp);
+            }
             return self.multiply(warp, op, product);
         }
         if self.shadow.is_some() {
@@ -274,19 +352,36 @@ impl Env<'_> {
                 chunks.extend(a.block(row, chunk));
             }
         }
-        let b = Matrix::new(product.b, op.trans_b);
-        for tile in 0..u32::from(op.n) / 8 {
-            for chunk in 0..op.chunks() {
-                chunks.extend(b.block(8 * tile, chunk));
-            }
-        }
         let limit = self.launch.shared_bytes as u32;
-        chunks.retain(|&at| at + 16 <= limit);
-        chunks.iter_mut().for_each(|at| *at += base);
+        let place = |chunks: &mut Vec<u32>| {
+            chunks.retain(|&at| at + 16 <= limit);
+            chunks.iter_mut().for_each(|at| *at += base);
+        };
+        place(&mut chunks);
         let Some(shadow) = &mut self.shadow else { return };
         let agent = shadow.agent(warpgroup(warp));
-        let touch = Touch::BulkRead(Epoch { agent, clock: product.group + 1 });
-        let fault = shadow.touch_chunks(Agent { warp: warp.index, lane: 0, line }, touch, &chunks);
+        let epoch = Epoch { agent, clock: product.group + 1 };
+        let (who, touch) = (Agent { warp: warp.index, lane: 0, line }, Touch::BulkRead(epoch));
+        let mut fault = shadow.touch_chunks(who, touch, &chunks);
+        // The other warps of the warpgroup read the same B.
+        let key = (epoch, self.rank, product.b, product.step);
+        let known =
+            self.reads.iter().any(|seen| seen.key == key && shadow.sees_again(who, touch, &seen.cells));
+        if !known {
+            chunks.clear();
+            let b = Matrix::new(product.b, op.trans_b);
+            for tile in 0..u32::from(op.n) / 8 {
+                for chunk in 0..op.chunks() {
+                    chunks.extend(b.block(8 * tile, chunk));
+                }
+            }
+            place(&mut chunks);
+            fault = fault.or(shadow.touch_chunks(who, touch, &chunks));
+            if self.reads.len() == SEEN {
+                self.reads.remove(0);
+            }
+            self.reads.push(SeenRead { key, cells: shadow.seen(&chunks) });
+        }
         self.report_fault(fault, warp.index, 0, line, "a wgmma's read");
     }
 
@@ -335,14 +430,10 @@ impl Env<'_> {
                 let row = 16 * (warp.in_block as u32 % 4);
                 for half in 0..2 {
                     let (row, shared) = (row + 8 * half, &self.shared[own.clone()]);
-                    let both = match matrix.pair(shared, row) {
-                        Some(both) => Ok(both),
-                        None => matrix
-                            .register(shared, row, 0)
-                            .and_then(|low| Ok([low, matrix.register(shared, row, 1)?])),
-                    };
-                    let both = both.map_err(|at| outside(self, at))?;
-                    (a[half as usize], a[half as usize + 2]) = (both[0], both[1]);
+                    let (low, high) = a.split_at_mut(2);
+                    matrix
+                        .both(shared, row, [&mut low[half as usize], &mut high[half as usize]])
+                        .map_err(|at| outside(self, at))?;
                 }
             }
         }
@@ -356,6 +447,31 @@ impl Env<'_> {
         }
         let matrix = Matrix::new(product.b, op.trans_b);
         let tiles = usize::from(op.n) / 8;
+        if let Some(fast) = &op.fast {
+            let key = PanelKey { rank: self.rank, descriptor: product.b, step: product.step };
+            let shared = &self.shared[own];
+            let unpack = |data: &mut Vec<f32>| {
+                data.resize(tiles * fast.k * 8, 0.0);
+                let (mut low, mut high) = (u32::MAX, 0);
+                let mut b = [[0; 32]; 2];
+                for (tile, columns) in data.chunks_exact_mut(fast.k * 8).enumerate() {
+                    let row = 8 * tile as u32;
+                    let (first, last) = matrix.lines(row);
+                    (low, high) = (low.min(first), high.max(last));
+                    let [left, right] = &mut b;
+                    matrix.both(shared, row, [left, right])?;
+                    (fast.unpack)(&b, columns);
+                }
+                Ok((((base + low as usize) / PAGE), (base + high as usize) / PAGE + 1))
+            };
+            let panel = self.panels.get(key, &self.pages, unpack).map_err(|at| outside(self, at))?;
+            warp.wgmma.batch.add(fast, &a, panel, product);
+            let more = fast.merges && op.contiguous && !self.lazy;
+            if !more {
+                self.add_up(warp);
+            }
+            return Ok(());
+        }
         let metadata = op.sparse.map(|registers| registers.map(|r| *warp.frame.r32(r)));
         let mut copy;
         let contiguous = op.contiguous;
@@ -365,30 +481,7 @@ impl Env<'_> {
             copy = op.d.iter().map(|&r| *warp.frame.r32(r)).collect::<Vec<_>>();
             &mut copy
         };
-        if let Some(fast) = &op.fast {
-            let key = PanelKey { rank: self.rank, descriptor: product.b, step: product.step };
-            let shared = &self.shared[own];
-            let unpack = |data: &mut Vec<f32>| {
-                data.resize(tiles * fast.k * 8, 0.0);
-                let (mut low, mut high) = (u32::MAX, 0);
-                for (tile, columns) in data.chunks_exact_mut(fast.k * 8).enumerate() {
-                    let row = 8 * tile as u32;
-                    let (first, last) = matrix.lines(row);
-                    (low, high) = (low.min(first), high.max(last));
-                    let b = match matrix.pair(shared, row) {
-                        Some(pair) => pair,
-                        None => [matrix.register(shared, row, 0)?, matrix.register(shared, row, 1)?],
-                    };
-                    (fast.unpack)(&b, columns);
-                }
-                Ok((((base + low as usize) / PAGE), (base + high as usize) / PAGE + 1))
-            };
-            let panel = self.panels.get(key, &self.pages, unpack);
-            match panel {
-                Ok(panel) => (fast.multiply)(d, &a, panel, product.fresh),
-                Err(at) => return Err(outside(self, at)),
-            }
-        } else {
+        {
             let mut left: Vec<&Lanes32> = a.iter().collect();
             left.extend(metadata.iter().flatten());
             let per = usize::from(op.per_tile);
@@ -415,6 +508,25 @@ impl Env<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Adds up the products of the batch.
+    pub(super) fn add_up(&mut self, warp: &mut Warp) {
+        let batch = &mut warp.wgmma.batch;
+        let count = std::mem::take(&mut batch.count);
+        let StepKind::Wgmma(op) = &self.launch.kernel.program.steps[batch.step].kind else { return };
+        let (Some(fast), 1..) = (&op.fast, count) else { return };
+        let rows = batch.rows.iter().zip(&batch.panels).take(count);
+        let products: Vec<(&Operand, &[f32])> =
+            rows.map(|(rows, &panel)| (rows, self.panels.data(panel))).collect();
+        if op.contiguous {
+            return (fast.multiply)(warp.frame.range_mut(op.d[0], op.d.len()), &products, batch.fresh);
+        }
+        let mut d: Vec<Lanes32> = op.d.iter().map(|&r| *warp.frame.r32(r)).collect();
+        (fast.multiply)(&mut d, &products, batch.fresh);
+        for (&r, value) in op.d.iter().zip(&d) {
+            *warp.frame.r32_mut(r) = *value;
+        }
     }
 
     /// Lanes leave: what they started and never waited for may still use the block's memory.

@@ -9,12 +9,12 @@ macro_rules! f32s {
     ($($(#[$meta:meta])* $name:ident($a:ident, $b:ident, $c:ident) = $body:expr;)+) => { $(
         $(#[$meta])*
         pub fn $name(out: &mut Lanes32, a: &Lanes32, b: &Lanes32, c: &Lanes32) {
-            for lane in 0..32 {
+            super::tier::each(|lane| {
                 let ($a, $b, $c) = (f32::from_bits(a[lane]), f32::from_bits(b[lane]), f32::from_bits(c[lane]));
                 let _ = ($b, $c);
                 let result: f32 = $body;
                 out[lane] = result.to_bits();
-            }
+            });
         }
     )+ };
 }
@@ -23,12 +23,12 @@ macro_rules! f64s {
     ($($(#[$meta:meta])* $name:ident($a:ident, $b:ident) = $body:expr;)+) => { $(
         $(#[$meta])*
         pub fn $name(out: &mut Lanes64, a: &Lanes64, b: &Lanes64, _c: &Lanes64) {
-            for lane in 0..32 {
+            super::tier::each(|lane| {
                 let ($a, $b) = (f64::from_bits(a[lane]), f64::from_bits(b[lane]));
                 let _ = $b;
                 let result: f64 = $body;
                 out[lane] = result.to_bits();
-            }
+            });
         }
     )+ };
 }

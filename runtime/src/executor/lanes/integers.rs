@@ -6,11 +6,11 @@ macro_rules! lanes32 {
     ($($(#[$meta:meta])* $name:ident($a:ident, $b:ident, $c:ident) = $body:expr;)+) => { $(
         $(#[$meta])*
         pub fn $name(out: &mut Lanes32, a: &Lanes32, b: &Lanes32, c: &Lanes32) {
-            for lane in 0..32 {
+            super::tier::each(|lane| {
                 let ($a, $b, $c) = (a[lane], b[lane], c[lane]);
                 let _ = ($b, $c);
                 out[lane] = $body;
-            }
+            });
         }
     )+ };
 }
@@ -19,11 +19,11 @@ macro_rules! lanes64 {
     ($($(#[$meta:meta])* $name:ident($a:ident, $b:ident, $c:ident) = $body:expr;)+) => { $(
         $(#[$meta])*
         pub fn $name(out: &mut Lanes64, a: &Lanes64, b: &Lanes64, c: &Lanes64) {
-            for lane in 0..32 {
+            super::tier::each(|lane| {
                 let ($a, $b, $c) = (a[lane], b[lane], c[lane]);
                 let _ = ($b, $c);
                 out[lane] = $body;
-            }
+            });
         }
     )+ };
 }
@@ -159,21 +159,21 @@ narrow! {
 
 /// Shifts of 64-bit values by per-lane amounts; amounts of 64 and more shift everything out.
 pub fn shl64(out: &mut Lanes64, a: &Lanes64, b: &Lanes32) {
-    for lane in 0..32 {
+    super::tier::each(|lane| {
         out[lane] = a[lane].checked_shl(b[lane]).unwrap_or(0);
-    }
+    });
 }
 
 pub fn shr_u64(out: &mut Lanes64, a: &Lanes64, b: &Lanes32) {
-    for lane in 0..32 {
+    super::tier::each(|lane| {
         out[lane] = a[lane].checked_shr(b[lane]).unwrap_or(0);
-    }
+    });
 }
 
 pub fn shr_s64(out: &mut Lanes64, a: &Lanes64, b: &Lanes32) {
-    for lane in 0..32 {
+    super::tier::each(|lane| {
         out[lane] = ((a[lane] as i64) >> b[lane].min(63)) as u64;
-    }
+    });
 }
 
 fn sign_folded(a: u32) -> u32 {
@@ -195,11 +195,11 @@ fn high_word(value: u64) -> u32 {
 /// `bfe`: bits beyond the value read as the sign (or zero), by the ISA's pseudo-code.
 fn extract(a: u64, pos: u32, len: u32, bits: u32, signed: bool) -> u64 {
     let (pos, len, msb) = (pos & 255, len & 255, bits - 1);
-    let sign_bit = if !signed || len == 0 { 0 } else { a >> (pos + len - 1).min(msb) & 1 };
-    (0..bits).fold(0, |d, i| {
-        let bit = if i < len && pos + i <= msb { a >> (pos + i) & 1 } else { sign_bit };
-        d | bit << i
-    })
+    let whole = u64::MAX >> (64 - bits);
+    let ones = if len >= 64 { u64::MAX } else { (1 << len) - 1 };
+    let (inside, value) = if pos > msb { (0, 0) } else { (ones & (whole >> pos), a >> pos) };
+    let negative = signed && len > 0 && a >> (pos + len - 1).min(msb) & 1 != 0;
+    ((value & inside) | if negative { !inside } else { 0 }) & whole
 }
 
 fn insert(a: u64, b: u64, field: u32, bits: u32) -> u64 {
@@ -230,10 +230,10 @@ fn element<const SIGNED: bool>(word: u32, i: u32, bits: u32) -> i32 {
 
 /// `dp4a`: four products of bytes and an addend, wrapping.
 pub fn dp4a<const A: bool, const B: bool>(out: &mut Lanes32, a: &Lanes32, b: &Lanes32, c: &Lanes32) {
-    for lane in 0..32 {
+    super::tier::each(|lane| {
         let products = (0..4).map(|i| element::<A>(a[lane], i, 8).wrapping_mul(element::<B>(b[lane], i, 8)));
         out[lane] = products.fold(c[lane], |sum, product| sum.wrapping_add(product as u32));
-    }
+    });
 }
 
 /// `dp2a`: two products of a half and a byte of the lower or upper half of `b`.

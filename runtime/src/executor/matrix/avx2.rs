@@ -10,6 +10,7 @@
 use std::arch::x86_64::*;
 
 use super::Lanes32;
+use super::warpgroup::Operand;
 
 const F16: u8 = 0;
 const BF16: u8 = 1;
@@ -251,21 +252,19 @@ entry! {
 }
 
 /// Products of `wgmma`: the plain kernel, compiled for this tier.
-pub(super) fn wide<A: super::portable::Element<Value = f32>, const K: usize, const HALF: bool>(
+pub(super) fn wide<const K: usize, const HALF: bool>(
     d: &mut [Lanes32],
-    a: &[Lanes32; 4],
-    panel: &[f32],
+    products: &[(&Operand, &[f32])],
     fresh: bool,
 ) {
     #[target_feature(enable = "avx2,fma,f16c")]
-    fn run<A: super::portable::Element<Value = f32>, const K: usize, const HALF: bool>(
+    fn run<const K: usize, const HALF: bool>(
         d: &mut [Lanes32],
-        a: &[Lanes32; 4],
-        panel: &[f32],
+        products: &[(&Operand, &[f32])],
         fresh: bool,
     ) {
-        super::warpgroup::multiply::<A, K, HALF>(d, a, panel, fresh);
+        super::warpgroup::multiply::<K, HALF>(d, products, fresh);
     }
     // SAFETY: `super::warpgroup` hands this out only where `available()` holds.
-    unsafe { run::<A, K, HALF>(d, a, panel, fresh) }
+    unsafe { run::<K, HALF>(d, products, fresh) }
 }

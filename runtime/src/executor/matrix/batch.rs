@@ -31,7 +31,7 @@ pub struct Batch {
     pub(super) unpack: fn([&Lanes32; 2], &mut Columns),
     pub(super) tile: fn(&mut [Lanes32; 4], &Spread<16>, &Columns),
     /// Two tiles with the same rows, side by side.
-    pub(super) pair: fn(&mut [Lanes32; 8], &Spread<16>, [&Columns; 2]),
+    pub(super) pair: fn(&mut [Lanes32; 4], &mut [Lanes32; 4], &Spread<16>, [&Columns; 2]),
 }
 
 /// The kernels of a combination of types, where this CPU has them.
@@ -58,6 +58,26 @@ pub struct MmaRun {
     b: Vec<[R32; 2]>,
     /// First register of the sums, and the numbers of A and B.
     products: Vec<(R32, usize, usize)>,
+    /// The same products in the order in which they are done: two with the same rows at once where there are two.
+    order: Vec<Turn>,
+}
+
+/// One or two products: the number of A; sums and the number of B of each.
+type Turn = (usize, (R32, usize), Option<(R32, usize)>);
+
+/// Pairs products with the same A. Products with the same sums stay in order.
+fn pair_up(products: &[(R32, usize, usize)]) -> Vec<Turn> {
+    let mut left = products.to_vec();
+    let mut order = Vec::new();
+    while !left.is_empty() {
+        let (d, a, b) = left.remove(0);
+        let fits = |(at, &(other, same, _)): (usize, &(R32, usize, usize))| {
+            same == a && other != d && left[..at].iter().all(|&(before, ..)| before != other)
+        };
+        let partner = left.iter().enumerate().position(fits).map(|at| left.remove(at));
+        order.push((a, (d, b), partner.map(|(d, _, b)| (d, b))));
+    }
+    order
 }
 
 /// Room for a run's operands.
@@ -86,12 +106,15 @@ impl MmaRun {
             let (Ok(a), Ok(b)) = (<[R32; 4]>::try_from(&mma.a[..]), <[R32; 2]>::try_from(&mma.b[..])) else {
                 break;
             };
-            let run = run.get_or_insert(MmaRun { kernels, a: vec![], b: vec![], products: vec![] });
+            let run =
+                run.get_or_insert(MmaRun { kernels, a: vec![], b: vec![], products: vec![], order: vec![] });
             if !std::ptr::fn_addr_eq(run.kernels.spread, kernels.spread) || !run.add(mma.d[0], a, b) {
                 break;
             }
         }
-        run.filter(|run| run.products.len() > 1)
+        let mut run = run.filter(|run| run.products.len() > 1)?;
+        run.order = pair_up(&run.products);
+        Some(run)
     }
 
     /// Adds a product unless it depends on another one, or is one too many.
@@ -125,7 +148,7 @@ impl MmaRun {
 
     /// Does all of it, for all 32 lanes.
     pub fn execute(&self, frame: &mut Frame, scratch: &mut Scratch) {
-        scratch.a.resize_with(self.a.len().max(scratch.a.len()), || Spread([[[0.0; 32]; 2]; 16]));
+        scratch.a.resize_with(self.a.len().max(scratch.a.len()), Spread::zero);
         scratch.b.resize(self.b.len().max(scratch.b.len()), Columns([[0.0; 8]; 16]));
         for (regs, rows) in self.a.iter().zip(&mut scratch.a) {
             (self.kernels.spread)(regs.map(|r| frame.r32(r)), rows);
@@ -133,18 +156,39 @@ impl MmaRun {
         for (regs, columns) in self.b.iter().zip(&mut scratch.b) {
             (self.kernels.unpack)(regs.map(|r| frame.r32(r)), columns);
         }
-        let mut products = &self.products[..];
-        while let [(d, a, b), rest @ ..] = products {
-            products = rest;
-            if let [(next, same, other), rest @ ..] = products
-                && (next.0, same) == (d.0 + 4, a)
-                && let Ok(sums) = frame.range_mut(*d, 8).try_into()
+        for &(a, (d, b), partner) in &self.order {
+            if let Some((e, other)) = partner
+                && let Some((d, e)) = frame.two_quads_mut(d, e)
             {
-                products = rest;
-                (self.kernels.pair)(sums, &scratch.a[*a], [&scratch.b[*b], &scratch.b[*other]]);
-            } else if let Ok(sums) = frame.range_mut(*d, 4).try_into() {
-                (self.kernels.tile)(sums, &scratch.a[*a], &scratch.b[*b]);
+                (self.kernels.pair)(d, e, &scratch.a[a], [&scratch.b[b], &scratch.b[other]]);
+                continue;
+            }
+            for (d, b) in [Some((d, b)), partner].into_iter().flatten() {
+                if let Ok(sums) = frame.range_mut(d, 4).try_into() {
+                    (self.kernels.tile)(sums, &scratch.a[a], &scratch.b[b]);
+                }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_are_paired_by_their_rows_and_keep_their_order() {
+        // Two A, each with two B, there and back; then the first sums again.
+        let products = [(0, 0, 0), (4, 0, 1), (8, 1, 1), (12, 1, 0), (0, 0, 2)];
+        let order = pair_up(&products.map(|(d, a, b)| (R32(d), a, b)));
+        let first = |d, b| (R32(d), b);
+        assert_eq!(
+            order,
+            [
+                (0, first(0, 0), Some(first(4, 1))),
+                (1, first(8, 1), Some(first(12, 0))),
+                (0, first(0, 2), None)
+            ]
+        );
     }
 }

@@ -19,6 +19,7 @@ mod avx2;
 mod avx512;
 mod batch;
 mod portable;
+mod quads;
 mod sparse;
 #[cfg(test)]
 mod tests;
@@ -27,8 +28,9 @@ mod warpgroup;
 use super::frame::Lanes32;
 pub use batch::{Batch, MmaRun, Scratch, batch};
 use portable::{Bf16, E4m3, E5m2, F16, S4, S8, Tf32, U4, U8, float, half_sum, integer};
+pub use quads::{Quads, quads};
 pub use sparse::sparse;
-pub use warpgroup::{Warpgroup, warpgroup};
+pub use warpgroup::{Operand, Spread, Warpgroup, warpgroup};
 
 /// `f(d, a, b, c)`.
 pub type MmaFn = fn(&mut [Lanes32], &[&Lanes32], &[&Lanes32], &[&Lanes32]);

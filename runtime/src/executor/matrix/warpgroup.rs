@@ -22,13 +22,29 @@ pub struct Warpgroup {
     pub k: usize,
     /// Unpacks the two registers of a B tile into `8 * k` floats.
     pub unpack: fn(&[Lanes32; 2], &mut [f32]),
-    /// `multiply(d, a, panel, fresh)`: D registers of all tiles, A's four registers; where `fresh`, D is overwritten.
-    pub multiply: fn(&mut [Lanes32], &[Lanes32; 4], &[f32], bool),
+    /// Spreads A's four registers over lanes.
+    pub spread: fn(&[Lanes32; 4], &mut Operand),
+    /// `multiply(d, products, fresh)`: D registers of all tiles, and A and B of products that all add to them, one after the other;
+    /// where `fresh`, D is overwritten. More than one only where `merges`.
+    pub multiply: fn(&mut [Lanes32], &[(&Operand, &[f32])], bool),
+    /// Sums stay as they are between products: f32.
+    pub merges: bool,
 }
+
+/// A of one product: as much of it is used as the type's depth.
+pub type Operand = Spread<32>;
 
 /// A spread over lanes: for each k, rows 0 to 7 and rows 8 to 15.
 #[repr(align(64))]
+#[derive(Clone, Debug)]
 pub struct Spread<const K: usize>(pub(super) [[[f32; 32]; 2]; K]);
+
+impl<const K: usize> Spread<K> {
+    /// Room for one.
+    pub fn zero() -> Spread<K> {
+        Spread([[[0.0; 32]; 2]; K])
+    }
+}
 
 /// The kernels of A and B types with sums of type `sum`, if this CPU has fast ones.
 pub fn warpgroup(a: MmaInput, b: MmaInput, sum: MmaSum) -> Option<Warpgroup> {
@@ -66,13 +82,13 @@ fn kernels<A: Element<Value = f32>, B: Element<Value = f32>, const K: usize>(
             return avx512::wide::kernels::<A, B, K>(half);
         }
         if tier == Tier::Avx2 {
-            let multiply = if half { avx2::wide::<A, K, true> } else { avx2::wide::<A, K, false> };
-            return Warpgroup { k: K, unpack: unpack::<B>, multiply };
+            let multiply = if half { avx2::wide::<K, true> } else { avx2::wide::<K, false> };
+            return Warpgroup { k: K, unpack: unpack::<B>, spread: spread::<A>, multiply, merges: !half };
         }
     }
     let _ = tier;
-    let multiply = if half { multiply::<A, K, true> } else { multiply::<A, K, false> };
-    Warpgroup { k: K, unpack: unpack::<B>, multiply }
+    let multiply = if half { multiply::<K, true> } else { multiply::<K, false> };
+    Warpgroup { k: K, unpack: unpack::<B>, spread: spread::<A>, multiply, merges: !half }
 }
 
 /// Register i, element e of a B tile: k = PER·q + e + 4·PER·i, column lane / 4.
@@ -89,8 +105,7 @@ pub(super) fn unpack<B: Element<Value = f32>>(b: &[Lanes32; 2], panel: &mut [f32
 }
 
 /// Register i, element e of A: row lane / 4 + 8·(i % 2), k = PER·q + e + 4·PER·(i / 2).
-#[inline(always)]
-pub(super) fn spread<A: Element<Value = f32>, const K: usize>(a: &[Lanes32; 4], out: &mut Spread<K>) {
+pub(super) fn spread<A: Element<Value = f32>>(a: &[Lanes32; 4], out: &mut Operand) {
     for (i, register) in a.iter().enumerate() {
         for (lane, &word) in register.iter().enumerate() {
             let (row, q) = (lane / 4, lane % 4);
@@ -104,14 +119,23 @@ pub(super) fn spread<A: Element<Value = f32>, const K: usize>(a: &[Lanes32; 4], 
 
 /// The portable kernel; also what the compiler makes of it for AVX2.
 #[inline(always)]
-pub(super) fn multiply<A: Element<Value = f32>, const K: usize, const HALF: bool>(
+pub(super) fn multiply<const K: usize, const HALF: bool>(
     d: &mut [Lanes32],
-    a: &[Lanes32; 4],
+    products: &[(&Operand, &[f32])],
+    fresh: bool,
+) {
+    for (number, (rows, panel)) in products.iter().enumerate() {
+        multiply_one::<K, HALF>(d, rows, panel, fresh && number == 0);
+    }
+}
+
+#[inline(always)]
+fn multiply_one<const K: usize, const HALF: bool>(
+    d: &mut [Lanes32],
+    rows: &Operand,
     panel: &[f32],
     fresh: bool,
 ) {
-    let mut rows = Spread([[[0.0; 32]; 2]; K]);
-    spread::<A, K>(a, &mut rows);
     let per = if HALF { 2 } else { 4 };
     for (d, columns) in d.chunks_exact_mut(per).zip(panel.chunks_exact(8 * K)) {
         for r in 0..2 {
@@ -127,7 +151,7 @@ pub(super) fn multiply<A: Element<Value = f32>, const K: usize, const HALF: bool
                     }
                 }
             }
-            for (k, rows) in rows.0.iter().enumerate() {
+            for (k, rows) in rows.0.iter().take(K).enumerate() {
                 for (p, sums) in sums.iter_mut().enumerate() {
                     let four = &columns[8 * k + 4 * p..][..4];
                     for (lane, sum) in sums.iter_mut().enumerate() {
@@ -209,7 +233,16 @@ mod tests {
         for (b, panel) in b.iter().zip(panel.chunks_exact_mut(8 * kernel.k)) {
             (kernel.unpack)(b, panel);
         }
-        (kernel.multiply)(&mut d, &a, &panel, fresh);
+        let mut rows = Spread::zero();
+        (kernel.spread)(&a, &mut rows);
+        let before = d.clone();
+        (kernel.multiply)(&mut d, &[(&rows, &panel)], fresh);
         assert_eq!(d, want, "{ty:?} {sum:?} fresh {fresh}");
+        if kernel.merges {
+            (kernel.multiply)(&mut d, &[(&rows, &panel)], false);
+            let mut both = before;
+            (kernel.multiply)(&mut both, &[(&rows, &panel), (&rows, &panel)], fresh);
+            assert_eq!(d, both, "two products at once, {ty:?} fresh {fresh}");
+        }
     }
 }

@@ -13,6 +13,8 @@ pub struct MbarArrive {
     pub count: Val32,
     /// Bytes to expect first.
     pub expect: Option<Val32>,
+    /// It publishes only what is behind a fence.
+    pub relaxed: bool,
     /// Later phases expect that many fewer.
     pub drop: bool,
     /// The phase token.
@@ -40,6 +42,8 @@ pub enum MbarPhase {
 pub struct MbarWait {
     /// `try_wait`.
     pub suspend: bool,
+    /// What was published is known after a fence only.
+    pub relaxed: bool,
     pub d: PredId,
     pub addr: Addr,
     pub space: MemSpace,

@@ -199,6 +199,13 @@ pub enum LaneOp {
         b: Val32,
         c: Val32,
     },
+    /// Four bytes of `b:a`, by number: 0 to 3 are those of `a`.
+    Bytes {
+        d: R32,
+        a: Val32,
+        b: Val32,
+        pick: [u8; 4],
+    },
     /// Subnormals become zeros of their sign.
     Flush32 {
         d: R32,

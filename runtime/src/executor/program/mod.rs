@@ -90,6 +90,15 @@ pub enum Order {
     Release,
 }
 
+/// Whom a strong access takes into account: its scope.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    Block,
+    Cluster,
+    #[default]
+    Everybody,
+}
+
 /// `ld` and `st`, with vectors.
 #[derive(Clone, Debug)]
 pub struct MemAccess {
@@ -99,6 +108,7 @@ pub struct MemAccess {
     pub bytes: u8,
     pub extend: Extend,
     pub order: Order,
+    pub reach: Reach,
     pub regs: Box<[MemReg]>,
 }
 
@@ -260,6 +270,7 @@ pub struct Atomic {
     pub bytes: u8,
     /// What the address must be a multiple of: more than `bytes` for the first of a vector.
     pub align: u8,
+    pub reach: Reach,
     /// It orders what was done before it by itself, without a fence.
     pub releases: bool,
     /// It orders what is done after it by itself, without a fence.
@@ -413,10 +424,11 @@ pub enum StepKind {
         shared: bool,
         global: bool,
     },
-    /// A memory fence that reaches other blocks.
+    /// A memory fence; other blocks see it if it reaches `far`.
     MemoryFence {
         acquire: bool,
         release: bool,
+        far: bool,
     },
     /// `fence.proxy.tensormap::generic.acquire`.
     MapFence,

@@ -3,6 +3,9 @@
 use super::super::finding::FindingKind;
 use super::{Agent, Epoch, Fault, NOBODY, Shadow, Touch};
 
+/// Bytes of shared memory whose changes are counted together.
+pub(super) const VERSIONED: usize = 1024;
+
 /// `lane` of a write that is visible to the whole warp.
 const ALL_LANES: u8 = u8::MAX;
 
@@ -16,7 +19,7 @@ pub(super) struct Cell {
     /// There are more, in the table of reader sets.
     many: bool,
     writer: u16,
-    /// The lane that alone sees an asynchronous write.
+    /// The lane that alone sees the write until the lanes of its warp have met.
     lane: u8,
     /// The last write was an atomic.
     atomic: bool,
@@ -44,6 +47,17 @@ pub(super) const FRESH: Cell = Cell {
     atomic: false,
     written: 0,
 };
+
+/// The states of the cells of some chunks after a read of them, each once, and when they were that.
+#[derive(Clone, Debug)]
+pub struct SeenCells {
+    states: Vec<Cell>,
+    lines: std::ops::Range<usize>,
+    version: u64,
+}
+
+/// States that are worth remembering.
+const FEW: usize = 8;
 
 /// An earlier access that is not ordered before this one.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +99,44 @@ impl Shadow {
         fault
     }
 
+    /// What is known of `chunks` of 16 bytes, which were just read.
+    pub fn seen(&self, chunks: &[u32]) -> SeenCells {
+        let (low, high) =
+            chunks.iter().fold((u32::MAX, 0), |(low, high), &at| (low.min(at), high.max(at + 15)));
+        let lines = if low > high { 0..0 } else { low as usize / VERSIONED..high as usize / VERSIONED + 1 };
+        let mut states: Vec<Cell> = Vec::new();
+        for cell in chunks.iter().flat_map(|at| at / 4..at / 4 + 4) {
+            let state = self.cells[cell as usize];
+            if states.last() != Some(&state) && !states.contains(&state) {
+                states.push(state);
+            }
+            if states.len() > FEW {
+                break;
+            }
+        }
+        SeenCells { states, version: self.version(&lines), lines }
+    }
+
+    /// Whether a read of the same cells by `agent`, for the same epoch, would find nothing wrong and change nothing.
+    pub fn sees_again(&self, agent: Agent, touch: Touch, seen: &SeenCells) -> bool {
+        seen.states.len() <= FEW
+            && self.split.is_empty()
+            && self.version(&seen.lines) == seen.version
+            && seen.states.iter().all(|state| {
+                state.written == 0b1111 && !state.many && self.unordered_write(agent, state, touch).is_none()
+            })
+    }
+
+    fn version(&self, lines: &std::ops::Range<usize>) -> u64 {
+        self.versions[lines.clone()].iter().sum()
+    }
+
+    /// Something other than a read happened to these bytes.
+    fn note_change(&mut self, offset: u32, bytes: u32) {
+        let last = (offset + bytes.max(1) - 1) as usize / VERSIONED;
+        self.versions[offset as usize / VERSIONED..=last].iter_mut().for_each(|version| *version += 1);
+    }
+
     /// Neighbours in a long range are mostly in the same state and end in the same state: `known` is the last such pair.
     fn touch_range(
         &mut self,
@@ -94,9 +146,12 @@ impl Shadow {
         bytes: u32,
         known: &mut Option<(Cell, Cell)>,
     ) -> Option<Fault> {
+        if !matches!(touch, Touch::Read | Touch::BulkRead(_)) {
+            self.note_change(offset, bytes);
+        }
         let mut fault = None;
         let (mut at, end) = (offset, offset + bytes);
-        let plain = !matches!(touch, Touch::AsyncWrite(_)) && self.split.is_empty();
+        let plain = self.split.is_empty();
         while at < end {
             let cell = at / 4;
             if plain && at.is_multiple_of(4) && end - at >= 4 && self.in_flight[cell as usize] == 0 {
@@ -123,6 +178,7 @@ impl Shadow {
 
     /// What was done to `bytes` at `offset` is ordered before everything from now on.
     pub fn forget(&mut self, offset: u32, bytes: u32) {
+        self.note_change(offset, bytes);
         for cell in offset / 4..(offset + bytes).div_ceil(4) {
             let written = self.cells[cell as usize].written;
             self.cells[cell as usize] = Cell { written, ..FRESH };
@@ -135,11 +191,18 @@ impl Shadow {
 
     /// A `cp.async` to `bytes` at `offset` was issued.
     pub fn issue(&mut self, agent: Agent, offset: u32, bytes: u32) -> Option<Fault> {
+        self.note_change(offset, bytes);
         let mut fault = None;
+        // Neighbours are mostly in the same state.
+        let mut clean: Option<Cell> = None;
         for cell in offset / 4..(offset + bytes).div_ceil(4) {
             fault = fault.or_else(|| self.pending(cell));
-            // The copy may write from now on: whoever used these bytes before must be ordered before the issue.
-            fault = fault.or_else(|| self.conflicts(agent, cell));
+            let state = self.cells[cell as usize];
+            if clean != Some(state) {
+                // The copy may write from now on: whoever used these bytes before must be ordered before the issue.
+                fault = fault.or_else(|| self.conflicts(agent, cell));
+                clean = (fault.is_none() && !state.many && self.split.is_empty()).then_some(state);
+            }
             self.in_flight[cell as usize] = agent.line.max(1);
         }
         fault
@@ -271,7 +334,11 @@ impl Shadow {
         state.write_line = agent.line;
         state.written |= bits;
         state.atomic = touch.is_atomic();
-        state.lane = if matches!(touch, Touch::AsyncWrite(_)) { agent.lane as u8 } else { ALL_LANES };
+        state.lane = match touch {
+            Touch::AsyncWrite(_) | Touch::LaneWrite => agent.lane as u8,
+            _ => ALL_LANES,
+        };
+        self.wrote[agent.warp] |= touch == Touch::LaneWrite;
         fault
     }
 
@@ -320,6 +387,7 @@ impl Shadow {
         let hidden = state.lane != ALL_LANES
             && state.writer as usize == agent.warp
             && u32::from(state.lane) != agent.lane
+            && !(touch == Touch::LaneWrite && state.write_line == agent.line)
             && self.lanes_synced[agent.warp] <= state.write_clock;
         let conflict = Conflict {
             line: state.write_line,

@@ -9,7 +9,7 @@
 //! block 0: st [x]; membar.gl; atom [flag]      publishes {block 0: C}  at flag
 //! block 1: atom [flag]; ld [x]                 knows     {block 0: C}: ordered
 //! ```
-//! *Strong* accesses (atomics, volatile, relaxed and stronger) do not race with each other. A release order, or a fence before a relaxed one,
+//! *Strong* accesses (atomics, volatile, relaxed and stronger) do not race with each other if their scopes include both sides. A release order, or a fence before a relaxed one,
 //! makes it release; an acquire order, or a fence after a relaxed one, makes it acquire.
 //!
 //! What bulk copies do carries the epoch of the asynchronous agent that does it. What they read must be ordered in the async proxy's eyes, too,
@@ -26,6 +26,7 @@ use rustc_hash::FxHashMap;
 use super::Epoch;
 use super::clocks::{Knowledge, VectorClock};
 use crate::executor::finding::FindingKind;
+use crate::executor::program::Reach;
 
 /// What is known of other clusters, by their number.
 pub type Foreign = FxHashMap<u32, VectorClock>;
@@ -48,15 +49,21 @@ struct Stamp {
     agent: u16,
     /// Bytes of the cell that were touched.
     bytes: u8,
+    /// The lane that did it, or `ALL_LANES`.
+    lane: u8,
     kind: Kind,
 }
+
+/// The lane of what several lanes did, or what is known to all of them.
+const ALL_LANES: u8 = u8::MAX;
 
 /// What an access was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Kind {
     #[default]
     Weak,
-    Strong,
+    /// It takes those into account that its scope reaches.
+    Strong(Reach),
     /// By an asynchronous agent.
     Bulk,
     /// A reduction by one.
@@ -64,8 +71,13 @@ enum Kind {
 }
 
 impl Kind {
-    fn is_strong(self) -> bool {
-        matches!(self, Kind::Strong | Kind::BulkStrong)
+    /// Whom it takes into account.
+    fn reach(self) -> Option<Reach> {
+        match self {
+            Kind::Strong(reach) => Some(reach),
+            Kind::BulkStrong => Some(Reach::Everybody),
+            Kind::Weak | Kind::Bulk => None,
+        }
     }
 
     fn is_bulk(self) -> bool {
@@ -111,9 +123,9 @@ pub enum GlobalTouch {
     Read,
     Write,
     /// A volatile or relaxed (or stronger) load.
-    StrongRead,
+    StrongRead(Reach),
     /// A strong store, or an atomic.
-    StrongWrite,
+    StrongWrite(Reach),
     /// A bulk copy's.
     BulkRead(Epoch),
     BulkWrite(Epoch),
@@ -126,13 +138,13 @@ pub enum GlobalTouch {
 impl GlobalTouch {
     pub fn writes(self) -> bool {
         use GlobalTouch as T;
-        matches!(self, T::Write | T::StrongWrite | T::BulkWrite(_) | T::BulkReduce(_))
+        matches!(self, T::Write | T::StrongWrite(_) | T::BulkWrite(_) | T::BulkReduce(_))
     }
 
     fn kind(self) -> Kind {
         match self {
             GlobalTouch::Read | GlobalTouch::Write | GlobalTouch::MapRead => Kind::Weak,
-            GlobalTouch::StrongRead | GlobalTouch::StrongWrite => Kind::Strong,
+            GlobalTouch::StrongRead(reach) | GlobalTouch::StrongWrite(reach) => Kind::Strong(reach),
             GlobalTouch::BulkRead(_) | GlobalTouch::BulkWrite(_) => Kind::Bulk,
             GlobalTouch::BulkReduce(_) => Kind::BulkStrong,
         }
@@ -156,6 +168,11 @@ pub struct GlobalAgent<'a> {
     pub cluster: u32,
     /// Number of the warp in the cluster.
     pub warp: usize,
+    pub lane: u8,
+    /// Warps of a block.
+    pub block: usize,
+    /// Own clock when the lanes of the warp last met.
+    pub met: u32,
     pub line: u32,
     pub clock: &'a VectorClock,
     pub foreign: &'a Foreign,
@@ -195,7 +212,19 @@ impl GlobalAgent<'_> {
         known.is_some_and(|clock| clock.get(stamp.agent.into()) >= stamp.clock)
     }
 
+    /// The scope that has both this and that in it.
+    fn distance(&self, stamp: &Stamp) -> Reach {
+        if stamp.cluster != self.cluster + 1 {
+            Reach::Everybody
+        } else if stamp.kind.is_bulk() || usize::from(stamp.agent) / self.block == self.warp / self.block {
+            Reach::Block
+        } else {
+            Reach::Cluster
+        }
+    }
+
     /// The race of an access to the bytes `bytes` with an earlier one.
+    #[inline]
     fn race(
         &self,
         touch: GlobalTouch,
@@ -204,10 +233,16 @@ impl GlobalAgent<'_> {
         writes: bool,
         offset: u64,
     ) -> Option<GlobalRace> {
+        // Mostly nobody has been there.
+        if stamp.cluster == 0 || stamp.bytes & bytes == 0 {
+            return None;
+        }
+        self.race_with(touch, stamp, writes, offset)
+    }
+
+    fn race_with(&self, touch: GlobalTouch, stamp: &Stamp, writes: bool, offset: u64) -> Option<GlobalRace> {
         let kind = touch.kind();
-        let apart = stamp.cluster == 0
-            || stamp.bytes & bytes == 0
-            || (kind.is_strong() && stamp.kind.is_strong())
+        let apart = kind.reach().min(stamp.kind.reach()).is_some_and(|reach| reach >= self.distance(stamp))
             // What one agent does, it does in some order.
             || (stamp.kind.is_bulk()
                 && stamp.cluster == self.cluster + 1
@@ -216,7 +251,16 @@ impl GlobalAgent<'_> {
             return None;
         }
         let own = stamp.cluster == self.cluster + 1;
-        let kind = if !self.is_ordered_after(stamp) {
+        // What another lane of the warp stored, if they have not met since; stores of one instruction are not compared.
+        let hidden = writes
+            && own
+            && stamp.kind == Kind::Weak
+            && usize::from(stamp.agent) == self.warp
+            && stamp.lane != ALL_LANES
+            && stamp.lane != self.lane
+            && self.met <= stamp.clock
+            && !(touch.writes() && stamp.line == self.line);
+        let kind = if hidden || !self.is_ordered_after(stamp) {
             if stamp.kind.is_bulk() && own { FindingKind::AsyncInFlight } else { FindingKind::Race }
         } else {
             let cluster = (!own).then(|| stamp.cluster - 1);
@@ -250,16 +294,18 @@ impl Cell {
     ) -> Option<GlobalRace> {
         let own = Epoch { agent: who.warp as u16, clock: who.clock.get(who.warp) };
         let Epoch { agent, clock } = touch.epoch().unwrap_or(own);
+        let lane = who.lane;
         let stamp =
-            Stamp { cluster: who.cluster + 1, clock, line: who.line, agent, bytes, kind: touch.kind() };
+            Stamp { cluster: who.cluster + 1, clock, line: who.line, agent, bytes, lane, kind: touch.kind() };
         let mut race = who.race(touch, &self.write, bytes, true, offset);
-        let same = |other: &Stamp| Stamp { bytes, line: stamp.line, ..*other } == stamp;
+        let same = |other: &Stamp| Stamp { bytes, lane, line: stamp.line, ..*other } == stamp;
         if touch.writes() {
             for read in &self.reads {
                 race = race.or_else(|| who.race(touch, read, bytes, false, offset));
             }
-            let merged = if same(&self.write) { self.write.bytes } else { 0 };
-            self.write = Stamp { bytes: bytes | merged, ..stamp };
+            let merged = if same(&self.write) { self.write.bytes & !bytes } else { 0 };
+            let lane = if merged == 0 || self.write.lane == lane { lane } else { ALL_LANES };
+            self.write = Stamp { bytes: bytes | merged, lane, ..stamp };
             for read in &mut self.reads {
                 read.bytes &= !bytes;
                 if read.bytes == 0 {
@@ -367,7 +413,9 @@ mod tests {
     fn agent<'a>(cluster: u32, clock: &'a VectorClock, foreign: &'a Foreign) -> GlobalAgent<'a> {
         static NOTHING: OnceLock<Knowledge> = OnceLock::new();
         let none = NOTHING.get_or_init(Knowledge::default);
-        GlobalAgent { cluster, warp: 0, line: cluster + 1, clock, foreign, fenced: none, mapped: none }
+        let (block, met, lane) = (1, 1, 0);
+        let (line, fenced, mapped) = (cluster + 1, none, none);
+        GlobalAgent { cluster, warp: 0, lane, block, met, line, clock, foreign, fenced, mapped }
     }
 
     #[test]
@@ -399,8 +447,11 @@ mod tests {
         let (one, nothing) = (clock(0, 1), Foreign::default());
         assert_eq!(shadow.touch(&agent(0, &one, &nothing), GlobalTouch::Write, 0, 0, 2), None);
         assert_eq!(shadow.touch(&agent(1, &one, &nothing), GlobalTouch::Write, 0, 2, 2), None);
-        assert_eq!(shadow.touch(&agent(0, &one, &nothing), GlobalTouch::StrongWrite, 0, 8, 4), None);
-        assert_eq!(shadow.touch(&agent(1, &one, &nothing), GlobalTouch::StrongRead, 0, 8, 4), None);
+        let all = Reach::Everybody;
+        assert_eq!(shadow.touch(&agent(0, &one, &nothing), GlobalTouch::StrongWrite(all), 0, 8, 4), None);
+        assert_eq!(shadow.touch(&agent(1, &one, &nothing), GlobalTouch::StrongRead(all), 0, 8, 4), None);
+        let near = GlobalTouch::StrongRead(Reach::Cluster);
+        assert!(shadow.touch(&agent(1, &one, &nothing), near, 0, 8, 4).is_some(), "a scope that ends before");
         assert!(shadow.touch(&agent(1, &one, &nothing), GlobalTouch::Read, 0, 8, 4).is_some());
         assert!(shadow.touch(&agent(2, &one, &nothing), GlobalTouch::Write, 0, 2, 1).is_some());
     }

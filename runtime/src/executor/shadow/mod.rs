@@ -36,8 +36,9 @@
 //! **Acquiring.** Strong accesses to global memory learn what was released there. A relaxed one only *notes* it; a fence makes it known. What a
 //! relaxed atomic noted is known after a barrier of the block as well: that is how last-block reductions are commonly written.
 //!
-//! A `cp.async` write happens when it is retired, by the waiting thread, and PTX promises it to that thread alone: other *lanes* of
-//! the same warp see it only after a barrier (of the block or the warp). Such writes carry their lane.
+//! **Lanes.** What a lane stores, other *lanes* of the same warp see only after they have met: at a barrier (of the block or the warp), or at a
+//! shuffle, vote or reduction. The same is true of a `cp.async` write, which happens when it is retired, by the waiting thread. Writes carry
+//! their lane for that; what lanes read of each other's is not kept, nor are stores of one instruction compared with each other.
 //!
 //! A [`Cell`] covers 4 bytes, the usual width. Accesses to part of one are exact too: the cell then splits into four.
 
@@ -46,7 +47,8 @@ mod clocks;
 pub mod global;
 mod orders;
 
-use cells::{Cell, FRESH, Read};
+pub use cells::SeenCells;
+use cells::{Cell, FRESH, Read, VERSIONED};
 pub use clocks::{Knowledge, Published, VectorClock};
 use global::Foreign;
 
@@ -116,6 +118,8 @@ pub enum Acquire {
 pub enum Touch {
     Read,
     Write,
+    /// A store by one lane: other lanes of the warp see it when they have met.
+    LaneWrite,
     /// The write of a retired `cp.async`, stamped with this epoch of the warp.
     AsyncWrite(u32),
     /// A read-modify-write; atomics do not race with each other.
@@ -154,6 +158,8 @@ impl Touch {
 #[derive(Debug)]
 pub struct Shadow {
     cells: Vec<Cell>,
+    /// How often something other than a read happened, by KiB.
+    versions: Vec<u64>,
     /// Cells of which parts were accessed by themselves, by byte.
     split: FxHashMap<u32, [Cell; 4]>,
     /// Reader sets of cells (by cell × 5 + byte, 4 for the whole) read by several agents since the last write.
@@ -174,6 +180,10 @@ pub struct Shadow {
     noted: Vec<[Published; 2]>,
     /// What each warp has behind a memory fence.
     released: Vec<(VectorClock, Foreign)>,
+    /// What each warp has behind any fence, if only for its own block.
+    released_near: Vec<VectorClock>,
+    /// What relaxed waits for mbarriers noted.
+    waited: Vec<Published>,
     /// What atomics on shared memory hand on, by offset.
     atomics: FxHashMap<u32, Published>,
     /// Numbers of the asynchronous agents.
@@ -182,6 +192,12 @@ pub struct Shadow {
     started: FxHashMap<Epoch, (usize, u32)>,
     /// Own clock of each warp when its lanes last synchronised with each other.
     lanes_synced: Vec<u32>,
+    /// A lane has written since.
+    wrote: Vec<bool>,
+    /// The last access of each warp to the shared memory of another block of the cluster: (block, warp), epoch and line.
+    remote: FxHashMap<(u32, u32), (u32, u32)>,
+    /// The last operation on its way to the shared memory of a block, by block and agent: epoch and line.
+    arriving: FxHashMap<(u32, u16), (u32, u32)>,
     /// Phases of the cluster's barrier that each warp has been through.
     cluster_phases: Vec<u32>,
 }
@@ -198,6 +214,7 @@ impl Shadow {
             .collect();
         Shadow {
             cells: vec![FRESH; bytes.div_ceil(4)],
+            versions: vec![0; bytes.div_ceil(VERSIONED)],
             split: FxHashMap::default(),
             readers: FxHashMap::default(),
             in_flight: vec![0; bytes.div_ceil(4)],
@@ -207,11 +224,16 @@ impl Shadow {
             mapped: vec![Knowledge::default(); warps],
             noted: vec![Default::default(); warps],
             released: vec![Default::default(); warps],
+            released_near: vec![VectorClock::default(); warps],
+            waited: vec![Published::default(); warps],
             atomics: FxHashMap::default(),
             agents: FxHashMap::default(),
             started: FxHashMap::default(),
             clocks,
             lanes_synced: vec![0; warps],
+            wrote: vec![false; warps],
+            remote: FxHashMap::default(),
+            arriving: FxHashMap::default(),
             cluster_phases: vec![0; warps],
         }
     }

@@ -105,6 +105,30 @@ impl Shadow {
         self.acquire(warp, &noted);
     }
 
+    /// Any memory fence by `warp`: its block sees it.
+    pub fn near_fence(&mut self, warp: usize, acquire: bool, release: bool) {
+        if acquire && self.waited[warp] != Published::default() {
+            let waited = std::mem::take(&mut self.waited[warp]);
+            self.acquire(warp, &waited);
+        }
+        if release {
+            let (near, clock) = (&mut self.released_near[warp], &self.clocks[warp]);
+            near.join(clock);
+            self.clocks[warp].tick(warp);
+        }
+    }
+
+    /// A relaxed wait for an mbarrier: what was published there is known after a fence.
+    pub fn note_wait(&mut self, warp: usize, published: &Published) {
+        self.waited[warp].join(published);
+    }
+
+    /// A relaxed arrival at an mbarrier: only what is behind a fence.
+    pub fn publish_near(&self, warp: usize, into: &mut Published) {
+        self.publish_fenced(warp, into);
+        into.generic.join(&self.released_near[warp]);
+    }
+
     /// A memory fence by `warp` that other blocks see.
     pub fn memory_fence(&mut self, warp: usize, acquire: bool, release: bool) {
         if acquire {
@@ -130,11 +154,20 @@ impl Shadow {
         self.release(warp);
     }
 
-    /// What `warp` knows, as an agent in global memory.
-    pub fn global_agent(&self, cluster: u32, warp: usize, line: u32) -> GlobalAgent<'_> {
+    /// A lane of `warp` stores into global memory.
+    pub fn note_store(&mut self, warp: usize) {
+        self.wrote[warp] = true;
+    }
+
+    /// What a warp knows, as an agent in global memory; `block` is the number of a block's warps.
+    pub fn global_agent(&self, cluster: u32, agent: Agent, block: usize) -> GlobalAgent<'_> {
+        let Agent { warp, lane, line } = agent;
         GlobalAgent {
             cluster,
             warp,
+            lane: lane as u8,
+            block: block.max(1),
+            met: self.lanes_synced[warp],
             line,
             clock: &self.clocks[warp],
             foreign: &self.foreign[warp],
@@ -220,9 +253,49 @@ impl Shadow {
         self.clocks[warp].tick(warp);
     }
 
+    /// `warp` accesses the shared memory of block `rank`, which is not its own.
+    pub fn note_remote(&mut self, rank: u32, warp: usize, line: u32) {
+        let epoch = self.epoch(warp);
+        self.remote.insert((rank, warp as u32), (epoch, line));
+    }
+
+    /// Accesses to the shared memory of block `rank` that none of its own `warps` is ordered after: warp and line.
+    pub fn remote_after(&self, rank: u32, warps: std::ops::Range<usize>) -> Vec<(usize, u32)> {
+        let known = |who: usize, epoch| warps.clone().any(|warp| self.is_after(warp, who, epoch));
+        let of_block = self.remote.iter().filter(|((to, _), _)| *to == rank);
+        let late = of_block.filter(|((_, who), (epoch, _))| !known(*who as usize, *epoch));
+        let mut late: Vec<_> = late.map(|((_, who), (_, line))| (*who as usize, *line)).collect();
+        late.sort_unstable();
+        late
+    }
+
+    /// Lines of the operations on their way to the shared memory of block `rank` that none of its `warps` waited for.
+    pub fn arriving_after(&self, rank: u32, warps: std::ops::Range<usize>) -> Vec<u32> {
+        let known = |agent: u16, epoch| warps.clone().any(|w| self.clocks[w].get(agent.into()) >= epoch);
+        let of_block = self.arriving.iter().filter(|((to, _), _)| *to == rank);
+        let late = of_block.filter(|((_, agent), (epoch, _))| !known(*agent, *epoch));
+        let mut lines: Vec<u32> = late.map(|(_, (_, line))| *line).collect();
+        lines.sort_unstable();
+        lines
+    }
+
+    /// An operation of `epoch` is on its way to the shared memory of block `rank`.
+    pub fn note_arriving(&mut self, rank: u32, epoch: Epoch, line: u32) {
+        self.arriving.insert((rank, epoch.agent), (epoch.clock, line));
+    }
+
+    /// The lanes of `warp` have met: what one did, the others see.
+    pub fn lanes_met(&mut self, warp: usize) {
+        // Nothing of this epoch may be hidden: if a lane wrote in it, there must be a new one.
+        if self.wrote[warp] {
+            self.advance(warp);
+        }
+    }
+
     /// `warp` starts a new epoch (after an arrive, or when its lanes synchronised).
     pub fn advance(&mut self, warp: usize) {
         self.clocks[warp].tick(warp);
         self.lanes_synced[warp] = self.clocks[warp].get(warp);
+        self.wrote[warp] = false;
     }
 }

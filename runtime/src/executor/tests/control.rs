@@ -212,3 +212,24 @@ fn a_guarded_jump_table_is_for_some_lanes() {
         assert_eq!(got, if t >= 10 { 107 } else { 1 + t as u32 % 2 }, "lane {t}");
     }
 }
+
+#[test]
+fn a_member_mask_names_who_takes_part() {
+    let kinds = |body: &str| {
+        let kernel = Kernel::new(body).sanitized();
+        kernel.findings().into_iter().map(|f| f.0).collect::<Vec<_>>()
+    };
+    let half = "setp.lt.u32 %p1, %t, 16;\n";
+    let shuffle = "shfl.sync.bfly.b32 %d, %t, 1, 31, -1;";
+    assert_eq!(kinds(&format!("{half}{shuffle}")), []);
+    assert_eq!(kinds(&format!("{half}@%p1 {shuffle}")), [FindingKind::Divergence], "half of them are off");
+    assert_eq!(
+        kinds(&format!("{half}@%p1 bra OVER;\n{}\nOVER:", shuffle.replace("-1", "0xffff"))),
+        [FindingKind::Divergence],
+        "not in the mask"
+    );
+    // Each half by itself, at one place, and lanes that have left.
+    let own = "selp.b32 %r1, 0xffff, 0xffff0000, %p1;\nshfl.sync.bfly.b32 %d, %t, 1, 31, %r1;";
+    assert_eq!(kinds(&format!("{half}{own}")), []);
+    assert_eq!(kinds(&format!("{half}@%p1 exit;\n{shuffle}")), []);
+}

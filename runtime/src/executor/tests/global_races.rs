@@ -51,3 +51,14 @@ fn everybody_may_store_the_same() {
     assert_eq!(kinds("st.global.b32 [%rd5], 5;", 64, 3), []);
     assert_eq!(kinds("st.global.b32 [%rd5], %t;", 64, 1), [FindingKind::Race]);
 }
+
+#[test]
+fn an_atomic_counts_as_far_as_its_scope_goes() {
+    let add = "red.relaxed.gpu.global.add.u32 [%rd5], 1;";
+    assert_eq!(kinds(add, 64, 4), []);
+    assert_eq!(kinds(&add.replace("gpu", "cta"), 64, 4), [FindingKind::Race]);
+    assert_eq!(kinds(&add.replace("gpu", "cta"), 64, 1), [], "one block");
+    let flag = "@%p3 st.relaxed.gpu.global.b32 [%rd5], 1;\n@%p4 ld.relaxed.gpu.global.b32 %r3, [%rd5];";
+    assert_eq!(kinds(flag, 32, 2), []);
+    assert_eq!(kinds(&flag.replace("ld.relaxed.gpu", "ld.relaxed.cta"), 32, 2), [FindingKind::Race]);
+}

@@ -3,8 +3,8 @@
 use super::super::{ExecError, Grid, Options};
 use super::{Arg, Launch, run};
 
-const TWO: &str = ".version 8.0
-.target sm_80
+const TWO: &str = ".version 8.6
+.target sm_90
 .address_size 64
 .visible .entry broken(.param .u64 p) {
 .reg .b32 %r<4>;
@@ -21,9 +21,9 @@ st.global.u32 [%rd1], %r1;
 ret;
 }
 .visible .entry unsupported(.param .u64 p) {
-.reg .f32 %f<9>; .reg .b32 %r<4>;
-mma.sync.aligned.m8n8k4.row.col.f32.f16.f16.f32 {%f0, %f1, %f2, %f3, %f4, %f5, %f6, %f7}, {%r0, %r1}, {%r2, %r3}, {%f0, %f1, %f2, %f3, %f4, %f5, %f6, %f7};
-mma.sync.aligned.m8n8k4.col.row.f32.f16.f16.f32 {%f0, %f1, %f2, %f3, %f4, %f5, %f6, %f7}, {%r0, %r1}, {%r2, %r3}, {%f0, %f1, %f2, %f3, %f4, %f5, %f6, %f7};
+.reg .b32 %r<4>; .reg .b64 %rd<4>; .reg .b128 %q<4>;
+atom.global.exch.b128 %q1, [%rd1], %q2;
+atom.global.cas.b128 %q1, [%rd1], %q2, %q3;
 ret;
 }
 ";

@@ -106,3 +106,37 @@ fn a_slot_is_refilled_only_after_its_readers_are_done() {
     let without = body.replacen("ld.shared.b32 %d, [%r3];\nbar.sync 0;\n", "ld.shared.b32 %d, [%r3];\n", 1);
     assert_eq!(kinds(&without, 64), [FindingKind::Race]);
 }
+
+#[test]
+fn lanes_of_a_warp_must_meet_too() {
+    let exchange = |meeting: &str, store: &str| {
+        format!(
+            "mov.u32 %r0, buf;\nshl.b32 %r2, %t, 2;\nadd.s32 %r1, %r0, %r2;\nxor.b32 %r2, %r2, 4;\nadd.s32 %r3, %r0, %r2;\n\
+             {store}.shared.b32 [%r1], %t;\n{meeting}\nld.shared.b32 %d, [%r3];"
+        )
+    };
+    let meetings =
+        ["bar.warp.sync -1;", "shfl.sync.idx.b32 %r9, %t, 0, 31, -1;", "vote.sync.ballot.b32 %r9, %p1, -1;"];
+    for meeting in meetings {
+        assert_eq!(kinds(&exchange(meeting, "st"), 64), [], "{meeting}");
+    }
+    assert_eq!(kinds(&exchange("", "st"), 64), [FindingKind::Race]);
+    // One's own word, and what is said to be volatile.
+    assert_eq!(kinds(&exchange("", "st").replace("[%r3]", "[%r1]"), 64), []);
+    assert_eq!(kinds(&exchange("", "st.volatile"), 64), []);
+    // A warp meets anew for each store.
+    let again = exchange("bar.warp.sync -1;", "st") + "\nst.shared.b32 [%r1], %d;\nld.shared.b32 %d, [%r3];";
+    assert_eq!(kinds(&again, 64), [FindingKind::Race]);
+}
+
+#[test]
+fn lanes_meet_before_they_read_global_memory() {
+    let body = "mad.wide.u32 %rd5, %t, 4, %rd2;\nst.global.b32 [%rd5], %t;\nbar.warp.sync -1;\nxor.b32 %r1, %t, 1;\n\
+                mad.wide.u32 %rd6, %r1, 4, %rd2;\nld.global.b32 %d, [%rd6];\nbar.warp.sync -1;";
+    assert_eq!(kinds(body, 32), []);
+    assert_eq!(kinds(&body.replacen("bar.warp.sync -1;\n", "", 1), 32), [FindingKind::Race]);
+    // Halves of a word by different lanes.
+    let halves = "mad.wide.u32 %rd5, %t, 2, %rd2;\ncvt.u16.u32 %h1, %t;\nst.global.u16 [%rd5], %h1;\nld.global.u16 %h2, [%rd5];\n\
+                  cvt.u32.u16 %d, %h2;\nbar.warp.sync -1;";
+    assert_eq!(kinds(halves, 32), []);
+}

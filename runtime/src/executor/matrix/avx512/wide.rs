@@ -8,15 +8,15 @@ use std::arch::x86_64::*;
 use super::super::Lanes32;
 use super::super::batch::{Batch, Columns};
 use super::super::portable::{Element, Widen};
-use super::super::warpgroup::{Spread, Warpgroup, spread};
+use super::super::warpgroup::{Operand, Spread, Warpgroup};
 use super::{BF16, F16, TF32, load_half, store_half, tf32, transpose, widen};
 
 /// The kernels for CPUs where [`super::available`] holds.
 pub(in super::super) fn kernels<A: Element<Value = f32>, B: Element<Value = f32>, const K: usize>(
     half: bool,
 ) -> Warpgroup {
-    let multiply = if half { multiply::<A, K, true> } else { multiply::<A, K, false> };
-    Warpgroup { k: K, unpack: unpack::<B>, multiply }
+    let multiply = if half { multiply::<K, true> } else { multiply::<K, false> };
+    Warpgroup { k: K, unpack: unpack::<B>, spread: spread::<A>, multiply, merges: !half }
 }
 
 /// The kernels of runs of `mma` for CPUs where [`super::available`] holds.
@@ -27,30 +27,30 @@ pub(in super::super) fn batch(bf16: bool) -> Batch {
             spread: |a, rows| unsafe { spread_fast::<BF16, 16>(a, rows) },
             unpack: |b, columns| unsafe { transpose::<BF16>(&b, &mut columns.0) },
             tile: |d, rows, columns| unsafe { tile(d, rows, columns) },
-            pair: |d, rows, columns| unsafe { pair(d, rows, columns) },
+            pair: |d, e, rows, columns| unsafe { pair(d, e, rows, columns) },
         }
     } else {
         Batch {
             spread: |a, rows| unsafe { spread_fast::<F16, 16>(a, rows) },
             unpack: |b, columns| unsafe { transpose::<F16>(&b, &mut columns.0) },
             tile: |d, rows, columns| unsafe { tile(d, rows, columns) },
-            pair: |d, rows, columns| unsafe { pair(d, rows, columns) },
+            pair: |d, e, rows, columns| unsafe { pair(d, e, rows, columns) },
         }
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
 fn tile(d: &mut [Lanes32; 4], rows: &Spread<16>, columns: &Columns) {
-    let [sums] = accumulate::<16, 1>([load::<false>(d)], rows, [&columns.0]);
+    let [sums] = accumulate::<16, 1>([load::<false>(d)], &rows.0, [&columns.0]);
     store::<false>(d, &sums);
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
-fn pair(d: &mut [Lanes32; 8], rows: &Spread<16>, columns: [&Columns; 2]) {
+fn pair(d: &mut [Lanes32; 4], e: &mut [Lanes32; 4], rows: &Spread<16>, columns: [&Columns; 2]) {
     let columns = [&columns[0].0, &columns[1].0];
-    let sums = accumulate::<16, 2>([load::<false>(&d[..4]), load::<false>(&d[4..])], rows, columns);
-    store::<false>(&mut d[..4], &sums[0]);
-    store::<false>(&mut d[4..], &sums[1]);
+    let sums = accumulate::<16, 2>([load::<false>(d), load::<false>(e)], &rows.0, columns);
+    store::<false>(d, &sums[0]);
+    store::<false>(e, &sums[1]);
 }
 
 fn unpack<B: Element<Value = f32>>(b: &[Lanes32; 2], panel: &mut [f32]) {
@@ -58,14 +58,23 @@ fn unpack<B: Element<Value = f32>>(b: &[Lanes32; 2], panel: &mut [f32]) {
     unsafe { unpack_fast::<B>(b, panel) }
 }
 
-fn multiply<A: Element<Value = f32>, const K: usize, const HALF: bool>(
+fn spread<A: Element<Value = f32>>(a: &[Lanes32; 4], rows: &mut Operand) {
+    // SAFETY: as above.
+    match A::WIDEN {
+        Widen::F16 => unsafe { spread_fast::<F16, 32>(a.each_ref(), rows) },
+        Widen::Bf16 => unsafe { spread_fast::<BF16, 32>(a.each_ref(), rows) },
+        Widen::Tf32 => unsafe { spread_fast::<TF32, 32>(a.each_ref(), rows) },
+        Widen::Table => super::super::warpgroup::spread::<A>(a, rows),
+    }
+}
+
+fn multiply<const K: usize, const HALF: bool>(
     d: &mut [Lanes32],
-    a: &[Lanes32; 4],
-    panel: &[f32],
+    products: &[(&Operand, &[f32])],
     fresh: bool,
 ) {
     // SAFETY: as above.
-    unsafe { run::<A, K, HALF>(d, a, panel, fresh) }
+    unsafe { run::<K, HALF>(d, products, fresh) }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
@@ -187,9 +196,10 @@ fn sixteen(values: &[f32; 32], half: usize) -> __m512 {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
 fn accumulate<const K: usize, const TILES: usize>(
     mut sums: [Sums; TILES],
-    rows: &Spread<K>,
+    rows: &[[[f32; 32]; 2]],
     columns: [&[[f32; 8]; K]; TILES],
 ) -> [Sums; TILES] {
+    let rows: &[[[f32; 32]; 2]; K] = rows[..K].try_into().expect("K rows were sliced");
     for k in 0..K {
         let mut b = [[_mm512_setzero_ps(); 2]; TILES];
         for tile in 0..TILES {
@@ -197,7 +207,7 @@ fn accumulate<const K: usize, const TILES: usize>(
         }
         for r in 0..2 {
             for half in 0..2 {
-                let a = sixteen(&rows.0[k][r], half);
+                let a = sixteen(&rows[k][r], half);
                 for tile in 0..TILES {
                     for p in 0..2 {
                         sums[tile][2 * r + p][half] =
@@ -211,32 +221,36 @@ fn accumulate<const K: usize, const TILES: usize>(
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
-fn run<A: Element<Value = f32>, const K: usize, const HALF: bool>(
-    d: &mut [Lanes32],
-    a: &[Lanes32; 4],
-    panel: &[f32],
-    fresh: bool,
-) {
-    let mut rows = Spread([[[0.0; 32]; 2]; K]);
-    match A::WIDEN {
-        Widen::F16 => spread_fast::<F16, K>(a.each_ref(), &mut rows),
-        Widen::Bf16 => spread_fast::<BF16, K>(a.each_ref(), &mut rows),
-        Widen::Tf32 => spread_fast::<TF32, K>(a.each_ref(), &mut rows),
-        Widen::Table => spread::<A, K>(a, &mut rows),
-    }
+fn run<const K: usize, const HALF: bool>(d: &mut [Lanes32], products: &[(&Operand, &[f32])], fresh: bool) {
     let per = if HALF { 2 } else { 4 };
-    let (tiles, _) = panel.as_chunks::<8>().0.as_chunks::<K>();
     let start = |d: &[Lanes32]| {
         if fresh { [[_mm512_setzero_ps(); 2]; 4] } else { load::<HALF>(d) }
     };
-    for (d, tiles) in d.chunks_mut(2 * per).zip(tiles.chunks(2)) {
-        if let ([first, second], true) = (tiles, d.len() == 2 * per) {
-            let sums = accumulate::<K, 2>([start(&d[..per]), start(&d[per..])], &rows, [first, second]);
+    for (pair, d) in d.chunks_mut(2 * per).enumerate() {
+        if d.len() == 2 * per {
+            // Sums stay in registers from one product to the next.
+            let mut sums = [start(&d[..per]), start(&d[per..])];
+            for (rows, panel) in products {
+                sums = accumulate::<K, 2>(
+                    sums,
+                    &rows.0,
+                    [tile_of(panel, 2 * pair), tile_of(panel, 2 * pair + 1)],
+                );
+            }
             store::<HALF>(&mut d[..per], &sums[0]);
             store::<HALF>(&mut d[per..], &sums[1]);
-        } else if let [first, ..] = tiles {
-            let sums = accumulate::<K, 1>([start(&d[..per])], &rows, [first]);
+        } else {
+            let mut sums = [start(&d[..per])];
+            for (rows, panel) in products {
+                sums = accumulate::<K, 1>(sums, &rows.0, [tile_of(panel, 2 * pair)]);
+            }
             store::<HALF>(&mut d[..per], &sums[0]);
         }
     }
+}
+
+/// Tile `number` of a panel.
+#[inline]
+fn tile_of<const K: usize>(panel: &[f32], number: usize) -> &[[f32; 8]; K] {
+    panel.as_chunks::<8>().0[number * K..][..K].try_into().expect("K rows were sliced")
 }

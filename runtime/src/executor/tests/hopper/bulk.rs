@@ -116,3 +116,10 @@ fn reductions_combine_elements() {
         bits(half(a, b)) | bits(half(a >> 16, b >> 16)) << 16
     });
 }
+
+#[test]
+fn a_block_does_not_end_while_something_is_on_its_way_to_it() {
+    let careless = load().split("W:").next().unwrap_or_default().to_string();
+    let kinds = Hopper::new(&[POINTER, POINTER], careless).block(64).kinds(&ARGS, &buffers());
+    assert_eq!(kinds, [FindingKind::AsyncInFlight]);
+}

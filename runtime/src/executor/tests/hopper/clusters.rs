@@ -143,3 +143,21 @@ fn a_relaxed_arrival_orders_nothing_but_what_is_behind_a_fence() {
     assert_eq!(kinds(shared("fence.mbarrier_init.release.cluster;\n")), []);
     assert!(kinds(shared("")).contains(&FindingKind::Race));
 }
+
+#[test]
+fn a_block_outlives_those_who_use_its_memory() {
+    let kernel = |body: String| Hopper::new(&[POINTER], body).clusters(4, 4);
+    let kinds = |body: String| kernel(body).kinds(&[Arg::buffer(0)], &[vec![0; 16]]);
+    assert_eq!(kinds(ring()), []);
+    let hasty = ring().replace(&format!("{MEET}{STORE}"), STORE);
+    assert_eq!(kinds(hasty), [FindingKind::Race]);
+    // Who writes into another block must know that it has begun, and be waited for.
+    let push = |first: &str, last: &str| {
+        format!(
+            "{RANKS}{first}add.u32 %r5, %r1, 1;\nrem.u32 %r5, %r5, %r2;\nmapa.shared::cluster.u32 %r6, %smem, %r5;\n\
+             st.shared::cluster.b32 [%r6+64], %r4;\n{last}mov.u32 %r10, 0;\n{STORE}"
+        )
+    };
+    assert_eq!(kinds(push(MEET, MEET)), []);
+    assert_eq!(kinds(push(MEET, "")), [FindingKind::Race]);
+}

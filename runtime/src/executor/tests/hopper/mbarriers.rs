@@ -170,3 +170,20 @@ fn nobody_arrives() {
     assert_eq!(finding.kind, FindingKind::Deadlock);
     assert!(finding.message.contains("2 of 2 arrivals"), "{}", finding.message);
 }
+
+#[test]
+fn relaxed_operations_order_what_is_behind_fences() {
+    let kinds = |body: &str| {
+        let body = body.to_string();
+        Hopper::new(&[POINTER], body).block(64).kinds(&[Arg::buffer(0)], &[vec![0; 256]])
+    };
+    let arrive = "mbarrier.arrive.shared::cta";
+    let relaxed = handover().replace(arrive, "mbarrier.arrive.relaxed.cta.shared::cta");
+    assert_eq!(kinds(&relaxed), [FindingKind::Race]);
+    let fenced = relaxed.replace("mbarrier.arrive", "fence.acq_rel.cta;\nmbarrier.arrive");
+    assert_eq!(kinds(&fenced), []);
+    let wait = "mbarrier.try_wait.parity";
+    let relaxed = handover().replace(wait, "mbarrier.try_wait.parity.relaxed.cta");
+    assert_eq!(kinds(&relaxed), [FindingKind::Race]);
+    assert_eq!(kinds(&relaxed.replace("and.b32 %r4", "fence.acq_rel.cta;\nand.b32 %r4")), []);
+}
