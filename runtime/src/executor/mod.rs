@@ -206,8 +206,12 @@ fn compiled(text: &str, entry: &str, buffers: usize) -> Result<Arc<Executor>, Ex
         return Ok(executor);
     }
     let (module, errors) = ptx::parse_partly(text);
-    // Mistakes in other kernels do not matter here.
-    let elsewhere = |name: &str| name != entry && module.entry(name).is_some();
+    // Mistakes in other kernels, and in functions that this one does not call, do not matter here.
+    let reached = decode::reached(&module, entry);
+    let known = |name: &str| {
+        module.entry(name).is_some() || module.functions.iter().any(|function| &*function.code.name == name)
+    };
+    let elsewhere = |name: &str| name != entry && known(name) && !reached.contains(&name);
     let errors = errors.into_iter().filter(|error| !error.within.as_deref().is_some_and(elsewhere));
     let errors = errors.map(|error| ExecError::Parse { line: error.line, message: error.kind.to_string() });
     if let Some(error) = ExecError::of_all(errors.collect()) {

@@ -67,6 +67,12 @@ struct Decoded {
     piece: usize,
 }
 
+/// The names of what entry `name` consists of: itself and the functions that it reaches.
+pub fn reached<'m>(module: &'m ptx::Module, name: &str) -> Vec<&'m str> {
+    let units = module.entry(name).map(|entry| Units::reached(module, entry));
+    units.map_or_else(Vec::new, |units| units.list.iter().map(|unit| &*unit.entry.name).collect())
+}
+
 /// Decodes entry `name` of `module` for a launch with `buffers` buffers.
 ///
 /// # Errors

@@ -5,6 +5,7 @@
 
 use super::super::finding::FindingKind;
 use super::super::frame::{Frame, Lanes64, blend32, blend64};
+use super::super::lanes::tier::each;
 use super::super::memory::{
     LaneWords, Place, SHARED_RANK_BITS, place_generic, place_global, read_slice, write_slice,
 };
@@ -43,12 +44,14 @@ pub(super) fn addresses(frame: &Frame, addr: Addr) -> Lanes64 {
     match addr.base {
         AddrBase::Abs => [addr.offset as u64; 32],
         AddrBase::R64(r) => {
-            let base = frame.r64(r);
-            std::array::from_fn(|lane| base[lane].wrapping_add(addr.offset as u64))
+            let (base, mut at) = (frame.r64(r), [0; 32]);
+            each(|lane| at[lane] = base[lane].wrapping_add(addr.offset as u64));
+            at
         }
         AddrBase::R32(r) => {
-            let base = frame.r32(r);
-            std::array::from_fn(|lane| u64::from(base[lane].wrapping_add(addr.offset as u32)))
+            let (base, mut at) = (frame.r32(r), [0; 32]);
+            each(|lane| at[lane] = u64::from(base[lane].wrapping_add(addr.offset as u32)));
+            at
         }
     }
 }

@@ -240,7 +240,12 @@ impl Env<'_> {
                     "warp {warp} lane {lane}: {count} arrivals at an mbarrier whose phase waits for {pending} of {expected}"
                 )
             });
-            return Err(Stop);
+            if self.shadow.is_none() {
+                return Err(Stop);
+            }
+            // What comes of it is found as well.
+            self.effects += 1;
+            return Ok(());
         }
         bar.pending -= count;
         bar.line = line;
@@ -286,6 +291,15 @@ impl Env<'_> {
         if let Some(bar) = self.mbarriers.get_mut(&offset) {
             bar.tx -= i64::from(bytes);
             self.effects += 1;
+            if bar.tx < 0 && bar.pending == 0 {
+                let (line, missing) = (bar.line, -bar.tx);
+                let at = self.shared_name(offset);
+                self.report(FindingKind::BarrierMisuse, line, None, || {
+                    format!(
+                        "{missing} bytes more arrive at the mbarrier at {at} than its phase expects: it may be complete while a copy is still going on"
+                    )
+                });
+            }
             if let Some(tracer) = &mut self.tracer {
                 tracer.mbarrier_bytes(offset);
             }

@@ -26,8 +26,16 @@ impl Env<'_> {
         if self.ended[rank] {
             self.report_ended(warp, line, rank);
         }
-        if let Some(shadow) = &mut self.shadow {
-            shadow.note_remote(rank as u32, warp, line);
+        let warps = self.launch.block_warps();
+        let Some(shadow) = &mut self.shadow else { return };
+        shadow.note_remote(rank as u32, warp, line);
+        if !shadow.has_begun(warp, rank * warps..(rank + 1) * warps) {
+            self.report(FindingKind::Race, line, None, || {
+                format!(
+                    "warp {warp}: nothing says that block {rank} of the cluster has begun when this accesses its shared memory: \
+                     a cluster barrier is missing before it"
+                )
+            });
         }
     }
 

@@ -10,4 +10,4 @@ pub mod halves;
 pub mod integers;
 pub mod numbers;
 pub mod rounding;
-mod tier;
+pub mod tier;

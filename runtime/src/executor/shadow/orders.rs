@@ -259,6 +259,11 @@ impl Shadow {
         self.remote.insert((rank, warp as u32), (epoch, line));
     }
 
+    /// Whether `warp` knows that `warps`, another block's, have begun: it has heard of one, or been through the cluster's barrier.
+    pub fn has_begun(&self, warp: usize, mut warps: std::ops::Range<usize>) -> bool {
+        self.cluster_phases[warp] > 0 || warps.any(|other| self.clocks[warp].get(other) > 0)
+    }
+
     /// Accesses to the shared memory of block `rank` that none of its own `warps` is ordered after: warp and line.
     pub fn remote_after(&self, rank: u32, warps: std::ops::Range<usize>) -> Vec<(usize, u32)> {
         let known = |who: usize, epoch| warps.clone().any(|warp| self.is_after(warp, who, epoch));

@@ -65,3 +65,23 @@ fn all_mistakes_are_told_at_once() {
 fn mistakes_in_other_kernels_do_not_matter() {
     assert_eq!(launch("fine"), Ok(vec![7, 0, 0, 0]));
 }
+
+#[test]
+fn mistakes_in_functions_that_are_not_called_do_not_matter() {
+    let ptx = TWO.replace(
+        ".visible .entry broken",
+        ".func unused () { .reg .b32 %r<4>; vadd4.u32.u32.u32.add %r1, %r2, %r3, %r1; ret; }\n.visible .entry broken",
+    );
+    let run_with = |text: &str| {
+        let mut buffers = [vec![0; 4]];
+        let Grid { grid, block, cluster, shared_bytes } = Grid::default();
+        let (args, options) = (vec![Arg::buffer(0)], Options::default());
+        let buffers = &mut buffers;
+        let launch =
+            Launch { ptx: text, entry: "fine", grid, block, cluster, shared_bytes, args, buffers, options };
+        run(launch).map(|outcome| outcome.findings.len())
+    };
+    assert_eq!(run_with(&ptx), Ok(0));
+    let called = ptx.replace("mov.u32 %r1, 7;", "call unused, ();\nmov.u32 %r1, 7;");
+    assert!(run_with(&called).is_err());
+}

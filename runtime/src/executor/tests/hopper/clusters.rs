@@ -160,4 +160,5 @@ fn a_block_outlives_those_who_use_its_memory() {
     };
     assert_eq!(kinds(push(MEET, MEET)), []);
     assert_eq!(kinds(push(MEET, "")), [FindingKind::Race]);
+    assert_eq!(kinds(push("", MEET)), [FindingKind::Race]);
 }

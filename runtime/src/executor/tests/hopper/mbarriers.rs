@@ -187,3 +187,45 @@ fn relaxed_operations_order_what_is_behind_fences() {
     assert_eq!(kinds(&relaxed), [FindingKind::Race]);
     assert_eq!(kinds(&relaxed.replace("and.b32 %r4", "fence.acq_rel.cta;\nand.b32 %r4")), []);
 }
+
+#[test]
+fn a_ring_without_waits_for_free_slots_overwrites_what_is_in_flight() {
+    // Two loads into one place through one mbarrier: the second one may start when the first one was read.
+    let turn = |number: u32, free: &str| {
+        format!(
+            "{free}@%p1 mbarrier.arrive.expect_tx.shared::cta.b64 _, [%smem], 256;\n\
+             @%p1 cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%smem+256], [%g0], 256, [%smem];\n{}",
+            wait("%smem", &number.to_string(), &format!("W{number}"))
+        )
+    };
+    let used = "ld.shared.b32 %r1, [%smem+256];\nbar.sync 0;\n";
+    let body = |first: &str, free: &str| format!("{}{first}{}{STORE}", init(1), turn(1, free));
+    let kinds = |body: String| {
+        let buffers = [vec![0; 256], vec![1; 256]];
+        Hopper::new(&[POINTER; 2], body).block(64).kinds(&[Arg::buffer(0), Arg::buffer(1)], &buffers)
+    };
+    let load = turn(0, "").replace("%g0", "%g1");
+    assert_eq!(kinds(body(&load, used).replace("[%g0]", "[%g1]")), []);
+    let hasty = load.replace(&wait("%smem", "0", "W0"), "");
+    let found = kinds(body(&hasty, "mov.u32 %r1, 0;\n").replace("[%g0]", "[%g1]"));
+    assert!(
+        found.contains(&FindingKind::AsyncInFlight) && found.contains(&FindingKind::BarrierMisuse),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn more_bytes_than_are_expected_end_a_phase_too_soon() {
+    let body = format!(
+        "{}@%p1 mbarrier.arrive.expect_tx.shared::cta.b64 _, [%smem], 128;\n\
+         @%p1 cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%smem+256], [%g0], 256, [%smem];\n{}",
+        init(1),
+        wait("%smem", "0", "W")
+    );
+    let kinds = |body: &str| {
+        let body = body.to_string();
+        Hopper::new(&[POINTER], body).block(64).kinds(&[Arg::buffer(0)], &[vec![0; 256]])
+    };
+    assert_eq!(kinds(&body.replace("128;", "256;")), []);
+    assert!(kinds(&body).contains(&FindingKind::BarrierMisuse));
+}
