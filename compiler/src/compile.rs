@@ -126,9 +126,13 @@ pub fn compile_program(
     let mut plant = Plant::new(options.fault);
     let plain = timer.time(Pass::Plan, || plan::unit_axes::apply(&kernel));
     let plain = plain.as_ref().unwrap_or(&kernel);
+    let unrolled = timer.time(Pass::Plan, || plan::unroll::apply(plain));
+    let plain = unrolled.as_ref().unwrap_or(plain);
+    let folded = timer.time(Pass::Plan, || plan::factors::apply(plain));
+    let plain = folded.as_ref().unwrap_or(plain);
     let trimmed = timer.time(Pass::Plan, || plan::trim::apply(plain));
     let plain = trimmed.as_ref().unwrap_or(plain);
-    let widened = timer.time(Pass::Plan, || plan::widen::apply(plain));
+    let widened = timer.time(Pass::Plan, || plan::widen::apply(plain, options.target));
     let plain = widened.as_ref().unwrap_or(plain);
     let started = timer.time(Pass::Plan, || plan::start::apply(plain));
     let started = started.as_ref().unwrap_or(plain);

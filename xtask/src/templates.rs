@@ -139,7 +139,7 @@ fn way(t: &Template) -> String {
     match toward.form(t.elem) {
         Form::Magic { .. } => format!("magic mantissa{group}"),
         Form::Float { .. } => format!("bits and bias{group}"),
-        Form::Byte | Form::Codes => "codes".into(),
+        Form::Byte | Form::Planes | Form::Codes => "codes".into(),
     }
 }
 

@@ -101,7 +101,8 @@ impl Recipe {
     /// A code as it is stored.
     fn stored(&self, code: u64) -> u64 {
         match self.elem {
-            ElemType::Int(w) => code ^ (1 << (w - 1)),
+            // Bits that are used one by one stay what they are.
+            ElemType::Int(w) if self.form != Form::Planes => code ^ (1 << (w - 1)),
             _ => code,
         }
     }

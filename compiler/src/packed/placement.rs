@@ -30,6 +30,8 @@ pub enum Form {
     Float { mantissa: u32 },
     /// A byte of two's complement or without sign.
     Byte,
+    /// Words of single bits: as many words as a code has bits, of 32 neighbours.
+    Planes,
     /// The codes themselves.
     Codes,
 }
@@ -37,7 +39,11 @@ pub enum Form {
 impl Form {
     /// Bits of a lane.
     pub fn lane(self) -> u32 {
-        if self == Form::Byte { 8 } else { LANE }
+        match self {
+            Form::Byte => 8,
+            Form::Planes => 1,
+            Form::Magic { .. } | Form::Float { .. } | Form::Codes => LANE,
+        }
     }
 }
 
@@ -48,6 +54,8 @@ pub enum Toward {
     Bf16,
     /// Integers of 8 bits.
     Bytes,
+    /// Single bits of the codes, each on its own.
+    Bits,
     /// Something else: codes as integers.
     Codes,
 }
@@ -58,12 +66,16 @@ impl Toward {
         match self {
             Toward::F16 => Some(10),
             Toward::Bf16 => Some(7),
-            Toward::Bytes | Toward::Codes => None,
+            Toward::Bytes | Toward::Bits | Toward::Codes => None,
         }
     }
 
     /// How codes of that type become the format's.
     pub fn form(self, elem: ElemType) -> Form {
+        if self == Toward::Bits {
+            let integer = matches!(elem, ElemType::Uint(_) | ElemType::Int(_) | ElemType::Bipolar(_));
+            return if integer { Form::Planes } else { Form::Codes };
+        }
         if self == Toward::Bytes {
             return match elem {
                 ElemType::Uint(_) | ElemType::Int(_) => Form::Byte,
@@ -123,13 +135,19 @@ impl Placement {
     /// For codes of that type, unpacked to that form.
     pub fn new(elem: ElemType, form: Form) -> Placement {
         let width = elem.bits();
-        let words = if width.is_power_of_two() { 1 } else { width >> width.trailing_zeros() };
+        let words = match form {
+            Form::Planes => width,
+            _ if width.is_power_of_two() => 1,
+            _ => width >> width.trailing_zeros(),
+        };
         let members = words * form.lane() / width;
         let mut free = Free { words: vec![(1 << form.lane()) - 1; words as usize] };
         let mut placed = match form {
             Form::Float { mantissa } => floats(elem, mantissa, &mut free),
             Form::Magic { room } => integers(elem, form, room, &mut free),
             Form::Byte | Form::Codes => integers(elem, form, form.lane(), &mut free),
+            // Word after word.
+            Form::Planes => Vec::new(),
         };
         // What is left of the words makes the last members, bit by bit.
         while placed.len() < members as usize {
@@ -280,7 +298,7 @@ mod tests {
     #[test]
     fn members_fill_their_words_without_overlap() {
         for elem in types() {
-            for toward in [Toward::F16, Toward::Bf16, Toward::Bytes, Toward::Codes] {
+            for toward in [Toward::F16, Toward::Bf16, Toward::Bytes, Toward::Bits, Toward::Codes] {
                 let form = toward.form(elem);
                 let p = Placement::new(elem, form);
                 let mut seen = vec![0u32; p.words as usize];

@@ -244,8 +244,8 @@ pub(super) fn operand(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Res
         unreachable!("an operand is a read or made of one");
     };
     let t = kernel.tensor(*tensor);
-    let bytes = matches!(elem, t1::ElemType::Int(8) | t1::ElemType::Uint(8));
-    if computed.is_some() && !bytes && !matches!(elem, t1::ElemType::F16 | t1::ElemType::Bf16) {
+    let integers = matches!(elem, t1::ElemType::Int(8) | t1::ElemType::Uint(8 | 1));
+    if computed.is_some() && !integers && !matches!(elem, t1::ElemType::F16 | t1::ElemType::Bf16) {
         return Err(Refusal::construct(
             kernel.value(whole).span,
             format!("a computed operand of `@` of {elem}"),
@@ -306,6 +306,9 @@ pub(super) fn matrix_type(elem: t1::ElemType, span: Span) -> Result<MmaType, Ref
         t1::ElemType::Tf32 => MmaType::Tf32,
         t1::ElemType::Int(8) => MmaType::S8,
         t1::ElemType::Uint(8) => MmaType::U8,
+        t1::ElemType::Uint(1) => MmaType::B1,
+        t1::ElemType::E4M3 => MmaType::E4m3,
+        t1::ElemType::E5M2 => MmaType::E5m2,
         other => {
             return Err(Refusal::construct(span, format!("`@` of {other}"))
                 .note("f16, bf16, tf32, i8 and u8 are lowered today"));
@@ -317,6 +320,7 @@ pub(super) fn matrix_type(elem: t1::ElemType, span: Span) -> Result<MmaType, Ref
 fn toward(kernel: &t1::Kernel, v: t1::ValueId, staged: t1::ValueId) -> Toward {
     let value = kernel.value(v);
     match &value.op {
+        t1::Op::Cast(_) if value.ty.elem == t1::ElemType::Uint(1) => Toward::Bits,
         t1::Op::Cast(x) if strip(kernel, *x) == staged => match value.ty.elem {
             t1::ElemType::F16 => Toward::F16,
             t1::ElemType::Bf16 => Toward::Bf16,

@@ -15,6 +15,7 @@
 //! | [`products`] | loops around several products: what is multiplied, warps, the ops of a step |
 //! | [`trim`] | loops with `when` cut to the trips that a mask leaves |
 //! | [`widen`] | operands of types that the matrix unit does not take |
+//! | [`unroll`], [`factors`] | short loops around products written out; scalar factors folded |
 //! | [`unit_axes`] | ranges of one coordinate, which are no ranges |
 //! | [`fragments`] | register layouts: anchors of the matrix instructions |
 //! | [`shared`] | copies and the shared-memory layout that suits every accessor |
@@ -34,6 +35,7 @@ pub mod contraction;
 pub mod cover;
 pub mod distribution;
 pub mod elementwise;
+pub mod factors;
 pub mod fragments;
 pub mod general;
 pub mod instances;
@@ -53,6 +55,7 @@ pub mod stream;
 pub mod structure;
 pub mod trim;
 pub mod unit_axes;
+pub mod unroll;
 pub mod widen;
 
 pub use calibration::Registers;

@@ -4,15 +4,22 @@
 //! ```text
 //! %p = %a @ %b over k     a, b: e4m3        %a.w = cast %a : f16   %b.w = cast %b : f16   %p = %a.w @ %b.w over k
 //! ```
+//! Targets with an fp8 unit take e4m3 and e5m2 as they are, and single bits are bits where a tile is deep enough for their matrix
+//! instruction.
+//!
 //! Every float of at most 8 bits with up to 5 bits of exponent is an f16 (e5m2's infinities and NaNs included); the others are bf16s.
 
+use crate::target::Target;
 use crate::tile::ir as t1;
 use t1::{ElemType, Op, Stmt, TileType, Value, ValueId};
 
 /// The kernel with its narrow operands widened; `None` where it has none.
-pub fn apply(kernel: &t1::Kernel) -> Option<t1::Kernel> {
+pub fn apply(kernel: &t1::Kernel, target: Target) -> Option<t1::Kernel> {
     let narrow = |v: &Value| match v.op {
-        Op::Mma { a, b, .. } => [a, b].into_iter().any(|x| wide(kernel.ty(x).elem).is_some()),
+        Op::Mma { a, b, contract, .. } => {
+            !taken(kernel, a, b, contract, target)
+                && [a, b].into_iter().any(|x| wide(kernel.ty(x).elem).is_some())
+        }
         _ => false,
     };
     if !kernel.values.iter().any(narrow) {
@@ -20,21 +27,29 @@ pub fn apply(kernel: &t1::Kernel) -> Option<t1::Kernel> {
     }
     let mut out = kernel.clone();
     let mut body = std::mem::take(&mut out.body);
-    block(&mut out, &mut body);
+    block(&mut out, &mut body, target);
     out.body = body;
     for n in 0..out.loops.len() {
         let mut body = std::mem::take(&mut out.loops[n].body);
-        block(&mut out, &mut body);
+        block(&mut out, &mut body, target);
         out.loops[n].body = body;
     }
     for n in 0..out.ifs.len() {
         let mut arms =
             (std::mem::take(&mut out.ifs[n].then_block), std::mem::take(&mut out.ifs[n].else_block));
-        block(&mut out, &mut arms.0);
-        block(&mut out, &mut arms.1);
+        block(&mut out, &mut arms.0, target);
+        block(&mut out, &mut arms.1, target);
         (out.ifs[n].then_block, out.ifs[n].else_block) = arms;
     }
     Some(out)
+}
+
+/// Whether the target's matrix unit multiplies these as they are.
+fn taken(kernel: &t1::Kernel, a: ValueId, b: ValueId, contract: t1::AxisId, target: Target) -> bool {
+    let all = |f: &dyn Fn(ElemType) -> bool| [a, b].into_iter().all(|x| f(kernel.ty(x).elem));
+    let fp8 = |elem: ElemType| matches!(elem, ElemType::E4M3 | ElemType::E5M2);
+    let bits = |elem: ElemType| elem == ElemType::Uint(1);
+    target == Target::Sm89 && all(&fp8) || kernel.axis(contract).extent.is_multiple_of(256) && all(&bits)
 }
 
 /// The type that the matrix unit takes in place of this one.
@@ -49,11 +64,12 @@ fn wide(elem: ElemType) -> Option<ElemType> {
     }
 }
 
-fn block(kernel: &mut t1::Kernel, block: &mut t1::Block) {
+fn block(kernel: &mut t1::Kernel, block: &mut t1::Block, target: Target) {
     let mut stmts = Vec::with_capacity(block.stmts.len());
     for stmt in std::mem::take(&mut block.stmts) {
         if let Stmt::Let(v) = stmt
             && let Op::Mma { a, b, contract, batch } = kernel.value(v).op.clone()
+            && !taken(kernel, a, b, contract, target)
         {
             let [a, b] = [a, b].map(|x| match wide(kernel.ty(x).elem) {
                 Some(elem) => {

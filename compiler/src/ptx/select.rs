@@ -421,6 +421,9 @@ fn matrix_type(ty: MmaType) -> Type {
         MmaType::Tf32 => Type::Tf32,
         MmaType::S8 => Type::S8,
         MmaType::U8 => Type::U8,
+        MmaType::E4m3 => Type::E4m3,
+        MmaType::E5m2 => Type::E5m2,
+        MmaType::B1 => Type::B1,
     }
 }
 

@@ -208,6 +208,10 @@ pub enum MmaType {
     Tf32,
     S8,
     U8,
+    E4m3,
+    E5m2,
+    /// Single bits, of which both must be set.
+    B1,
 }
 
 impl MmaType {
@@ -219,6 +223,9 @@ impl MmaType {
             MmaType::Tf32 => "tf32",
             MmaType::S8 => "s8",
             MmaType::U8 => "u8",
+            MmaType::E4m3 => "e4m3",
+            MmaType::E5m2 => "e5m2",
+            MmaType::B1 => "b1",
         }
     }
 
@@ -227,7 +234,8 @@ impl MmaType {
         match self {
             MmaType::F16 | MmaType::Bf16 => 16,
             MmaType::Tf32 => 32,
-            MmaType::S8 | MmaType::U8 => 8,
+            MmaType::S8 | MmaType::U8 | MmaType::E4m3 | MmaType::E5m2 => 8,
+            MmaType::B1 => 1,
         }
     }
 }
@@ -240,6 +248,8 @@ impl MmaType {
 /// | f16, bf16 (both the same) | 16 | f32 |
 /// | tf32 | 8 | f32 |
 /// | s8, u8 (in any combination) | 32 | s32 |
+/// | e4m3, e5m2 (in any combination; from sm_89 on) | 32 | f32 |
+/// | b1 (`and`, then `popc`) | 256 | s32 |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MmaAtom {
     pub a: MmaType,
@@ -255,8 +265,8 @@ impl MmaAtom {
     /// Type of the sum.
     pub fn acc(self) -> t1::ElemType {
         match self.a {
-            MmaType::F16 | MmaType::Bf16 | MmaType::Tf32 => t1::ElemType::F32,
-            MmaType::S8 | MmaType::U8 => t1::ElemType::Int(32),
+            MmaType::F16 | MmaType::Bf16 | MmaType::Tf32 | MmaType::E4m3 | MmaType::E5m2 => t1::ElemType::F32,
+            MmaType::S8 | MmaType::U8 | MmaType::B1 => t1::ElemType::Int(32),
         }
     }
 
@@ -269,7 +279,7 @@ impl MmaAtom {
 
 /// One tensor subscript of a copy or register access: coordinate = `axis` position + `offset` (a launch scalar), or the scalar alone, or the
 /// elements of a computed integer tile.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Index {
     pub axis: Option<t1::AxisId>,
     pub offset: Option<t1::ValueId>,

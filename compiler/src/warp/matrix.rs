@@ -199,22 +199,27 @@ impl Lower<'_> {
             let d = match *together {
                 [a, b] => self.pair(v, (a, b), half)?,
                 [a, b, c, d] => self.quad(v, [a, b, c, d])?,
-                _ => unreachable!("operands that are computed are of halves or bytes"),
+                _ => self.bits(v, together)?,
             };
-            registers.push(self.existing_parts(axes[k], axes, &map, together, d)?);
+            registers.push(self.existing_parts(v, axes[k], axes, &map, together, d)?);
         }
         Ok((registers, keeps, mine.iter().map(|r| place(&map, &outer, *r)).collect()))
     }
 
     /// Lanes that do not exist add nothing, whatever they would be computed to; they are the last of a register's.
+    #[allow(clippy::too_many_arguments)]
     fn existing_parts(
         &mut self,
+        v: t2::ValId,
         k: t1::AxisId,
         axes: &[t1::AxisId],
         map: &TileMap,
         together: &[usize],
         d: Reg,
     ) -> Result<Reg, Refusal> {
+        if together.len() == 32 && self.zero_stays(v) {
+            return Ok(d);
+        }
         let mut d = d;
         let bits = 32 / together.len() as u32;
         for (n, r) in together.iter().enumerate().rev().map(|(n, r)| (n as u32, r)) {

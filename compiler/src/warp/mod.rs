@@ -12,7 +12,7 @@
 //! | [`elements`], [`integers`], [`casts`] | elementwise work, element by element; integers; conversions |
 //! | [`sharing`], [`grouped`] | which registers hold the same element; scales of groups, read a step ahead |
 //! | [`packed`], [`unpack`] | packed operands; their codes to halves and bytes |
-//! | [`pairs`], [`quads`] | operands of products two elements at a time, and four |
+//! | [`pairs`], [`quads`], [`bits`] | operands of products two elements at a time, four, and 32 |
 //! | [`places`], [`global`], [`packing`] | where elements are in global memory; reading and writing them, several at a time |
 //! | [`functions`] | functions that the machine has not, or only roughly |
 //! | [`reductions`], [`arguments`], [`scans`] | along lanes: sums and their kin, `argmax`, running sums |
@@ -24,6 +24,7 @@
 pub mod across;
 pub mod address;
 pub mod arguments;
+pub mod bits;
 pub mod branches;
 pub mod build;
 pub mod casts;

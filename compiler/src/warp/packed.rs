@@ -7,7 +7,7 @@
 use super::elements::Element;
 use super::ir::*;
 use super::lower::Lower;
-use crate::packed::Recipe;
+use crate::packed::{Form, Recipe};
 use crate::plan::Refusal;
 use crate::scheduled::ir as t2;
 use crate::tile::ir as t1;
@@ -162,7 +162,13 @@ impl Lower<'_> {
         let Some(code) = code else { unreachable!("every code has bits") };
         Ok(match recipe.elem {
             ElemType::Uint(_) => Element::Int(code.into()),
-            ElemType::Int(w) => Element::Int(self.b.add(code, -(1 << (w - 1))).into()),
+            ElemType::Int(w) => {
+                let stored = match recipe.form {
+                    Form::Planes => self.b.int(IntOp::Xor, IntTy::B32, code, 1i64 << (w - 1)),
+                    _ => code,
+                };
+                Element::Int(self.b.add(stored, -(1 << (w - 1))).into())
+            }
             ElemType::Bipolar(w) => {
                 let twice = self.b.shift(code, 1);
                 Element::Int(self.b.add(twice, 1 - (1 << w)).into())

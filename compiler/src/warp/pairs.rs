@@ -206,7 +206,7 @@ impl Lower<'_> {
         let wide = match recipe.form {
             Form::Magic { room } => room,
             Form::Float { mantissa } => mantissa,
-            Form::Byte | Form::Codes => return Ok(None),
+            Form::Byte | Form::Planes | Form::Codes => return Ok(None),
         };
         let own = if half == Half::F16 { 10 } else { 7 };
         if b != a + 1 || !a.is_multiple_of(2) || wide != own {

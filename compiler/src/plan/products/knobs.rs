@@ -191,13 +191,17 @@ fn default_warps(kernel: &t1::Kernel, found: &Products) -> (u32, u32) {
 /// Registers that a default leaves the assembler without spilling.
 const ROOM: u32 = 232;
 
-/// 32-bit registers per thread: every product's accumulator, what the left operands that are tiles take beside, two slices of fragments,
-/// addresses.
+/// 32-bit registers per thread: what the loop carries, the largest sum that does not go into that, left operands that are held, two slices of
+/// fragments, addresses.
 fn register_estimate(kernel: &t1::Kernel, found: &Products, (wm, wn): (u32, u32)) -> u32 {
     let extent = |a: t1::AxisId| kernel.axis(a).extent;
     let threads = wm * wn * 32;
     let rows = found.height();
-    let sums: u32 = found.products.iter().map(|p| rows * extent(p.n) / threads).sum();
+    let carried = &kernel.loop_(found.loop_id).carried;
+    let tile = |v: t1::ValueId| kernel.ty(v).axes.iter().map(|a| extent(*a)).product::<u32>();
+    let kept: u32 = carried.iter().map(|c| (tile(c.result) / threads).max(2)).sum();
+    let own = found.products.iter().filter(|p| !carried.iter().any(|c| c.next == p.value));
+    let sums = kept + own.map(|p| rows * extent(p.n) / threads).max().unwrap_or(0);
     let fragments =
         found.products.iter().map(|p| rows / wm / 16 * 4 + extent(p.n) / wn / 8 * 2).max().unwrap_or(0);
     let held: u32 =

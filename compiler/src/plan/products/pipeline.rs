@@ -76,6 +76,7 @@ pub fn build(
 }
 
 /// An operand on its way: its buffer, and the slot that holds what a step reads.
+#[derive(Clone)]
 struct Arrived {
     staged: Staged,
     slot: ValId,
@@ -95,7 +96,20 @@ impl General<'_> {
         let mut arrived: Vec<[Option<Arrived>; 2]> =
             plan.found.products.iter().map(|_| [None, None]).collect();
         let mut ring: Vec<(usize, usize, Staged, &Operand)> = Vec::new();
+        let mut again: Vec<(usize, usize, usize)> = Vec::new();
         for (is_a, n, operand) in plan.found.staged() {
+            // Read by several products, copied once.
+            let same = |(before_a, m, o): &(bool, usize, &Operand)| {
+                *before_a == is_a
+                    && *m < n
+                    && plan.tilings[*m] == plan.tilings[n]
+                    && (o.tensor, &o.ix, o.outer, o.toward)
+                        == (operand.tensor, &operand.ix, operand.outer, operand.toward)
+            };
+            if let Some((_, m, _)) = plan.found.staged().find(same) {
+                again.push((n, usize::from(!is_a), m));
+                continue;
+            }
             let moving = operand.ix.iter().any(|i| i.axis == Some(axis));
             let side = usize::from(!is_a);
             let name = &kernel.tensor(operand.tensor).name;
@@ -145,6 +159,9 @@ impl General<'_> {
         self.staged_op(OpKind::Wait { chan }, Some(filled), last, 0, l.span);
         for (n, side, staged, _) in ring {
             arrived[n][side] = Some(Arrived { staged, slot: filled });
+        }
+        for (n, side, m) in again {
+            arrived[n][side] = arrived[m][side].clone();
         }
         let mut when = None;
         if let Some(w) = &l.when {

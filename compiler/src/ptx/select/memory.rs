@@ -138,6 +138,8 @@ impl Select<'_, '_> {
                     MmaType::F16 | MmaType::Bf16 => (crate::ptx::MatShape::M16n8k16, Type::F32),
                     MmaType::Tf32 => (crate::ptx::MatShape::M16n8k8, Type::F32),
                     MmaType::S8 | MmaType::U8 => (crate::ptx::MatShape::M16n8k32, Type::S32),
+                    MmaType::E4m3 | MmaType::E5m2 => (crate::ptx::MatShape::M16n8k32, Type::F32),
+                    MmaType::B1 => (crate::ptx::MatShape::M16n8k256, Type::S32),
                 };
                 self.push(Mma {
                     shape,
@@ -148,7 +150,7 @@ impl Select<'_, '_> {
                     aty: matrix_type(atom.a),
                     bty: matrix_type(atom.b),
                     cty: sum,
-                    bit_op: None,
+                    bit_op: (atom.a == MmaType::B1).then_some(crate::ptx::BoolOp::And),
                     f8f6f4: false,
                     sparse: None,
                     d: c.clone(),

@@ -234,7 +234,9 @@ impl Select<'_, '_> {
                         return self.push(Cvt::new(Some(Rounding::Rzi), Type::F32, Type::F32, dst, a));
                     }
                 };
-                self.push(FloatUnary { op, rnd, ftz: false, ty: Type::F32, dst, a });
+                // Without it the assembler scales subnormal results by hand: four instructions more.
+                let ftz = op == FloatUnaryOp::Ex2;
+                self.push(FloatUnary { op, rnd, ftz, ty: Type::F32, dst, a });
             }
             t3::Op::Fma { d, a, b, c } => {
                 let (dst, a, b, c) = (self.reg(*d), self.src(*a), self.src(*b), self.src(*c));
