@@ -124,18 +124,8 @@ pub fn compile_program(
     let refused = |r: Refusal| one_error(refusal(r, &kernel));
 
     let mut plant = Plant::new(options.fault);
-    let plain = timer.time(Pass::Plan, || plan::unit_axes::apply(&kernel));
-    let plain = plain.as_ref().unwrap_or(&kernel);
-    let unrolled = timer.time(Pass::Plan, || plan::unroll::apply(plain));
-    let plain = unrolled.as_ref().unwrap_or(plain);
-    let folded = timer.time(Pass::Plan, || plan::factors::apply(plain));
-    let plain = folded.as_ref().unwrap_or(plain);
-    let trimmed = timer.time(Pass::Plan, || plan::trim::apply(plain));
-    let plain = trimmed.as_ref().unwrap_or(plain);
-    let widened = timer.time(Pass::Plan, || plan::widen::apply(plain, options.target));
-    let plain = widened.as_ref().unwrap_or(plain);
-    let started = timer.time(Pass::Plan, || plan::start::apply(plain));
-    let started = started.as_ref().unwrap_or(plain);
+    let started = timer.time(Pass::Plan, || plan::simplify::apply(&kernel, options.target));
+    let started = &*started;
     let cut = timer.time(Pass::Plan, || plan::split::apply(started)).map_err(refused)?;
     let (lowered_kernel, split, stream) = match cut {
         Some(cut) => (cut.kernel, Some(cut.item), cut.stream),

@@ -3,6 +3,7 @@
 //!
 //! | file | decides |
 //! | --- | --- |
+//! | [`simplify`] | T1 in fewer forms: [`unit_axes`], [`unroll`], [`factors`], [`trim`], [`widen`], [`start`] |
 //! | [`split`] | loops cut into parts, T1 to T1 |
 //! | [`contraction`] | what the loop computes |
 //! | [`instances`] | how many blocks the host launches |
@@ -13,10 +14,6 @@
 //! | [`alternatives`] | what else a schedule item could be, for those who try
 //! | [`model`] | tune parameters, where nothing else does |
 //! | [`products`] | loops around several products: what is multiplied, warps, the ops of a step |
-//! | [`trim`] | loops with `when` cut to the trips that a mask leaves |
-//! | [`widen`] | operands of types that the matrix unit does not take |
-//! | [`unroll`], [`factors`] | short loops around products written out; scalar factors folded |
-//! | [`unit_axes`] | ranges of one coordinate, which are no ranges |
 //! | [`fragments`] | register layouts: anchors of the matrix instructions |
 //! | [`shared`] | copies and the shared-memory layout that suits every accessor |
 //! | [`build`] | the pipeline |
@@ -48,6 +45,7 @@ pub mod products;
 pub mod refuse;
 pub mod row_knobs;
 pub mod shared;
+pub mod simplify;
 pub mod sorting;
 pub mod split;
 pub mod start;

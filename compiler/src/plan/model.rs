@@ -6,7 +6,9 @@
 
 use super::contraction;
 use super::knobs::{self, Pins, Problem};
+use super::products;
 use super::row_knobs;
+use super::simplify;
 use crate::diagnostics::Diagnostics;
 use crate::elaborate::{self, Settings, Tuning};
 use crate::front::Program;
@@ -34,6 +36,13 @@ pub fn elaborate(
         return Ok(first);
     }
     let (space, _) = elaborate::tune_space(program, name, &settings, MOST);
+    if contraction::any(&first) && products::wanted(&simplify::apply(&first, target)) {
+        // The first values that fit.
+        let with = |t: &Tuning| bound(program, name, &Settings { model: t.clone(), ..settings.clone() });
+        let others = space.iter().take(MOST_TRIED).filter_map(|t| with(t).ok());
+        let mut all = std::iter::once(first.clone()).chain(others);
+        return Ok(all.find(|k| products::fits(k, target)).unwrap_or(first));
+    }
     let best = match contraction::any(&first) {
         true => choose(program, name, &settings, target, &space),
         false => return rows(program, name, settings, target, first, &space),
@@ -92,7 +101,7 @@ fn choose<'a>(
     let probe =
         space.iter().max_by_key(|t| (usable(t), distinct(t), std::cmp::Reverse(position(space, t))))?;
     let kernel = bound(program, name, &Settings { model: probe.clone(), ..settings.clone() }).ok()?;
-    let kernel = super::start::apply(&kernel).unwrap_or(kernel);
+    let kernel = simplify::apply(&kernel, target).into_owned();
     let c = contraction::find(&kernel).ok()??;
     contraction::check(&kernel, &c.a, kernel.span).ok()?;
     let size = |axis: t1::AxisId| {

@@ -2,6 +2,7 @@
 //! under the sanitizer, free of bank conflicts; and with any one barrier or wait taken out, not silent.
 
 mod computed;
+mod loops;
 mod packed;
 mod persistent;
 mod program;

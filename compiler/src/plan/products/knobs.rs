@@ -34,12 +34,17 @@ impl Knobs {
     }
 }
 
+/// Columns of a tile, lanes that do not exist included: enough of them in powers of two that every thread has something to copy.
+fn columns(extent: u32) -> u32 {
+    if extent.is_power_of_two() { extent } else { extent.next_multiple_of(32) }
+}
+
 /// How each product's tile is cut.
 pub fn tilings(kernel: &t1::Kernel, found: &Products, (wm, wn): (u32, u32)) -> Vec<Tiling> {
     let extent = |a: t1::AxisId| kernel.axis(a).extent;
     let tiling = |p: &super::Product| Tiling {
         bm: found.height(),
-        bn: extent(p.n),
+        bn: columns(extent(p.n)),
         bk: extent(p.k).next_power_of_two(),
         wm,
         wn,
@@ -108,11 +113,11 @@ pub fn read(kernel: &t1::Kernel, found: &Products, target: Target) -> Result<Kno
     let estimate = register_estimate(kernel, found, warps);
     let occupancy = items.occupancy.map_or(1, |(n, _)| n);
     let cap = items::register_cap(warps.0 * warps.1, occupancy, target);
-    if estimate > cap {
+    if estimate + MARGIN > cap {
         return Err(Refusal::schedule(
             kernel.span,
             format!(
-                "this schedule wants about {estimate} registers per thread; {} threads of {target} have {cap}",
+                "this schedule wants about {estimate} registers per thread; {} threads of {target} have {cap}, too few to tell that it would not spill",
                 warps.0 * warps.1 * 32
             ),
             "more warps or smaller tiles",
@@ -136,15 +141,13 @@ pub fn read(kernel: &t1::Kernel, found: &Products, target: Target) -> Result<Kno
 fn sizes(kernel: &t1::Kernel, found: &Products) -> Result<(), Refusal> {
     for p in &found.products {
         let span = kernel.value(p.value).span;
-        let (n, k) = (kernel.axis(p.n), kernel.axis(p.k));
-        for (what, extent) in [("rows", found.height()), ("columns", n.extent)] {
-            if !extent.is_multiple_of(16) {
-                return Err(Refusal::schedule(
-                    span,
-                    format!("this product has {extent} {what}"),
-                    "rows and columns must be multiples of 16",
-                ));
-            }
+        let k = kernel.axis(p.k);
+        if !found.height().is_multiple_of(16) {
+            return Err(Refusal::schedule(
+                span,
+                format!("this product has {} rows", found.height()),
+                "rows must be a multiple of 16",
+            ));
         }
         let chained = matches!(p.a, Factor::Tile(_)) || matches!(k.kind, t1::AxisKind::Loop(_));
         if chained && !k.extent.is_power_of_two() || k.extent.next_power_of_two() < p.atom.k() {
@@ -168,7 +171,9 @@ fn splits(t: &Tiling, chained: bool) -> bool {
 fn fills(kernel: &t1::Kernel, found: &Products, (wm, wn): (u32, u32)) -> bool {
     found.staged().filter(|(_, _, o)| !o.packed).all(|(is_a, n, o)| {
         let p = &found.products[n];
-        let rows = if is_a { found.height() } else { kernel.axis(p.n).extent };
+        let rows = if is_a { found.height() } else { columns(kernel.axis(p.n).extent) };
+        // An odd factor stays in registers.
+        let rows = 1 << rows.trailing_zeros();
         wm * wn * 32 <= rows * kernel.axis(p.k).extent.next_power_of_two() * o.elem.bits() / 128
     })
 }
@@ -188,6 +193,9 @@ fn default_warps(kernel: &t1::Kernel, found: &Products) -> (u32, u32) {
         .unwrap_or((1, 1))
 }
 
+/// How far below the limit an estimate must be: what lies between has not been measured.
+const MARGIN: u32 = 32;
+
 /// Registers that a default leaves the assembler without spilling.
 const ROOM: u32 = 232;
 
@@ -202,8 +210,14 @@ fn register_estimate(kernel: &t1::Kernel, found: &Products, (wm, wn): (u32, u32)
     let kept: u32 = carried.iter().map(|c| (tile(c.result) / threads).max(2)).sum();
     let own = found.products.iter().filter(|p| !carried.iter().any(|c| c.next == p.value));
     let sums = kept + own.map(|p| rows * extent(p.n) / threads).max().unwrap_or(0);
-    let fragments =
-        found.products.iter().map(|p| rows / wm / 16 * 4 + extent(p.n) / wn / 8 * 2).max().unwrap_or(0);
+    // The assembler loads the fragments of a wide slice piece by piece.
+    let fragments = found
+        .products
+        .iter()
+        .map(|p| rows / wm / 16 * 4 + extent(p.n) / wn / 8 * 2)
+        .max()
+        .unwrap_or(0)
+        .min(40);
     let held: u32 =
         found.products.iter().filter(|p| p.held().is_some()).map(|p| rows * extent(p.k) / 2 / threads).sum();
     sums + fragments + held + 40

@@ -31,8 +31,9 @@ use super::access::launch_scalar;
 use super::contraction::{self, Operand, multiplies, strip};
 use super::fragments::Part;
 use super::refuse::Refusal;
-use super::{cover, instances};
+use super::{cover, instances, simplify};
 use crate::scheduled::ir::MmaAtom;
+use crate::target::Target;
 use crate::tile::ir as t1;
 use rustc_hash::FxHashSet;
 use t1::{AxisId, Op, ValueId};
@@ -95,6 +96,12 @@ pub fn wanted(kernel: &t1::Kernel) -> bool {
     };
     let lets = l.body.stmts.iter().all(|s| matches!(s, t1::Stmt::Let(_)));
     lets && !plain
+}
+
+/// Whether the kernel's loop of products can be planned as its tune parameters stand.
+pub fn fits(kernel: &t1::Kernel, target: Target) -> bool {
+    let plain = simplify::apply(kernel, target);
+    find(&plain).and_then(|found| knobs::read(&plain, &found, target)).is_ok()
 }
 
 /// The products of the kernel's loop.

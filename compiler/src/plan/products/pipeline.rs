@@ -463,6 +463,7 @@ fn class(plan: CopyPlan) -> TokClass {
     }
 }
 
+/// The copy of an operand. Narrow accesses are so many that they are a loop of their own.
 fn copy(slot: ValId, staged: &Staged, operand: &Operand) -> OpKind {
     if operand.packed {
         let (buf, tensor, ix) = (staged.buf, operand.tensor, operand.ix.clone());
@@ -475,7 +476,7 @@ fn copy(slot: ValId, staged: &Staged, operand: &Operand) -> OpKind {
         ix: operand.ix.clone(),
         plan: staged.plan,
         map: staged.map.clone(),
-        rolled: false,
+        rolled: staged.plan.unit() < 4,
     }
 }
 

@@ -1,0 +1,26 @@
+//! T1 made plain before it is planned: the same meaning in fewer forms.
+//!
+//! | step | guarantees |
+//! | --- | --- |
+//! | [`unit_axes`] | no grid range of a kernel with `@` has one coordinate |
+//! | [`unroll`] | no short loop of constant length stands around `@` inside another |
+//! | [`factors`] | scalar factors of a tile are one |
+//! | [`trim`] | a loop's `when` has bounded it as far as its condition says |
+//! | [`widen`] | operands of `@` are of types that the matrix unit takes |
+//! | [`start`] | sums of products start from constants |
+
+use super::{factors, start, trim, unit_axes, unroll, widen};
+use crate::target::Target;
+use crate::tile::ir::Kernel;
+use std::borrow::Cow;
+
+/// The kernel in plain form.
+pub fn apply(kernel: &Kernel, target: Target) -> Cow<'_, Kernel> {
+    let widened = |k: &Kernel| widen::apply(k, target);
+    let steps: [&dyn Fn(&Kernel) -> Option<Kernel>; 6] =
+        [&unit_axes::apply, &unroll::apply, &factors::apply, &trim::apply, &widened, &start::apply];
+    steps.into_iter().fold(Cow::Borrowed(kernel), |kernel, step| match step(&kernel) {
+        Some(changed) => Cow::Owned(changed),
+        None => kernel,
+    })
+}

@@ -1,0 +1,131 @@
+//! Loops that do more with a product than add it up: scales per step, gated layers, planes of bits, attention.
+
+use crate::holds;
+use crate::program::Program;
+
+const ATTENTION: &str = include_str!("../../../dsl_examples/attention.tw");
+const W4A8: &str = include_str!("../../../dsl_examples/w4a8_gemm.tw");
+const FP8: &str = include_str!("../../../dsl_examples/fp8_block_gemm.tw");
+const NF4: &str = include_str!("../../../dsl_examples/nf4_gemm.tw");
+const PLANES: &str = include_str!("../../../dsl_examples/bitplane_gemm.tw");
+
+fn attention(kernel: &str, sets: &str, dims: [i64; 5], sanitize: bool) {
+    let program = Program::compile(ATTENTION, kernel, sets);
+    let [b, hq, hkv, s, l] = dims;
+    let dims = [("B", b), ("HQ", hq), ("HKV", hkv), ("S", s), ("L", l)];
+    assert!(holds(&program, &format!("{kernel} {sets}"), &dims, sanitize) > 0);
+}
+
+#[test]
+fn attention_of_every_shape() {
+    // Longer keys than queries and the other way round, one of each, whole tiles, no keys at all.
+    for (s, l) in [(70, 90), (90, 70), (1, 1), (64, 64), (33, 128), (5, 0)] {
+        attention("attention", "D=64,BKV=32", [1, 2, 1, s, l], s == 70);
+        attention("attention_causal", "D=64,BKV=32", [1, 2, 1, s, l], s == 70);
+    }
+}
+
+#[test]
+fn attention_of_every_head_dimension() {
+    for sets in ["D=32", "D=40", "D=80,DV=96", "D=111", "D=192,DV=128,BKV=64", "D=256,BKV=32", "D=128,T=bf16"]
+    {
+        attention("attention", sets, [1, 1, 1, 40, 75], false);
+    }
+}
+
+#[test]
+fn query_heads_beside_positions() {
+    for sets in ["D=64,BQ=16,BR=4", "D=64,BQ=16,BR=8", "D=64,BQ=64,BR=4"] {
+        attention("attention_causal", sets, [2, 6, 2, 7, 70], sets.ends_with("BQ=16,BR=4"));
+    }
+}
+
+#[test]
+fn masks_scores_and_sinks() {
+    attention("attention_document", "D=64", [2, 2, 1, 70, 90], true);
+    attention("attention_softcap", "D=64", [1, 2, 1, 70, 90], false);
+    attention("attention_sink", "D=64", [1, 2, 2, 70, 90], false);
+}
+
+/// A band: both ends of the loop are cut, and the trips that are left need no test. The same beside a condition that data decides.
+#[test]
+fn windows_cut_both_ends_of_the_loop() {
+    let text = "
+        kernel p<D: 32..=64 = 64, E: 32..=64 = 64>(x: f16[M, D], k: f16[L, D], v: f16[L, E], lens: i32[1] in 0..=L, out o: f32[M, E], out n: i32[M]) {
+            grid i over M by 64;
+            let mut acc: f32[i, E] = 0;
+            let mut trips: i32[i] = 0;
+            for j over L by 32 when j <= i + 3 && j > i - 40 && j < lens[0] {
+                let s = where(j <= i + 3 && j > i - 40 && j < lens[0], x[i, :] @ k[j, :].T, 0);
+                acc = acc * 0.5 + (s as f16) @ v[j, :];
+                trips = trips + 1;
+            }
+            o[i, :] = acc;
+            n[i] = trips;
+        }";
+    for (text, what) in [(text.to_string(), "three"), (text.replace(" && j < lens[0]", ""), "two")] {
+        let program = Program::compile(&text, "p", "");
+        for (m, l) in [(200, 200), (64, 500), (130, 40)] {
+            assert!(holds(&program, what, &[("M", m), ("L", l)], l == 500) > 0);
+        }
+    }
+}
+
+#[test]
+fn two_products_of_one_operand() {
+    let text = "
+        kernel p(x: f16[M, K], w: f16[N, K], g: f16[N, K], out y: f16[M, N]) {
+            grid i over M by 64, j over N by 64;
+            let mut up: f32[i, j] = 0;
+            let mut gate: f32[i, j] = 0;
+            for k over K by 32 {
+                up += x[i, k] @ w[j, k].T;
+                gate += x[i, k] @ g[j, k].T;
+            }
+            y[i, j] = (up * silu(gate)) as f16;
+        }";
+    let program = Program::compile(text, "p", "");
+    for dims in [(64, 64, 64), (70, 33, 40), (1, 1, 1)] {
+        let dims = [("M", dims.0), ("N", dims.1), ("K", dims.2)];
+        assert!(holds(&program, "gated", &dims, true) > 0);
+    }
+}
+
+#[test]
+fn bytes_of_weights_of_every_width() {
+    for weight in ["i1", "i2", "i3", "i4", "i5", "i6", "i7", "i8", "u1", "u4", "u7"] {
+        let dims = [("M", 5), ("N", 70), ("K", 384)];
+        for (kernel, sets) in [("w4a8_gemm", "BK=64,BN=64"), ("w4a8_channel", "BK=128,BN=128")] {
+            let program = Program::compile(W4A8, kernel, &format!("W={weight},{sets}"));
+            assert!(holds(&program, &format!("{kernel} {weight}"), &dims, weight == "i4") > 0);
+        }
+    }
+}
+
+#[test]
+fn scales_of_blocks() {
+    for (sets, dims) in
+        [("BK=64", (70, 200, 300)), ("BK=128,BM=128", (1, 64, 128)), ("T=e5m2", (64, 128, 256))]
+    {
+        let (m, n, k) = dims;
+        let blocks = |x: i64| (x + 127) / 128;
+        let dims = [("M", m), ("N", n), ("K", k), ("KB", blocks(k)), ("NB", blocks(n))];
+        assert!(holds(&Program::compile(FP8, "fp8_block_gemm", sets), sets, &dims, k == 300) > 0);
+    }
+}
+
+#[test]
+fn codebooks() {
+    for sets in ["G=32", "G=64,BK=64", "G=128,BM=64,BN=128"] {
+        let program = Program::compile(NF4, "nf4_gemm", sets);
+        assert!(holds(&program, sets, &[("M", 3), ("N", 70), ("K", 384)], sets == "G=32") > 0);
+    }
+}
+
+#[test]
+fn planes_of_bits() {
+    for sets in ["W=i2,P=2", "W=i1,P=1,Q=2", "W=i3,P=3,Q=4", "W=i4,P=4,Q=8,BK=512"] {
+        let program = Program::compile(PLANES, "bitplane_gemm", sets);
+        assert!(holds(&program, sets, &[("M", 19), ("N", 70), ("K", 700)], sets == "W=i2,P=2") > 0);
+    }
+}
