@@ -3,7 +3,7 @@
 //! Warps stand along the rows; where no product's columns are contracted by another, they may stand along columns too. By default each
 //! has 16 rows, or 32 where at least four warps are left and the accumulators fit: twice the rows for every fragment of a right operand.
 
-use super::super::contraction::Major;
+use super::super::contraction::{Major, Operand};
 use super::super::fragments::Tiling;
 use super::super::items::{self, Items, Pin, integer, printed, unknown};
 use super::super::knobs::{bytes, chosen_by, read_warps};
@@ -194,7 +194,7 @@ fn default_warps(kernel: &t1::Kernel, found: &Products) -> (u32, u32) {
 }
 
 /// How far below the limit an estimate must be: what lies between has not been measured.
-const MARGIN: u32 = 32;
+const MARGIN: u32 = 24;
 
 /// Registers that a default leaves the assembler without spilling.
 const ROOM: u32 = 232;
@@ -218,9 +218,18 @@ fn register_estimate(kernel: &t1::Kernel, found: &Products, (wm, wn): (u32, u32)
         .max()
         .unwrap_or(0)
         .min(40);
+    // A thread that copies more than four units of an operand has addresses for the narrow ones.
+    let axis = kernel.loop_(found.loop_id).axis;
+    let moving = |o: &Operand| !o.packed && o.ix.iter().any(|i| i.axis.is_some() && i.axis == axis);
+    let units = found.staged().filter(|(_, _, o)| moving(o)).map(|(is_a, n, o)| {
+        let p = &found.products[n];
+        let kept = if is_a { rows } else { columns(extent(p.n)) };
+        kept * extent(p.k).next_power_of_two() * o.elem.bits() / 128 / threads
+    });
+    let addresses = if units.max().unwrap_or(0) > 4 { 48 } else { 40 };
     let held: u32 =
         found.products.iter().filter(|p| p.held().is_some()).map(|p| rows * extent(p.k) / 2 / threads).sum();
-    sums + fragments + held + 40
+    sums + fragments + held + addresses
 }
 
 /// Bytes of shared memory beyond the target's.
