@@ -464,7 +464,7 @@ mod tests {
         #[test]
         fn unpacking_undoes_packing_and_exactly_n_bits_are_stored(
             ty in proptest::sample::select(every_type()),
-            toward in proptest::sample::select(vec![Toward::F16, Toward::Bf16, Toward::Bytes, Toward::Codes]),
+            toward in proptest::sample::select(vec![Toward::F16, Toward::Bf16, Toward::Bytes, Toward::Bits, Toward::Codes]),
             tile in proptest::sample::select(tiles()),
             rows in 1usize..200,
             depth in 1usize..150,
@@ -494,7 +494,7 @@ mod tests {
         #[test]
         fn descriptions_read_back(
             ty in proptest::sample::select(every_type()),
-            toward in proptest::sample::select(vec![Toward::F16, Toward::Bf16, Toward::Bytes, Toward::Codes]),
+            toward in proptest::sample::select(vec![Toward::F16, Toward::Bf16, Toward::Bytes, Toward::Bits, Toward::Codes]),
             tile in proptest::sample::select(tiles()),
         ) {
             let Some(recipe) = recipe(ty, toward, tile) else { return Ok(()) };
