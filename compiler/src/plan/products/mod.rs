@@ -109,11 +109,10 @@ pub fn find(kernel: &t1::Kernel) -> Result<Products, Refusal> {
     let mut found = None;
     for stmt in &kernel.body.stmts {
         match stmt {
-            t1::Stmt::For(id) if multiplies(kernel, &kernel.loop_(*id).body) => {
-                if found.replace(*id).is_some() {
-                    let span = kernel.loop_(*id).span;
-                    return Err(Refusal::construct(span, "a second loop around `@`"));
-                }
+            t1::Stmt::For(id) if !multiplies(kernel, &kernel.loop_(*id).body) => {}
+            t1::Stmt::For(id) if found.replace(*id).is_some() => {
+                let span = kernel.loop_(*id).span;
+                return Err(Refusal::construct(span, "a second loop around `@`"));
             }
             t1::Stmt::Let(v) if matches!(kernel.value(*v).op, Op::Mma { .. }) => {
                 let span = kernel.value(*v).span;
@@ -213,7 +212,7 @@ fn product(
     let l = kernel.loop_(loop_id);
     let (a, b) = (strip(kernel, a), strip(kernel, b));
     let b = operand(kernel, b, contract)?;
-    let a = if made_in_step(kernel, l, a, before) {
+    let a = if made_in_step(kernel, a, before) {
         Factor::Tile(a)
     } else if kernel.ty(a).axes.len() > 2 {
         Factor::Held(a)
@@ -290,11 +289,11 @@ fn operand(kernel: &t1::Kernel, v: ValueId, k: AxisId) -> Result<Operand, Refusa
 }
 
 /// Whether a value comes from what the step has computed, or the step before: not from memory alone.
-fn made_in_step(kernel: &t1::Kernel, l: &t1::Loop, v: ValueId, before: &[Product]) -> bool {
+fn made_in_step(kernel: &t1::Kernel, v: ValueId, before: &[Product]) -> bool {
     match &kernel.value(v).op {
         Op::Mma { .. } | Op::LoopParam(..) | Op::Reduce { .. } | Op::Scan { .. } => true,
         _ if before.iter().any(|p| p.value == v) => true,
-        op => op.operands().into_iter().any(|x| made_in_step(kernel, l, x, before)),
+        op => op.operands().into_iter().any(|x| made_in_step(kernel, x, before)),
     }
 }
 
