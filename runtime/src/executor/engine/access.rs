@@ -40,6 +40,7 @@ pub(super) fn lanes_of(mask: u32) -> impl Iterator<Item = usize> {
 }
 
 /// Each lane's address. 32-bit bases wrap at 32 bits, as addresses of the shared window do.
+#[inline(always)]
 pub(super) fn addresses(frame: &Frame, addr: Addr) -> Lanes64 {
     match addr.base {
         AddrBase::Abs => [addr.offset as u64; 32],
@@ -469,14 +470,15 @@ impl Env<'_> {
         Ok(())
     }
 
-    /// The row addresses of a matrix access as offsets in shared memory; rows of matrix `j` come from lanes `8j..8j+8`.
+    /// The row addresses of a matrix access as offsets in shared memory, into `rows`; rows of matrix `j` come from lanes `8j..8j+8`.
     fn matrix_rows(
         &mut self,
         warp: &Warp,
         line: u32,
         access: &MatrixAccess,
         what: &str,
-    ) -> Result<[usize; 32], Stop> {
+        rows: &mut [usize; 32],
+    ) -> Result<(), Stop> {
         let at = addresses(&warp.frame, access.addr);
         let lanes = 8 * access.regs.len();
         let mask = if lanes >= 32 { u32::MAX } else { (1 << lanes) - 1 };
@@ -490,7 +492,8 @@ impl Env<'_> {
             });
             return Err(Stop);
         };
-        Ok(std::array::from_fn(|lane| at[lane].wrapping_sub(base) as usize))
+        each(|lane| rows[lane] = at[lane].wrapping_sub(base) as usize);
+        Ok(())
     }
 
     pub(super) fn ldmatrix(
@@ -501,7 +504,8 @@ impl Env<'_> {
         access: &MatrixAccess,
         mask: u32,
     ) -> Result<(), Stop> {
-        let rows = self.matrix_rows(warp, line, access, "ldmatrix")?;
+        let mut rows = [0; 32];
+        self.matrix_rows(warp, line, access, "ldmatrix", &mut rows)?;
         for (j, &d) in access.regs.iter().enumerate() {
             if !access.transposed && mask == u32::MAX && self.shadow.is_none() {
                 // A matrix in row-major order is what the lanes get, one after the other.
@@ -543,7 +547,8 @@ impl Env<'_> {
         access: &MatrixAccess,
         _mask: u32,
     ) -> Result<(), Stop> {
-        let rows = self.matrix_rows(warp, line, access, "stmatrix")?;
+        let mut rows = [0; 32];
+        self.matrix_rows(warp, line, access, "stmatrix", &mut rows)?;
         self.effects += 1;
         for (j, &s) in access.regs.iter().enumerate() {
             let source = warp.frame.r32(s);

@@ -14,8 +14,8 @@ const ALL_LANES: u8 = u8::MAX;
 pub(super) struct Cell {
     write_clock: u32,
     write_line: u32,
-    /// Reads since the last write, if there are no more than two agents.
-    reads: [Read; 2],
+    /// Reads since the last write, if there are no more agents than this.
+    reads: [Read; READERS],
     /// There are more, in the table of reader sets.
     many: bool,
     writer: u16,
@@ -35,12 +35,15 @@ pub(super) struct Read {
     agent: u16,
 }
 
+/// Agents whose reads have room in a cell: the warps of the usual block, so that a cell is a line of the cache.
+const READERS: usize = 4;
+
 const NO_READ: Read = Read { clock: 0, line: 0, agent: NOBODY };
 
 pub(super) const FRESH: Cell = Cell {
     write_clock: 0,
     write_line: 0,
-    reads: [NO_READ; 2],
+    reads: [NO_READ; READERS],
     many: false,
     writer: NOBODY,
     lane: ALL_LANES,
@@ -277,7 +280,10 @@ impl Shadow {
             return;
         }
         let whole = self.cells[cell as usize];
-        let parts = std::array::from_fn(|byte| Cell { written: whole.written >> byte & 1, ..whole });
+        let mut parts = [whole; 4];
+        for (byte, part) in parts.iter_mut().enumerate() {
+            part.written = whole.written >> byte & 1;
+        }
         if let Some(set) = self.readers.remove(&(cell * 5 + 4)) {
             for byte in 0..4 {
                 self.readers.insert(cell * 5 + byte, set.clone());
@@ -328,7 +334,7 @@ impl Shadow {
             self.readers.remove(&key);
             state.many = false;
         }
-        state.reads = [NO_READ; 2];
+        state.reads = [NO_READ; READERS];
         state.writer = who;
         state.write_clock = clock;
         state.write_line = agent.line;
@@ -362,7 +368,7 @@ impl Shadow {
         if !state.many {
             set.clear();
             set.extend(state.reads);
-            state.reads = [NO_READ; 2];
+            state.reads = [NO_READ; READERS];
             state.many = true;
         }
         match set.iter_mut().find(|old| old.agent == who) {
