@@ -1,20 +1,16 @@
-//! Integer arithmetic, logic, shifts and bit fields.
+//! Integer arithmetic and shifts.
 //!
 //! 16-bit operations are done in 32 bits: operands are extended by their sign rule, the result is cut to 16 bits.
 
-use tilewright_compiler::ptx::{BoolOp, MulMode, Operand, RegId, Type, op};
+use tilewright_compiler::ptx::{MulMode, Operand, RegId, Type, op};
 
 use super::super::frame::{R32, R64};
 use super::super::lanes::integers;
 use super::super::launch::ExecError;
 use super::super::program::{Fn32, IntBin, IntCmp, LaneCall, LaneOp, Shift, Val32, Val64, ValP};
 use super::emit::Decoder;
-use super::moves::pred_bin;
 
 type Result<T = ()> = std::result::Result<T, ExecError>;
-
-/// Operations that `table2` takes, by truth table.
-const TABLE_COST: [u8; 16] = [0, 2, 2, 1, 2, 1, 1, 2, 1, 2, 0, 2, 0, 2, 1, 0];
 
 fn is_16(ty: Type) -> bool {
     ty.bits() == 16
@@ -345,27 +341,6 @@ impl Decoder<'_> {
         }
     }
 
-    pub(super) fn logic(&mut self, op: &op::Logic) -> Result {
-        if op.ty == Type::Pred {
-            let (d, a, b) = (self.dp(op.dst)?, self.vp(&op.a)?, self.vp(&op.b)?);
-            self.lane(LaneOp::Pred { op: pred_bin(op.op), d, a, b });
-            return Ok(());
-        }
-        let kind = match op.op {
-            BoolOp::And => IntBin::And,
-            BoolOp::Or => IntBin::Or,
-            BoolOp::Xor => IntBin::Xor,
-        };
-        if op.ty.bits() == 64 {
-            let (d, a, b) = (self.d64(op.dst)?, self.v64(&op.a, op.ty)?, self.v64(&op.b, op.ty)?);
-            self.lane(LaneOp::Int64 { op: kind, d, a, b });
-        } else {
-            let (d, a, b) = (self.d32(op.dst)?, self.v32(&op.a, op.ty)?, self.v32(&op.b, op.ty)?);
-            self.lane(LaneOp::Int32 { op: kind, d, a, b });
-        }
-        Ok(())
-    }
-
     pub(super) fn shift(&mut self, op: &op::Shift) -> Result {
         let (bits, signed) = (op.ty.bits(), op.ty.is_signed());
         let kind = match (op.op, signed) {
@@ -411,254 +386,9 @@ impl Decoder<'_> {
         })
     }
 
-    pub(super) fn lop3(&mut self, op: &op::Lop3) -> Result {
-        let (a, b, c) =
-            (self.v32(&op.a, Type::B32)?, self.v32(&op.b, Type::B32)?, self.v32(&op.c, Type::B32)?);
-        let result = self.table3(op.lut, [a, b, c]);
-        let d = self.dst32(op.dst)?;
-        if let Some((how, p, q)) = op.pred {
-            let (p, q, nonzero) = (self.dp(p)?, self.pred_use(q)?, self.tp());
-            self.lane(LaneOp::Cmp32 { cmp: IntCmp::Ne, d: nonzero, a: result, b: Val32::Imm(0) });
-            self.lane(LaneOp::Pred { op: pred_bin(how), d: p, a: ValP::Reg(nonzero), b: q });
-        }
-        if let Some(d) = d {
-            self.lane(LaneOp::Mov32 { d, a: result });
-        }
-        Ok(())
-    }
-
-    /// The function of three bits whose truth table is `lut` (index 4·a + 2·b + c): that of two bits where the third one is set, and where it
-    /// is not, put together in the cheapest way. The third one is whichever makes that cheapest.
-    fn table3(&mut self, lut: u8, operands: [Val32; 3]) -> Val32 {
-        // The truth tables of the other two operands, with operand `which` set and not.
-        let halves = |which: usize| {
-            let mut tables = [0u8; 2];
-            let mut seen = [0; 2];
-            for index in 0..8u8 {
-                let side = usize::from(index >> (2 - which) & 1);
-                tables[side] |= (lut >> index & 1) << seen[side];
-                seen[side] += 1;
-            }
-            tables
-        };
-        let cost = |which: usize| {
-            let [low, high] = halves(which);
-            let (two, three) = (TABLE_COST[usize::from(low)], TABLE_COST[usize::from(high)]);
-            match (low, high) {
-                _ if low == high => two,
-                _ if low == !high & 15 => two + 1,
-                (0, _) | (_, 15) => 1 + two + three,
-                (_, 0) | (15, _) => 2 + two + three,
-                _ => 3 + two + three,
-            }
-        };
-        let which = (0..3).min_by_key(|&which| cost(which)).unwrap_or(0);
-        let [low, high] = halves(which);
-        let p = operands[which];
-        let [q, r] = [[1, 2], [0, 2], [0, 1]][which].map(|number: usize| operands[number]);
-        let f = self.table2(low, q, r);
-        if low == high {
-            return f;
-        }
-        if low == !high & 15 {
-            return self.int(IntBin::Xor, p, f);
-        }
-        let g = self.table2(high, q, r);
-        match (low, high) {
-            (0, _) => self.int(IntBin::And, p, g),
-            (_, 15) => self.int(IntBin::Or, p, f),
-            (_, 0) => {
-                let not = self.int(IntBin::Xor, p, Val32::Imm(u32::MAX));
-                self.int(IntBin::And, not, f)
-            }
-            (15, _) => {
-                let not = self.int(IntBin::Xor, p, Val32::Imm(u32::MAX));
-                self.int(IntBin::Or, not, g)
-            }
-            _ => {
-                let difference = self.int(IntBin::Xor, f, g);
-                let chosen = self.int(IntBin::And, difference, p);
-                self.int(IntBin::Xor, chosen, f)
-            }
-        }
-    }
-
     pub(super) fn int(&mut self, op: IntBin, a: Val32, b: Val32) -> Val32 {
         let d = self.t32();
         self.lane(LaneOp::Int32 { op, d, a, b });
         Val32::Reg(d)
-    }
-
-    /// The function of two bits whose truth table is the low four bits of `table` (index 2·b + c).
-    fn table2(&mut self, table: u8, b: Val32, c: Val32) -> Val32 {
-        let ones = Val32::Imm(u32::MAX);
-        let inverted = |d: &mut Self, value: Val32| d.int(IntBin::Xor, value, ones);
-        match table & 15 {
-            0b0000 => Val32::Imm(0),
-            0b1111 => ones,
-            0b1100 => b,
-            0b1010 => c,
-            0b0011 => inverted(self, b),
-            0b0101 => inverted(self, c),
-            0b1000 => self.int(IntBin::And, b, c),
-            0b1110 => self.int(IntBin::Or, b, c),
-            0b0110 => self.int(IntBin::Xor, b, c),
-            0b0111 => {
-                let both = self.int(IntBin::And, b, c);
-                inverted(self, both)
-            }
-            0b0001 => {
-                let any = self.int(IntBin::Or, b, c);
-                inverted(self, any)
-            }
-            0b1001 => {
-                let differ = self.int(IntBin::Xor, b, c);
-                inverted(self, differ)
-            }
-            0b0100 => {
-                let not_c = inverted(self, c);
-                self.int(IntBin::And, b, not_c)
-            }
-            0b0010 => {
-                let not_b = inverted(self, b);
-                self.int(IntBin::And, not_b, c)
-            }
-            0b1101 => {
-                let not_c = inverted(self, c);
-                self.int(IntBin::Or, b, not_c)
-            }
-            _ => {
-                let not_b = inverted(self, b);
-                self.int(IntBin::Or, not_b, c)
-            }
-        }
-    }
-
-    pub(super) fn prmt(&mut self, op: &op::Prmt) -> Result {
-        use op::PrmtMode as M;
-        // The usual case: known bytes, no signs.
-        if let (M::Default, Val32::Imm(select)) = (op.mode, self.v32(&op.c, Type::B32)?)
-            && select & 0x8888 == 0
-        {
-            let (d, a, b) = (self.d32(op.dst)?, self.v32(&op.a, Type::B32)?, self.v32(&op.b, Type::B32)?);
-            let pick = [0, 4, 8, 12].map(|at| (select >> at & 7) as u8);
-            self.lane(LaneOp::Bytes { d, a, b, pick });
-            return Ok(());
-        }
-        let f = match op.mode {
-            M::Default => integers::prmt,
-            M::F4e => integers::prmt_f4e,
-            M::B4e => integers::prmt_b4e,
-            M::Rc8 => integers::prmt_rc8,
-            M::Ecl => integers::prmt_ecl,
-            M::Ecr => integers::prmt_ecr,
-            M::Rc16 => integers::prmt_rc16,
-        };
-        self.three32(f, op.dst, &op.a, &op.b, &op.c)
-    }
-
-    pub(super) fn funnel(&mut self, op: &op::Funnel) -> Result {
-        use op::{FunnelDir as D, FunnelMode as M};
-        if let Val32::Imm(by) = self.v32(&op.c, Type::U32)? {
-            let by = if op.mode == M::Wrap { by & 31 } else { by.min(32) };
-            let (d, low, high) =
-                (self.d32(op.dst)?, self.v32(&op.a, Type::B32)?, self.v32(&op.b, Type::B32)?);
-            // Left by n is right by 32 - n.
-            let right = if op.dir == D::Left { 32 - by } else { by };
-            if right % 32 == 0 {
-                self.lane(LaneOp::Mov32 { d, a: if right == 0 { low } else { high } });
-                return Ok(());
-            }
-            let (below, above) = (self.t32(), self.t32());
-            self.lane(LaneOp::Shift32 { op: Shift::RightU, d: below, a: low, by: right as u8 });
-            self.lane(LaneOp::Shift32 { op: Shift::Left, d: above, a: high, by: 32 - right as u8 });
-            self.lane(LaneOp::Int32 { op: IntBin::Or, d, a: Val32::Reg(below), b: Val32::Reg(above) });
-            return Ok(());
-        }
-        let f = match (op.dir, op.mode) {
-            (D::Left, M::Clamp) => integers::shf_l_clamp,
-            (D::Left, M::Wrap) => integers::shf_l_wrap,
-            (D::Right, M::Clamp) => integers::shf_r_clamp,
-            (D::Right, M::Wrap) => integers::shf_r_wrap,
-        };
-        self.three32(f, op.dst, &op.a, &op.b, &op.c)
-    }
-
-    fn three32(&mut self, f: Fn32, dst: RegId, a: &Operand, b: &Operand, c: &Operand) -> Result {
-        let (d, ty) = (self.d32(dst)?, Type::B32);
-        let operands = [self.v32(a, ty)?, self.v32(b, ty)?, self.v32(c, ty)?];
-        self.call32(f, d, &operands);
-        Ok(())
-    }
-
-    pub(super) fn bit_extract(&mut self, op: &op::BitExtract) -> Result {
-        let (pos, len) = (self.v32(&op.pos, Type::U32)?, self.v32(&op.len, Type::U32)?);
-        if op.ty.bits() == 64 {
-            let (d, a) = (self.d64(op.dst)?, self.v64(&op.a, op.ty)?);
-            let f = if op.ty.is_signed() { integers::bfe_s64 } else { integers::bfe_u64 };
-            let (pos, len) = (self.widened(pos), self.widened(len));
-            self.call64(f, d, &[a, pos, len]);
-            return Ok(());
-        }
-        let (d, a) = (self.d32(op.dst)?, self.v32(&op.a, op.ty)?);
-        if let (Val32::Imm(pos), Val32::Imm(len)) = (pos, len)
-            && len > 0
-            && pos.saturating_add(len) <= 32
-        {
-            // The usual case, a field inside the word, is two shifts.
-            let up = 32 - (pos + len);
-            let t = self.t32();
-            self.lane(LaneOp::Shift32 { op: Shift::Left, d: t, a, by: up as u8 });
-            let kind = if op.ty.is_signed() { Shift::RightS } else { Shift::RightU };
-            self.lane(LaneOp::Shift32 { op: kind, d, a: Val32::Reg(t), by: (up + pos) as u8 });
-            return Ok(());
-        }
-        let f = if op.ty.is_signed() { integers::bfe_s32 } else { integers::bfe_u32 };
-        self.call32(f, d, &[a, pos, len]);
-        Ok(())
-    }
-
-    fn widened(&mut self, value: Val32) -> Val64 {
-        match value {
-            Val32::Imm(v) => Val64::Imm(v.into()),
-            value => {
-                let d = self.t64();
-                self.lane(LaneOp::Widen { signed: false, d, a: value });
-                Val64::Reg(d)
-            }
-        }
-    }
-
-    pub(super) fn bit_insert(&mut self, op: &op::BitInsert) -> Result {
-        let (pos, len) = (self.v32(&op.pos, Type::U32)?, self.v32(&op.len, Type::U32)?);
-        // Four operands: position and length travel in one word.
-        let (pos, len) = (self.zero_extend(pos, 8), self.zero_extend(len, 8));
-        if let (Val32::Imm(at @ 0..32), Val32::Imm(len @ 1..), 32) = (pos, len, op.ty.bits()) {
-            let ones = (((1u64 << len.min(32)) - 1) << at) as u32;
-            let (d, a, b) = (self.d32(op.dst)?, self.v32(&op.a, op.ty)?, self.v32(&op.b, op.ty)?);
-            let moved = self.t32();
-            self.lane(LaneOp::Shift32 { op: Shift::Left, d: moved, a, by: at as u8 });
-            let field = self.int(IntBin::And, Val32::Reg(moved), Val32::Imm(ones));
-            let rest = self.int(IntBin::And, b, Val32::Imm(!ones));
-            self.lane(LaneOp::Int32 { op: IntBin::Or, d, a: field, b: rest });
-            return Ok(());
-        }
-        let field = match (pos, len) {
-            (Val32::Imm(pos), Val32::Imm(len)) => Val32::Imm(pos | len << 8),
-            _ => {
-                let shifted = self.t32();
-                self.lane(LaneOp::Shift32 { op: Shift::Left, d: shifted, a: len, by: 8 });
-                self.int(IntBin::Or, pos, Val32::Reg(shifted))
-            }
-        };
-        if op.ty.bits() == 64 {
-            let (d, a, b) = (self.d64(op.dst)?, self.v64(&op.a, op.ty)?, self.v64(&op.b, op.ty)?);
-            let field = self.widened(field);
-            self.call64(integers::bfi64, d, &[a, b, field]);
-        } else {
-            let (d, a, b) = (self.d32(op.dst)?, self.v32(&op.a, op.ty)?, self.v32(&op.b, op.ty)?);
-            self.call32(integers::bfi32, d, &[a, b, field]);
-        }
-        Ok(())
     }
 }

@@ -15,7 +15,9 @@
 //! | `moves.rs` | `mov`, packing, selections, comparisons, address conversions |
 //! | `calls.rs` | parameters of calls, functions of the host |
 //! | `carry.rs` | additions with carry |
-//! | `integer.rs` | integer arithmetic, logic, shifts, bit fields |
+//! | `integer.rs` | integer arithmetic, shifts |
+//! | `logic.rs` | logic, functions of three bits |
+//! | `bits.rs` | bytes, funnel shifts, bit fields |
 //! | `sums.rs` | `sad`, dot products of bytes, searches for bits |
 //! | `float.rs` | floating-point arithmetic |
 //! | `convert.rs` | `cvt` |
@@ -27,6 +29,7 @@
 //! | `blocks.rs` | control-flow graph, reverse post-order, liveness, segments |
 //! | `variables.rs` | where shared, local, constant and global variables lie |
 
+mod bits;
 mod blocks;
 mod calls;
 mod carry;
@@ -36,6 +39,7 @@ mod flatten;
 mod float;
 mod hopper;
 mod integer;
+mod logic;
 mod memory;
 mod moves;
 mod sums;

@@ -454,3 +454,55 @@ fn carries() {
         },
     );
 }
+
+#[test]
+fn every_function_of_three_bits() {
+    for lut in 0..256u32 {
+        same(&format!("lop3.b32 %d, %a, %b, %c, {lut};"), |a, b, c| {
+            let index = |i: u32| 4 * (a >> i & 1) + 2 * (b >> i & 1) + (c >> i & 1);
+            (0..32).fold(0, |d, i| d | (lut >> index(i) & 1) << i)
+        });
+    }
+    // Into one of its operands.
+    same("lop3.b32 %a, %a, %b, %c, 0xca;\nmov.b32 %d, %a;", |a, b, c| (a & b) | (!a & c));
+}
+
+#[test]
+fn bytes_shifts_and_fields_at_known_places() {
+    let joined = |a: u32, b: u32| u64::from(b) << 32 | u64::from(a);
+    for n in [0, 1, 13, 31, 32, 33, 45] {
+        let (wrapped, clamped) = (n & 31, n.min(32));
+        for (mode, n_used) in [("wrap", wrapped), ("clamp", clamped)] {
+            same(&format!("shf.l.{mode}.b32 %d, %a, %b, {n};"), |a, b, _| {
+                (joined(a, b) << n_used >> 32) as u32 | if n_used == 32 { a } else { 0 }
+            });
+            same(&format!("shf.r.{mode}.b32 %d, %a, %b, {n};"), |a, b, _| (joined(a, b) >> n_used) as u32);
+        }
+    }
+    for select in [0x3210u32, 0x7531, 0x0000, 0x6543, 0x5140, 0x7777, 0xba98] {
+        same(&format!("prmt.b32 %d, %a, %b, {select};"), |a, b, _| {
+            (0..4).fold(0, |d, i| {
+                let pick = select >> (4 * i) & 15;
+                let byte = (joined(a, b) >> (8 * (pick & 7)) & 0xff) as u32;
+                d | if pick & 8 == 0 { byte } else { 0xff * (byte >> 7) } << (8 * i)
+            })
+        });
+    }
+    for (pos, len) in [(0, 1), (4, 8), (31, 1), (28, 8), (0, 32), (7, 0), (33, 4), (5, 200)] {
+        same(&format!("bfi.b32 %d, %a, %b, {pos}, {len};"), |a, b, _| {
+            let inside = |i: u32| i >= pos && i < pos + len && pos < 32;
+            (0..32).fold(0, |d, i| d | if inside(i) { a >> (i - pos) & 1 } else { b >> i & 1 } << i)
+        });
+        for (ty, signed) in [("u32", false), ("s32", true)] {
+            // By registers, which are calls, and as literals.
+            let model = |a: u32| {
+                let sign = if signed && len > 0 { a >> (pos + len - 1).min(31) & 1 } else { 0 };
+                (0..32)
+                    .fold(0, |d, i| d | if i < len && pos + i < 32 { a >> (pos + i) & 1 } else { sign } << i)
+            };
+            same(&format!("bfe.{ty} %d, %a, {pos}, {len};"), |a, _, _| model(a));
+            let moved = format!("mov.b32 %r1, {pos};\nmov.b32 %r2, {len};\nbfe.{ty} %d, %a, %r1, %r2;");
+            same(&moved, |a, _, _| model(a));
+        }
+    }
+}
