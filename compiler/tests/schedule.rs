@@ -338,3 +338,49 @@ fn values_of_tune_parameters_may_be_anything() {
     }";
     compiled(rows, "r", &[]);
 }
+
+/// What the text alone puts beyond 32 bits is refused, and nothing else is.
+#[test]
+fn coordinates_beyond_32_bits_are_refused() {
+    let text = |range: &str, at: &str| {
+        format!(
+            "kernel p(x: f32[N], b: i32, out y: f32[N], out c: i64[N]) {{
+                 grid i over N by 64;
+                 let mut n: i64 = 0;
+                 for t over {range} {{ n += t as i64; }}
+                 c[i] = n;
+                 y[i] = x[{at}];
+             }}"
+        )
+    };
+    for (range, at, what) in [
+        ("4294967290..4294967301", "i", "the start of the loop over `t`, which is 4294967290,"),
+        ("4294967297", "i", "the end of the loop over `t`, which is 4294967297,"),
+        ("-2147483648..2147483647", "i", "the length of the loop over `t`, which is 4294967295,"),
+    ] {
+        let said = try_compile(&text(range, at), "p", &[]).map(|_| ()).expect_err("refused");
+        assert!(said.contains(what) && said.contains("E0901"), "{said}");
+    }
+    for (range, at) in [("0..2147483647", "i"), ("4294967297..4294967297", "i"), ("4", "(i + 1) * b - 3")] {
+        compiled(&text(range, at), "p", &[]);
+    }
+}
+
+/// A scalar that promises to lie inside needs no check of its own.
+#[test]
+fn a_promised_scalar_is_a_subscript_of_an_operand() {
+    let text = |promise: &str| {
+        format!(
+            "kernel p(x: f16[B, M, K], w: f16[N, K], at: i32{promise}, out y: f32[M, N]) {{
+                 grid i over M by 64, j over N by 64;
+                 let mut acc: f32[i, j] = 0;
+                 for k over K by 32 {{ acc += x[at, i, k] @ w[j, k].T; }}
+                 y[i, j] = acc;
+             }}"
+        )
+    };
+    compiled(&text(" in 0..B"), "p", &[]);
+    for promise in ["", " in 0..=B", " in -1..B", " in 0..M"] {
+        assert!(try_compile(&text(promise), "p", &[]).is_err_and(|e| e.contains("may leave")), "{promise}");
+    }
+}

@@ -196,6 +196,47 @@ fn misuse_of_the_command_line() {
     );
 }
 
+/// Scalars keep their promises, and coordinates stay within 32 bits.
+#[test]
+fn scalars_that_lead_too_far_are_refused() {
+    let folder = Folder::new();
+    let text =
+        "kernel far(x: f32[N], at: i32 in 0..N, b: i32, lo: i64, hi: i64, out y: f32[N], out n: i64[N]) {
+    grid i over N by 64;
+    let mut s: i64 = 0;
+    for t over lo..hi { s += 1; }
+    y[i] = x[at] + x[(i + 1) * b];
+    n[i] = s;
+}
+";
+    let file = folder.file("far.tw", text);
+    let run = |status: i32, values: [&str; 4]| {
+        let mut args = vec!["run", &file, "--dim", "N=5", "--check"];
+        let values: Vec<String> =
+            ["at", "b", "lo", "hi"].iter().zip(values).map(|(n, v)| format!("{n}={v}")).collect();
+        values.iter().for_each(|v| args.extend(["--arg", v]));
+        let output = tilewright(&args);
+        let said = text_of(&output);
+        assert_eq!(output.status.code(), Some(status), "{args:?}\n{said}");
+        said
+    };
+    run(0, ["4", "3", "0", "7"]);
+    run(0, ["0", "-2", "4294967301", "4294967290"]);
+    let said = run(1, ["5", "3", "0", "7"]);
+    assert!(said.contains("at must be a number from 0 to 4 (N is 5), but it is 5"), "{said}");
+    let said = run(1, ["-1", "3", "0", "7"]);
+    assert!(said.contains("but it is -1"), "{said}");
+    let said = run(1, ["0", "1073741824", "0", "7"]);
+    assert!(said.contains("`(i + 1) * b` is 5368709120 for these arguments"), "{said}");
+    let said = run(1, ["0", "1", "4294967290", "4294967301"]);
+    assert!(said.contains("loop over `t` is 4294967"), "{said}");
+}
+
+/// Both streams of a run.
+fn text_of(output: &std::process::Output) -> String {
+    format!("{}{}", text(&output.stdout), text(&output.stderr))
+}
+
 /// A disk that is full is the machine's fault, and is said with the path.
 #[test]
 fn a_full_disk_is_said() {

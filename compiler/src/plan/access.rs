@@ -22,7 +22,7 @@ pub fn indices(
             index(kernel, v).ok_or_else(|| {
                 let name = &kernel.tensor(tensor).name;
                 Refusal::construct(span, format!("the computed subscript of `{name}`"))
-                    .note("subscripts of ranges and scalars, and their sums, are lowered today")
+                    .note("subscripts of ranges, of scalars that the launch knows, and their sums, are lowered today; what a tensor holds is not, but as the rows of an operand")
             })
         })
         .collect()

@@ -234,7 +234,7 @@ pub(super) fn operand(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Res
         _ => {
             let staged = staged(kernel, v, k).ok_or_else(|| {
                 Refusal::construct(kernel.value(v).span, "a computed operand of `@`")
-                    .note("what is computed element by element from a tensor on the operand's own axes is lowered today")
+                    .note("what is computed element by element from numbers of 8 or 16 bits, or packed ones, that lie side by side along the contracted range is lowered today")
             })?;
             (staged, Some(Computed { value: v, staged }))
         }

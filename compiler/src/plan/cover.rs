@@ -3,7 +3,7 @@
 //! A lane of axis `i over M` exists iff its coordinate is below M, so `a[i, k]` with `a: T[M, K]` is in bounds wherever its lanes exist.
 //! That is the common case and the one lowered today; computed coordinates need checks of their own.
 
-use super::instances::{at_most, not_negative};
+use super::instances::{at_most, below, not_negative};
 use super::refuse::Refusal;
 use crate::diagnostics::Span;
 use crate::scheduled::ir::Index;
@@ -83,6 +83,8 @@ fn scalar_inside(kernel: &t1::Kernel, v: t1::ValueId, extent: &t1::LaunchExpr) -
     let (lo, hi) = match kernel.value(v).op {
         t1::Op::LoopVar(l) => (kernel.loop_(l).lo, kernel.loop_(l).hi),
         t1::Op::GridVar(g) => (kernel.grid_var(g).lo, kernel.grid_var(g).hi),
+        // Checked at launch.
+        t1::Op::Param(_) => return below(kernel, v, extent),
         _ => return false,
     };
     not_negative(kernel, lo) && at_most(kernel, hi, extent)

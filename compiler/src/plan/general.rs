@@ -232,7 +232,10 @@ impl General<'_> {
             (self.layouts, self.module.ordered.first())
         {
             let t = self.kernel.tensor(*t);
-            return Err(Refusal::construct(t.span, format!("reading `{}` after writing it", t.name)));
+            return Err(Refusal::construct(
+                t.span,
+                format!("reading or writing `{}` where it was written before", t.name),
+            ));
         }
         if self.module.shared_bytes <= target.shared_limit() {
             return Ok(self.module);

@@ -130,6 +130,15 @@ pub fn not_negative(kernel: &t1::Kernel, v: ValueId) -> bool {
                 None => t.elem.is_integer() && !t.elem.is_signed(),
             }
         }
+        Op::Param(s) => {
+            let s = kernel.scalar(*s);
+            match &s.holds {
+                Some(Holds::In { lo, .. } | Holds::Ascending { lo, .. }) => {
+                    lo.eval_int(&t1::NoFacts).is_some_and(|c| c >= 0)
+                }
+                None => s.elem.is_integer() && !s.elem.is_signed(),
+            }
+        }
         Op::GridVar(g) => not_negative(kernel, kernel.grid_var(*g).lo),
         Op::LoopVar(l) => not_negative(kernel, kernel.loop_(*l).lo),
         Op::Binary(BinaryOp::Max, x, y) => not_negative(kernel, *x) || not_negative(kernel, *y),
@@ -163,6 +172,10 @@ pub fn at_most(kernel: &t1::Kernel, v: ValueId, extent: &LaunchExpr) -> bool {
             Some(Holds::In { hi, .. } | Holds::Ascending { hi, .. }) => hi == extent,
             None => false,
         },
+        Op::Param(s) => match &kernel.scalar(*s).holds {
+            Some(Holds::In { hi, .. } | Holds::Ascending { hi, .. }) => hi == extent,
+            None => false,
+        },
         _ => false,
     }
 }
@@ -179,6 +192,10 @@ pub fn below(kernel: &t1::Kernel, v: ValueId, extent: &LaunchExpr) -> bool {
         }
         Op::Cast(x) => kernel.ty(*x).elem.is_integer() && below(kernel, *x, extent),
         Op::Read { tensor, .. } => match &kernel.tensor(*tensor).holds {
+            Some(Holds::In { hi, inclusive: false, .. }) => hi == extent && not_negative(kernel, v),
+            _ => false,
+        },
+        Op::Param(s) => match &kernel.scalar(*s).holds {
             Some(Holds::In { hi, inclusive: false, .. }) => hi == extent && not_negative(kernel, v),
             _ => false,
         },

@@ -105,12 +105,19 @@ impl Knobs {
             items::check_occupancy(kernel, occupancy, wm * wn, p.stage_bytes() * self.stages, target)?;
             let cap = items::register_cap(wm * wn, occupancy, target);
             let estimate = register_estimate(p, (wm, wn));
-            if judge(estimate, cap) != Judgement::Legal {
+            let judged = judge(estimate, cap);
+            if judged != Judgement::Legal {
                 let threads = wm * wn * 32;
+                let why = match judged {
+                    Judgement::Uncertain => {
+                        "so near that only a measurement could tell, and there are none of several blocks on an SM"
+                    }
+                    _ => "too many",
+                };
                 return Err(Refusal::schedule(
                     kernel.span,
                     format!(
-                        "occupancy = {occupancy} leaves a thread {cap} registers, and this schedule wants about {estimate}: too many, or too close to tell"
+                        "occupancy = {occupancy} leaves a thread {cap} registers, and this schedule wants about {estimate}: {why}"
                     ),
                     "more warps, a smaller tile, or fewer blocks on an SM",
                 )

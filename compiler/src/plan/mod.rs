@@ -63,6 +63,7 @@ use crate::artifact::ScheduleItem;
 use crate::scheduled::ir::{Module, Stream, Variant};
 use crate::target::Target;
 use crate::tile::ir as t1;
+use crate::tile::reach;
 
 /// A planned kernel: one fused module per variant, and the schedule that they share.
 #[derive(Clone, Debug)]
@@ -78,6 +79,10 @@ pub fn plan(
     target: Target,
     registers: Registers,
 ) -> Result<Planned, Refusal> {
+    if let Some(beyond) = reach::beyond(kernel, &t1::NoFacts) {
+        return Err(Refusal::construct(beyond.span, format!("{}, which is {},", beyond.what, beyond.value))
+            .note("coordinates are held in 32 bits"));
+    }
     if !contraction::any(kernel) {
         return plan_general(kernel, target);
     }

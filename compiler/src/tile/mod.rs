@@ -7,6 +7,7 @@
 //! | [`launch`] | parameters, dimensions, promises and the expressions over them |
 //! | [`ir`] | the kernel: values, axes, loops, statements |
 //! | [`affine`] | subscripts as affine forms over axes |
+//! | [`reach`] | how far the coordinates of a launch go |
 //! | [`print`](mod@print) | T1 as text |
 //! | [`verify`](mod@verify) | the invariants |
 //! | [`eval`] | what a kernel means: the evaluator |
@@ -21,6 +22,7 @@ pub mod launch;
 pub mod multiples;
 pub mod ops;
 pub mod print;
+pub mod reach;
 pub mod verify;
 
 pub use ir::*;

@@ -11,6 +11,7 @@ use tilewright_compiler::tile::{
 
 use super::dims::{DimFacts, DimValues, Dims, bind_dims};
 use super::error::LaunchError;
+use super::generate::check_scalar;
 use super::signature::{Signature, TensorFacts};
 use crate::tensor::dense_strides;
 
@@ -127,6 +128,7 @@ pub fn bind(
             }
         }
     }
+    check_scalars(signature, &bound)?;
     check_promises(signature, &bound)?;
     check_overlap(signature, &bound)?;
     Ok(bound)
@@ -316,6 +318,16 @@ fn check_tensor(
         Some(len) if len < reach => Err(LaunchError::TooShort { name: name(), origin: origin(), len, reach }),
         _ => Ok(()),
     }
+}
+
+/// What scalars promise by `in`.
+fn check_scalars(signature: &Signature<'_>, bound: &Bound) -> Result<(), LaunchError> {
+    for (scalar, value) in signature.scalars.iter().zip(&bound.scalars) {
+        if let Const::Int(value) = value {
+            check_scalar(signature, scalar, bound, *value)?;
+        }
+    }
+    Ok(())
 }
 
 fn check_promises(signature: &Signature<'_>, bound: &Bound) -> Result<(), LaunchError> {

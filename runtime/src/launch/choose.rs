@@ -4,7 +4,7 @@
 //! may run, and `any` does. At K = 72 all rows start at multiples of 16 bytes and `wide` is taken.
 
 use tilewright_compiler::artifact::{GridRange, Guard, LaunchPlan, ParamSlot, Share, VariantMeta};
-use tilewright_compiler::tile::{Const, ElemType, Kernel, LaunchFacts};
+use tilewright_compiler::tile::{Const, ElemType, Kernel, LaunchFacts, reach};
 
 use super::bind::{Bound, facts_of};
 use super::device_launch::{DeviceLaunch, ParamValue, Scalar, WorkspaceBytes};
@@ -33,6 +33,9 @@ pub fn choose<'a>(
     sms: u32,
 ) -> Result<Chosen<'a>, LaunchError> {
     let signature = Signature::from(kernel);
+    if let Some(beyond) = reach::beyond(kernel, bound) {
+        return Err(LaunchError::Beyond { what: beyond.what, value: beyond.value });
+    }
     let holds = |variant: &&VariantMeta| variant.guards.iter().all(|guard| guard_holds(guard, bound));
     let Some(variant) = plan.variants.iter().find(holds) else {
         return Err(LaunchError::NoVariant {

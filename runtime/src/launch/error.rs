@@ -75,6 +75,12 @@ pub enum LaunchError {
     ScalarRange { name: String, value: String, elem: ElemType },
     #[error("{what} is {value}, more than the {most} that {limit}")]
     TooLarge { what: String, value: u64, most: u64, limit: String },
+    #[error(
+        "{what} is {value} for these arguments: coordinates are held in 32 bits (`--device eval` takes any)"
+    )]
+    Beyond { what: String, value: i128 },
+    #[error("{name} must be a number {range}, but it is {value}")]
+    ScalarPromise { name: String, range: String, value: i128 },
     #[error("no variant of {kernel} fits these arguments' addresses and strides (it has {}); align them to 16 bytes", .variants.join(", "))]
     NoVariant { kernel: String, variants: Vec<String> },
     #[error(

@@ -32,7 +32,10 @@ pub fn random_tensor(
             if hi < lo && !shape.contains(&0) {
                 return Err(LaunchError::OutOfRange {
                     name: tensor.name.clone(),
-                    range: format!("in {lo}..={hi}, which is empty{}", holds_facts(signature, tensor, facts)),
+                    range: format!(
+                        "in {lo}..={hi}, which is empty{}",
+                        holds_facts(signature, tensor.holds.as_ref(), facts)
+                    ),
                     value: lo,
                     index: vec![0; shape.len()],
                     origin: "the generator".into(),
@@ -95,7 +98,7 @@ pub fn check_values(
             None => Ok(()),
             Some(at) => Err(LaunchError::OutOfRange {
                 name: tensor.name.clone(),
-                range: format!("from {lo} to {hi}{}", holds_facts(signature, tensor, facts)),
+                range: format!("from {lo} to {hi}{}", holds_facts(signature, tensor.holds.as_ref(), facts)),
                 value: numbers[at],
                 index: position(at, values.shape()),
                 origin: origin.into(),
@@ -119,7 +122,7 @@ pub fn check_values(
                 name: tensor.name.clone(),
                 rule: format!(
                     "go from {lo} to {hi} and never fall along its last dimension{}",
-                    holds_facts(signature, tensor, facts)
+                    holds_facts(signature, tensor.holds.as_ref(), facts)
                 ),
                 origin: origin.into(),
                 found,
@@ -127,6 +130,26 @@ pub fn check_values(
         }
     }
     Ok(())
+}
+
+/// Checks that a scalar is what it promises.
+pub fn check_scalar(
+    signature: &Signature<'_>,
+    scalar: &Scalar,
+    facts: &dyn LaunchFacts,
+    value: i128,
+) -> Result<(), LaunchError> {
+    match range_of(signature, &scalar.name, scalar.holds.as_ref(), facts)? {
+        Some(Range { lo, hi, .. }) if !(i128::from(lo)..=i128::from(hi)).contains(&value) => {
+            let facts = holds_facts(signature, scalar.holds.as_ref(), facts);
+            let range = match lo <= hi {
+                true => format!("from {lo} to {hi}{facts}"),
+                false => format!("from {lo} to {hi}, of which there is none{facts}"),
+            };
+            Err(LaunchError::ScalarPromise { name: scalar.name.clone(), range, value })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn numel(elem: ElemType, shape: &[usize]) -> Result<usize, TensorError> {
@@ -161,8 +184,8 @@ fn range_of(
     Ok(Some(Range { lo: value(lo)?, hi: value(hi)?.saturating_sub(excluded.into()), ascending }))
 }
 
-fn holds_facts(signature: &Signature<'_>, tensor: &Tensor, facts: &dyn LaunchFacts) -> String {
-    match &tensor.holds {
+fn holds_facts(signature: &Signature<'_>, holds: Option<&Holds>, facts: &dyn LaunchFacts) -> String {
+    match holds {
         Some(Holds::In { lo, hi, .. } | Holds::Ascending { lo, hi }) => {
             let texts = [facts_of(signature, lo, facts), facts_of(signature, hi, facts)];
             let texts: Vec<&str> =
