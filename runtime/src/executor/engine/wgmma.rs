@@ -466,7 +466,8 @@ impl Env<'_> {
             };
             let panel = self.panels.get(key, &self.pages, unpack).map_err(|at| outside(self, at))?;
             warp.wgmma.batch.add(fast, &a, panel, product);
-            let more = fast.merges && op.contiguous && !self.lazy;
+            // A traced warp may lose its turn anywhere, and panels do not outlive a turn.
+            let more = fast.merges && op.contiguous && !self.lazy && self.tracer.is_none();
             if !more {
                 self.add_up(warp);
             }
