@@ -23,8 +23,8 @@ use super::{Failure, Ui, compile, pipeline, values};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilewright pack qgemm.tw --arg w=codes.npy -o packed.safetensors
-  tilewright pack qgemm.tw --set W=u3,BN=128,BK=64,warps=(1,4) --dim M=16 --arg w=model.safetensors:up.w -o packed.safetensors
-  tilewright run qgemm.tw --set W=u3,BN=128,BK=64,warps=(1,4) --arg w=packed.safetensors:w --check
+  tilewright pack qgemm.tw --set 'W=u3,BN=128,BK=64,warps=(1,4)' --dim M=16 --arg w=model.safetensors:up.w -o packed.safetensors
+  tilewright run qgemm.tw --set 'W=u3,BN=128,BK=64,warps=(1,4)' --arg w=packed.safetensors:w --check
   tilewright pack --unpack packed.safetensors:w -o codes.npy
 
 The schedule is chosen as `run` chooses it, for the dimensions that the weights and --dim have; what is read must be what was packed for, so pin \

@@ -5,3 +5,4 @@ mod import;
 mod kit;
 mod packed;
 mod refusals;
+mod strange;

@@ -33,6 +33,9 @@ pub fn mxfp4(from: &mut Checkpoint, module: &str) -> Result<Vec<Module>, ImportE
         let reason = format!("its shape {:?} does not fit scales {:?}", blocks.shape, scales.shape);
         return Err(from.wrong(&b, reason, hint));
     }
+    if n == 0 || groups == 0 {
+        return Err(from.wrong(&s, format!("it has shape {:?}: there is nothing in it", scales.shape), hint));
+    }
     let count: usize = experts.iter().product();
     let mut modules = Vec::new();
     for expert in 0..count {

@@ -22,7 +22,7 @@ pub struct Checkpoint {
     files: Vec<SafeFile>,
     /// Which file has a tensor.
     at: BTreeMap<String, usize>,
-    /// `quantization_config` of the `config.json` beside the files.
+    /// `quantization_config` of the `config.json` beside the files, or their `quantize_config.json`.
     config: Value,
 }
 
@@ -56,9 +56,12 @@ impl Checkpoint {
             }
             files.push(file);
         }
-        let config =
-            fs::read(folder.join("config.json")).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        let config = config.map_or(Value::Null, |config: Value| config["quantization_config"].clone());
+        let read =
+            |name: &str| -> Option<Value> { serde_json::from_slice(&fs::read(folder.join(name)).ok()?).ok() };
+        // Older tools wrote a file of its own.
+        let config = read("config.json").map(|config| config["quantization_config"].clone());
+        let config = config.filter(Value::is_object).or_else(|| read("quantize_config.json"));
+        let config = config.unwrap_or_default();
         Ok(Checkpoint { path: path.into(), files, at, config })
     }
 
