@@ -64,7 +64,8 @@ const PACKED: [Case; 2] = [
 ];
 
 /// The main loops of the operand orders: NT's has at most 1.9 instructions per HMMA, the others, those of bytes and tf32, of parts of
-/// K, of gathered rows and of blocks that stay are within 5 % of it; an epilogue changes nothing; packed weights take at most 2.6.
+/// K, of gathered rows and of blocks that stay are within 5 % of it; an epilogue changes nothing; packed weights take at most 2.6;
+/// attention at most 5.4.
 pub fn check(bin: &Path) -> Result<()> {
     let nt = main_loop(bin, &NT)?;
     if nt > 1.9 {
@@ -84,6 +85,9 @@ pub fn check(bin: &Path) -> Result<()> {
                 "unpacking and scaling four-bit weights may take the main loop to 2.6 instructions per HMMA"
             );
         }
+    }
+    if attention(bin)? > 5.4 {
+        bail!("attention may have 5.4 instructions per HMMA");
     }
     main_loop(bin, &TF32)?;
     let (plain, fused) = (main_loop(bin, &PLAIN)?, main_loop(bin, &FUSED)?);
@@ -126,6 +130,28 @@ fn main_loop(bin: &Path, case: &Case) -> Result<f64> {
     if unpacked || assembled.spilled("") > 0 {
         bail!("the main loop of {} may have no PRMT, and nothing may spill", case.kernel);
     }
+    Ok(ratio)
+}
+
+/// Attention forward with head dimension 64, a tile of 128×64 on four warps, of lengths that tiles divide.
+fn attention(bin: &Path) -> Result<f64> {
+    let sets = [("D", "64"), ("BQ", "128"), ("BKV", "64"), ("warps", "(4,1)")];
+    let sets: Vec<(String, String)> = sets.map(|(n, v)| (n.to_string(), v.to_string())).into();
+    let dims = [("S", 4096), ("L", 4096)].map(|(n, v)| (n.to_string(), v)).to_vec();
+    let compiled = kernels::frozen("attention.tw", "attention", Target::Sm80, &sets, dims)?;
+    let file = kernels::scratch()?.join("attention_main_loop.ptx");
+    std::fs::write(&file, &compiled.ptx)?;
+    let cubin = file.with_extension("cubin");
+    let assembled = assembler::ptxas(bin, &file, "sm_80", &cubin)?;
+    if !assembled.complaints.is_empty() || assembled.spilled("wide") > 0 {
+        bail!("attention: {}; {} B spilled", assembled.complaints.join("; "), assembled.spilled("wide"));
+    }
+    let mix = loop_mix(&disassemble(bin, &cubin)?, "HMMA").context("no loop with HMMA")?;
+    let ratio = mix.total as f64 / mix.matrix as f64;
+    eprintln!(
+        "   attention D=64 128x64, 4 warps: {} instructions, {} HMMA, {ratio:.2} each",
+        mix.total, mix.matrix
+    );
     Ok(ratio)
 }
 
