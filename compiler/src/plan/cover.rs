@@ -78,6 +78,7 @@ fn bounds(
 fn scalar_inside(kernel: &t1::Kernel, v: t1::ValueId, extent: &t1::LaunchExpr) -> bool {
     let v = match kernel.value(v).op {
         t1::Op::Cast(x) if kernel.ty(x).elem == t1::ElemType::Index => x,
+        t1::Op::Cast(x) if matches!(kernel.value(x).op, t1::Op::Param(_)) => x,
         _ => v,
     };
     let (lo, hi) = match kernel.value(v).op {
