@@ -34,7 +34,7 @@ pub fn choose<'a>(
 ) -> Result<Chosen<'a>, LaunchError> {
     let signature = Signature::from(kernel);
     if let Some(beyond) = reach::beyond(kernel, bound) {
-        return Err(LaunchError::Beyond { what: beyond.what, value: beyond.value });
+        return Err(LaunchError::Beyond { what: beyond.what, value: beyond.value.to_string() });
     }
     let holds = |variant: &&VariantMeta| variant.guards.iter().all(|guard| guard_holds(guard, bound));
     let Some(variant) = plan.variants.iter().find(holds) else {

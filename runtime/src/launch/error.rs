@@ -78,9 +78,9 @@ pub enum LaunchError {
     #[error(
         "{what} is {value} for these arguments: coordinates are held in 32 bits (`--device eval` takes any)"
     )]
-    Beyond { what: String, value: i128 },
+    Beyond { what: String, value: String },
     #[error("{name} must be a number {range}, but it is {value}")]
-    ScalarPromise { name: String, range: String, value: i128 },
+    ScalarPromise { name: String, range: String, value: String },
     #[error("no variant of {kernel} fits these arguments' addresses and strides (it has {}); align them to 16 bytes", .variants.join(", "))]
     NoVariant { kernel: String, variants: Vec<String> },
     #[error(

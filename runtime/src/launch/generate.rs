@@ -146,7 +146,7 @@ pub fn check_scalar(
                 true => format!("from {lo} to {hi}{facts}"),
                 false => format!("from {lo} to {hi}, of which there is none{facts}"),
             };
-            Err(LaunchError::ScalarPromise { name: scalar.name.clone(), range, value })
+            Err(LaunchError::ScalarPromise { name: scalar.name.clone(), range, value: value.to_string() })
         }
         _ => Ok(()),
     }
