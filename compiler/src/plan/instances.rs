@@ -222,6 +222,14 @@ pub fn pair_below(kernel: &t1::Kernel, v: ValueId, extent: &LaunchExpr) -> bool 
         let Op::Binary(BinaryOp::Mul, x, y) = *value(sum) else { return false };
         [(x, y), (y, x)].into_iter().any(|(g, c)| {
             let (Some(g), Some(c), Some(r)) = (below(g), known(kernel, c), below(r)) else { return false };
+            let number = |e: &LaunchExpr| match e {
+                LaunchExpr::Dim(d) => kernel.dim(*d).frozen,
+                e => e.eval_int(&t1::NoFacts),
+            };
+            if let (Some(g), Some(c), Some(r), Some(h)) = (number(&g), number(&c), number(&r), number(extent))
+            {
+                return r <= c && g.checked_mul(c).is_some_and(|n| n <= h);
+            }
             let LaunchExpr::Binary(BinaryOp::Div, whole, by) = &c else { return false };
             r == c && g == **by && **whole == *extent
         })

@@ -23,6 +23,13 @@ pub fn apply(kernel: &t1::Kernel) -> Option<t1::Kernel> {
         let t1::Stmt::For(id) = kernel.body.stmts[n] else { continue };
         let l = kernel.loop_(id);
         let (Some(when), Some(axis), false) = (&l.when, l.axis, l.rev) else { continue };
+        // Parts of a loop are counted before anything is cut away; a conditional loop cannot be split.
+        let parts = |i: &t1::ScheduleItem| {
+            i.path == [l.name.as_str(), "split"] && i.value != Some(t1::ScheduleValue::Int(1))
+        };
+        if kernel.schedule.iter().any(parts) {
+            continue;
+        }
         let Some(mask) = mask(kernel, id, axis, when.cond) else { continue };
         let out = out.get_or_insert_with(|| kernel.clone());
         let mut build = Build { kernel: out, made: Vec::new() };

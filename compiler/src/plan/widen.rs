@@ -9,6 +9,7 @@
 //!
 //! Every float of at most 8 bits with up to 5 bits of exponent is an f16 (e5m2's infinities and NaNs included); the others are bf16s.
 
+use super::contraction::strip;
 use crate::target::Target;
 use crate::tile::ir as t1;
 use t1::{ElemType, Op, Stmt, TileType, Value, ValueId};
@@ -46,10 +47,16 @@ pub fn apply(kernel: &t1::Kernel, target: Target) -> Option<t1::Kernel> {
 
 /// Whether the target's matrix unit multiplies these as they are.
 fn taken(kernel: &t1::Kernel, a: ValueId, b: ValueId, contract: t1::AxisId, target: Target) -> bool {
+    // What is packed is unpacked to halves in any case.
+    let packed = |x: ValueId| match kernel.value(strip(kernel, x)).op {
+        Op::Read { tensor, .. } => kernel.tensor(tensor).kind == t1::TensorKind::Packed,
+        _ => false,
+    };
     let all = |f: &dyn Fn(ElemType) -> bool| [a, b].into_iter().all(|x| f(kernel.ty(x).elem));
     let fp8 = |elem: ElemType| matches!(elem, ElemType::E4M3 | ElemType::E5M2);
     let bits = |elem: ElemType| elem == ElemType::Uint(1);
-    target == Target::Sm89 && all(&fp8) || kernel.axis(contract).extent.is_multiple_of(256) && all(&bits)
+    target == Target::Sm89 && all(&fp8) && !packed(a) && !packed(b)
+        || kernel.axis(contract).extent.is_multiple_of(256) && all(&bits)
 }
 
 /// The type that the matrix unit takes in place of this one.

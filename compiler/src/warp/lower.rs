@@ -210,7 +210,7 @@ pub struct Lower<'a> {
     pub thread_bits: FxHashMap<usize, Reg>,
     /// Row pointers and existence predicates after the loop.
     pub rows: FxHashMap<(t1::TensorId, super::places::Row), Reg>,
-    pub exists: FxHashMap<(t1::AxisId, u32, bool), Reg>,
+    pub exists: FxHashMap<(t1::AxisId, u32, Vec<u32>), Reg>,
     /// The thread's addresses in the part of the instance that a loop is at.
     pub parts: FxHashMap<(t1::GridId, u32), Reg>,
     /// The steps that the block is at, where blocks share them.
@@ -246,7 +246,7 @@ pub struct Saved {
     threads: super::address::Known,
     elements: FxHashMap<(t2::ValId, usize), super::elements::Element>,
     rows: FxHashMap<(t1::TensorId, super::places::Row), Reg>,
-    exists: FxHashMap<(t1::AxisId, u32, bool), Reg>,
+    exists: FxHashMap<(t1::AxisId, u32, Vec<u32>), Reg>,
     thread_bits: FxHashMap<usize, Reg>,
 }
 
@@ -737,7 +737,7 @@ impl Lower<'_> {
             over: t2::Over::Tiles(rows),
             lo: axis.lo,
             hi: axis.hi,
-            by: axis.extent.next_power_of_two(),
+            by: self.module.buffer(*buf).shape[usize::from(axes[1] == rows)],
             rev: false,
             carry: Vec::new(),
             body: Vec::new(),

@@ -13,8 +13,8 @@ use crate::scheduled::ir as t2;
 use crate::tile::{ir as t1, multiples::is_multiple};
 use rustc_hash::FxHashMap;
 
-/// What tells the pointer of one row from another's: per dimension axis, scalar, tile of coordinates, and the register's part.
-pub type Row = Vec<(Option<t1::AxisId>, Option<t1::ValueId>, Option<t2::ValId>, u32)>;
+/// What tells the pointer of one row from another's: per dimension axis, scalar, tile of coordinates, the register's part, and the threads'.
+pub type Row = Vec<(Option<t1::AxisId>, Option<t1::ValueId>, Option<t2::ValId>, u32, Vec<u32>)>;
 
 impl Lower<'_> {
     /// The position `lo + thread part` of an axis, 32 bits.
@@ -45,7 +45,8 @@ impl Lower<'_> {
             if !padded && self.always_full(*axis) {
                 continue;
             }
-            let key = (*axis, constant, true);
+            // The same coordinate may be other threads' in another tile.
+            let key = (*axis, constant, m.thread.clone());
             let p = match self.exists.get(&key) {
                 Some(p) => *p,
                 None => {
@@ -164,7 +165,11 @@ impl Lower<'_> {
                 (None, Some(m)) if !unit => m.register[r],
                 _ => 0,
             };
-            key.push((i.axis, i.offset, i.tile, register));
+            let threads = match i.tile {
+                Some(tile) => self.map(tile).axes.iter().flat_map(|m| m.thread.clone()).collect(),
+                None => part(i).map_or_else(Vec::new, |m| m.thread.clone()),
+            };
+            key.push((i.axis, i.offset, i.tile, register, threads));
         }
         let base = match self.rows.get(&(tensor, key.clone())) {
             Some(base) => *base,

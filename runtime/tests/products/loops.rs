@@ -129,3 +129,30 @@ fn planes_of_bits() {
         assert!(holds(&program, sets, &[("M", 19), ("N", 70), ("K", 700)], sets == "W=i2,P=2") > 0);
     }
 }
+
+/// Zero points lie in the fragments' layout, scales in the accumulator's: one axis, but other threads.
+#[test]
+fn one_axis_in_two_layouts() {
+    let text = "
+        kernel p<G: 64..=128 = 64>(x: i8[M, K], packed w: u4[N, K], s: f16[N, K / G], z: i8[N, K / G], out y: f32[M, N]) {
+            tune BK in {64};
+            grid i over M by 16, j over N by 64;
+            let mut acc: f32[i, j] = 0;
+            for k over K by BK {
+                let codes = ((w[j, k] as i16) - (z[j, k / G] as i16)) as i8;
+                acc += ((x[i, k] @ codes.T) as f32) * (s[j, k.lo / G] as f32);
+            }
+            y[i, j] = acc;
+        }";
+    for sets in ["", "k.split=2"] {
+        let program = Program::compile(text, "p", sets);
+        for (m, n, k) in [(16, 33, 256), (5, 64, 128), (1, 1, 64)] {
+            assert!(holds(&program, sets, &[("M", m), ("N", n), ("K", k)], true) > 0);
+        }
+    }
+}
+
+#[test]
+fn rows_with_an_odd_factor() {
+    attention("attention_causal", "D=72,BQ=192,BKV=32", [1, 1, 1, 200, 70], false);
+}
