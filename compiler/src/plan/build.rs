@@ -38,30 +38,19 @@ pub fn build(
     let tiling = Tiling { bm, bn, bk, wm, wn, atom: p.atom, interleave: c.b.major == Major::K };
     let role = RoleId(0);
     let warps = wm * wn;
+    let math = Role {
+        name: "math".into(),
+        instances: 1,
+        warps,
+        registers: items::register_cap(warps, knobs.occupancy(), target),
+        active: Active::All,
+    };
     let mut module = Module {
-        name: kernel.name.clone(),
-        variant,
-        form: Form::Fused,
-        roles: vec![Role {
-            name: "math".into(),
-            instances: 1,
-            warps,
-            registers: items::register_cap(warps, knobs.occupancy(), target),
-            active: Active::All,
-        }],
-        buffers: Vec::new(),
-        channels: Vec::new(),
-        values: Vec::new(),
-        body: Vec::new(),
         raster: Raster { group: knobs.raster, pair: pair(kernel, c) },
         dispatch: knobs.dispatch,
         occupancy: Some(knobs.occupancy()),
         evict: knobs.items.evict(),
-        shared_bytes: 0,
-        uniforms: Vec::new(),
-        work: Vec::new(),
-        packed: Vec::new(),
-        ordered: Vec::new(),
+        ..Module::new(&kernel.name, variant, math)
     };
     // Each column that a thread copies across k keeps a predicate through the loop, and a thread has seven.
     let columns = if c.a.major == Major::Outer { 2 } else { 4 };

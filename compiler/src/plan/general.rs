@@ -49,23 +49,11 @@ pub fn build(
         active: Active::All,
     };
     let module = Module {
-        name: kernel.name.clone(),
-        variant,
-        form: Form::Fused,
-        roles: vec![role],
-        buffers: Vec::new(),
-        channels: Vec::new(),
-        values: Vec::new(),
-        body: Vec::new(),
         raster: Raster { group: 1, pair: last_two(kernel) },
         dispatch: knobs.dispatch.0,
         occupancy: pinned,
         evict: knobs.items.evict(),
-        shared_bytes: 0,
-        uniforms: Vec::new(),
-        work: Vec::new(),
-        packed: Vec::new(),
-        ordered: Vec::new(),
+        ..Module::new(&kernel.name, variant, role)
     };
     let mut general = General::new(kernel, Layouts::Digits(distribution), module);
     general.unroll = knobs.unroll.iter().map(|(l, (n, _))| (l.clone(), *n)).collect();

@@ -795,6 +795,29 @@ impl Loop {
 }
 
 impl Module {
+    /// A fused module of one role that computes nothing yet.
+    pub fn new(name: &str, variant: Variant, role: Role) -> Module {
+        Module {
+            name: name.into(),
+            variant,
+            form: Form::Fused,
+            roles: vec![role],
+            buffers: Vec::new(),
+            channels: Vec::new(),
+            values: Vec::new(),
+            body: Vec::new(),
+            raster: Raster { group: 1, pair: None },
+            dispatch: Dispatch::Each,
+            occupancy: None,
+            evict: Vec::new(),
+            shared_bytes: 0,
+            uniforms: Vec::new(),
+            work: Vec::new(),
+            packed: Vec::new(),
+            ordered: Vec::new(),
+        }
+    }
+
     /// How a packed tensor lies in memory.
     pub fn recipe(&self, tensor: t1::TensorId) -> Option<&Recipe> {
         self.packed.iter().find(|(t, _)| *t == tensor).map(|(_, recipe)| recipe)

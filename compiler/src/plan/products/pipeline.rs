@@ -48,23 +48,10 @@ pub fn build(
         active: Active::All,
     };
     let module = Module {
-        name: kernel.name.clone(),
-        variant,
-        form: Form::Fused,
-        roles: vec![role],
-        buffers: Vec::new(),
-        channels: Vec::new(),
-        values: Vec::new(),
-        body: Vec::new(),
-        raster: Raster { group: 1, pair: None },
         dispatch: knobs.dispatch,
         occupancy: Some(knobs.occupancy()),
         evict: knobs.items.evict(),
-        shared_bytes: 0,
-        uniforms: Vec::new(),
-        work: Vec::new(),
-        packed: Vec::new(),
-        ordered: Vec::new(),
+        ..Module::new(&kernel.name, variant, role)
     };
     let layouts = Layouts::Products { products: found, tilings: &tilings };
     let mut general = General::new(kernel, layouts, module);
