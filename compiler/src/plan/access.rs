@@ -10,24 +10,14 @@ use crate::scheduled::ir::Index;
 use crate::tile::ir as t1;
 use rustc_hash::FxHashMap;
 
-/// The subscripts of a read or write of `tensor` in that form.
-pub fn indices(
-    kernel: &t1::Kernel,
-    tensor: t1::TensorId,
-    ix: &[t1::ValueId],
-    span: Span,
-) -> Result<Vec<Index>, Refusal> {
-    ix.iter()
-        .map(|&v| {
-            index(kernel, v).ok_or_else(|| {
-                let name = &kernel.tensor(tensor).name;
-                Refusal::construct(span, format!("the computed subscript of `{name}`"))
-                    .note("subscripts of ranges, of scalars that the launch knows, and their sums, are lowered today; what a tensor holds is not, but as the rows of an operand")
-            })
-        })
-        .collect()
+/// Refuses a subscript of an operand.
+pub fn computed(kernel: &t1::Kernel, tensor: t1::TensorId, span: Span) -> Refusal {
+    let name = &kernel.tensor(tensor).name;
+    Refusal::construct(span, format!("the computed subscript of `{name}`"))
+        .note("subscripts of ranges, of scalars, and their sums, are lowered today, and coordinates along one range, as in `x[src[i], k]`")
 }
 
+/// A subscript in that form.
 pub fn index(kernel: &t1::Kernel, v: t1::ValueId) -> Option<Index> {
     let value = kernel.value(v);
     if value.ty.is_scalar() {

@@ -86,7 +86,7 @@ pub fn build(
     let b = stage("B", &c.b, false, columns)?;
     let mut c = c.clone();
     for (operand, staged) in [(&mut c.a, &a), (&mut c.b, &b)] {
-        if let Some((dim, v)) = operand.gather {
+        if let [(dim, v)] = operand.gather[..] {
             let layout = staged.map.reduce(Axis(1)).map_err(|e| shared::internal(kernel.span, e))?;
             let (with_rows, rows) = general::rows(kernel, v, operand.outer, &layout, module)?;
             (module, operand.ix[dim].tile) = (with_rows, Some(rows));

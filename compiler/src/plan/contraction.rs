@@ -3,7 +3,7 @@
 //! The planner asks for what it needs and nothing more: one loop in the kernel's body whose carried states are all declared sums
 //! of one product each, operands read straight from 16-bit float tensors. What stands before and after the loop is free.
 
-use super::access::{dim_of_axis, index, indices};
+use super::access::{self, dim_of_axis, index, structural};
 use super::refuse::Refusal;
 use super::{cover, instances};
 use crate::diagnostics::Span;
@@ -23,8 +23,9 @@ pub struct Operand {
     /// What the matrix instruction takes it as.
     pub ty: MmaType,
     pub ix: Vec<Index>,
-    /// Where the kept range is looked up, as in `x[src[i], k]`: the dimension, and the coordinates on the kept axis.
-    pub gather: Option<(usize, t1::ValueId)>,
+    /// Dimensions whose coordinates are looked up or computed along one of the two ranges, as in `x[src[i], k]` and
+    /// `kc[pages[j / P], j % P, d]`: each with its coordinates on that axis.
+    pub gather: Vec<(usize, t1::ValueId)>,
     /// The axis that the result keeps.
     pub outer: t1::AxisId,
     /// Which of the kept and the contracted axis subscripts the tensor's last dimension, along which memory is contiguous.
@@ -35,6 +36,18 @@ pub struct Operand {
     pub packed: bool,
     /// What a packed tensor's elements are converted to.
     pub toward: Toward,
+}
+
+impl Operand {
+    /// The axis along which a copy goes, row of memory by row of memory: that of the loop, if the operand moves with it, else the one that
+    /// is not contiguous.
+    pub fn down(&self, moving: Option<t1::AxisId>, contracted: t1::AxisId) -> t1::AxisId {
+        match moving.filter(|m| self.ix.iter().any(|i| i.axis == Some(*m))) {
+            Some(axis) => axis,
+            None if self.ix.last().and_then(|i| i.axis) == Some(contracted) => self.outer,
+            None => contracted,
+        }
+    }
 }
 
 /// An operand that elementwise work makes of what is staged.
@@ -164,8 +177,11 @@ fn contraction(kernel: &t1::Kernel, id: t1::LoopId) -> Result<Contraction, Refus
             format!("`{}` starting from something else than a constant", carried.name),
         ));
     };
-    let a = operand(kernel, a, k)?;
-    let b = operand(kernel, b, k)?;
+    let a = operand(kernel, a, k, None)?;
+    let b = operand(kernel, b, k, None)?;
+    if let Some(o) = [&a, &b].into_iter().find(|o| o.gather.len() > 1) {
+        return Err(access::computed(kernel, o.tensor, l.span));
+    }
     if a.ty.bits() != b.ty.bits() {
         return Err(Refusal::construct(carried.span, format!("`@` of {} and {}", a.value, b.value)));
     }
@@ -213,7 +229,13 @@ pub fn constant(kernel: &t1::Kernel, v: t1::ValueId) -> Option<f64> {
     }
 }
 
-pub(super) fn operand(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Result<Operand, Refusal> {
+/// The operand that a value is. Subscripts may be computed along the kept range, and along `moving`, the one that copies go along.
+pub(super) fn operand(
+    kernel: &t1::Kernel,
+    v: t1::ValueId,
+    k: t1::AxisId,
+    moving: Option<t1::AxisId>,
+) -> Result<Operand, Refusal> {
     let elem = kernel.ty(v).elem;
     // Rounding to tf32 is the one conversion that happens on the way.
     let v = match kernel.value(v).op {
@@ -260,7 +282,7 @@ pub(super) fn operand(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Res
         .note("packed tensors of two dimensions are lowered today"));
     }
     let ty = matrix_type(elem, value.span)?;
-    let (ix, gather) = subscripts(kernel, *tensor, ix, k, value.span)?;
+    let (ix, gather) = subscripts(kernel, *tensor, ix, k, moving, value.span)?;
     let outer: Vec<t1::AxisId> = value.ty.axes.iter().copied().filter(|a| *a != k).collect();
     let (&[outer], Some(k_dim)) = (&outer[..], dim_of_axis(&ix, k)) else {
         return Err(Refusal::construct(
@@ -276,7 +298,7 @@ pub(super) fn operand(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Res
     };
     let major = match ix.len() {
         n if k_dim + 1 == n => Major::K,
-        n if outer_dim + 1 == n && gather.is_none() => Major::Outer,
+        n if outer_dim + 1 == n && gather.iter().all(|(d, _)| *d != outer_dim) => Major::Outer,
         _ => {
             return Err(Refusal::construct(value.span, format!("the operand order of `{}`", t.name))
                 .note("the contracted or the kept range must subscript the last dimension, as in `a[i, k]` and `a[k, i].T`"));
@@ -363,41 +385,60 @@ fn staged(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Option<t1::Valu
     }
 }
 
-/// Subscripts of an operand, one of which may be a tile of coordinates for the kept range.
+/// Subscripts of an operand, some of which may be tiles of coordinates along one range: the first of these stands for the range.
 #[allow(clippy::type_complexity)]
 fn subscripts(
     kernel: &t1::Kernel,
     tensor: t1::TensorId,
     ix: &[t1::ValueId],
     k: t1::AxisId,
+    moving: Option<t1::AxisId>,
     span: Span,
-) -> Result<(Vec<Index>, Option<(usize, t1::ValueId)>), Refusal> {
-    let computed: Vec<usize> = (0..ix.len()).filter(|d| index(kernel, ix[*d]).is_none()).collect();
-    let [dim] = computed[..] else { return Ok((indices(kernel, tensor, ix, span)?, None)) };
-    let v = ix[dim];
-    let [kept] = kernel.ty(v).axes[..] else { return Ok((indices(kernel, tensor, ix, span)?, None)) };
+) -> Result<(Vec<Index>, Vec<(usize, t1::ValueId)>), Refusal> {
+    let plain = |v: t1::ValueId| match kernel.ty(v).is_scalar() && structural(kernel, v) {
+        true => Some(Index { offset: Some(v), ..Index::default() }),
+        false => index(kernel, v),
+    };
+    let computed: Vec<usize> = (0..ix.len()).filter(|d| plain(ix[*d]).is_none()).collect();
+    let along: Vec<&[t1::AxisId]> = computed.iter().map(|d| &kernel.ty(ix[*d]).axes[..]).collect();
     let t = kernel.tensor(tensor);
-    if kept == k || depends_on(kernel, v, k) {
+    let range = match along.first() {
+        Some([one]) if along.iter().all(|a| *a == [*one]) => Some(*one),
+        Some(_) => return Err(access::computed(kernel, tensor, span)),
+        None => None,
+    };
+    if range.is_some_and(|r| {
+        moving != Some(r) && (r == k || computed.iter().any(|d| depends_on(kernel, ix[*d], k)))
+    }) {
         return Err(Refusal::construct(
             span,
             format!("a subscript of `{}` that changes along the contracted range", t.name),
         ));
     }
-    if !instances::below(kernel, v, &t.shape[dim].extent) {
-        return Err(Refusal::construct(
-            span,
-            format!("subscript {dim} of `{}`, which may leave the tensor,", t.name),
-        )
-        .help(format!(
-            "promise that the index tensor holds rows of `{}`, as in `src: i32[R] in 0..{}`",
-            t.name, t.shape[dim].text
-        )));
+    for dim in &computed {
+        if !instances::below(kernel, ix[*dim], &t.shape[*dim].extent) {
+            return Err(Refusal::construct(
+                span,
+                format!("subscript {dim} of `{}`, which may leave the tensor,", t.name),
+            )
+            .help(format!(
+                "promise that the index tensor holds rows of `{}`, as in `src: i32[R] in 0..{}`",
+                t.name, t.shape[*dim].text
+            )));
+        }
     }
-    let rest = |(d, v): (usize, &t1::ValueId)| match d == dim {
-        true => Some(Index { axis: Some(kept), ..Index::default() }),
-        false => index(kernel, *v),
+    let one = |(d, v): (usize, &t1::ValueId)| match computed.iter().position(|c| *c == d) {
+        Some(0) => Index { axis: range, ..Index::default() },
+        Some(_) => Index::default(),
+        None => plain(*v).unwrap_or_default(),
     };
-    Ok((ix.iter().enumerate().filter_map(rest).collect(), Some((dim, v))))
+    let mut indices: Vec<Index> = ix.iter().enumerate().map(one).collect();
+    for (dim, index) in indices.iter_mut().enumerate() {
+        // What data decides is tested once.
+        index.checked =
+            index.axis.is_none() && index.offset.is_some() && !cover::inside(kernel, tensor, dim, index);
+    }
+    Ok((indices, computed.into_iter().map(|d| (d, ix[d])).collect()))
 }
 
 /// Whether a tile is computed from the position of an axis.
@@ -414,7 +455,7 @@ fn depends_on(kernel: &t1::Kernel, v: t1::ValueId, axis: t1::AxisId) -> bool {
 pub fn check(kernel: &t1::Kernel, operand: &Operand, span: Span) -> Result<(), Refusal> {
     let t = kernel.tensor(operand.tensor);
     for (dim, at) in operand.ix.iter().enumerate() {
-        let gathered = operand.gather.is_some_and(|(d, _)| d == dim);
+        let gathered = operand.gather.iter().any(|(d, _)| *d == dim);
         if !gathered && !cover::inside(kernel, operand.tensor, dim, at) {
             return Err(cover::may_leave(t, dim, span));
         }

@@ -3,7 +3,7 @@
 //! A lane of axis `i over M` exists iff its coordinate is below M, so `a[i, k]` with `a: T[M, K]` is in bounds wherever its lanes exist.
 //! That is the common case and the one lowered today; computed coordinates need checks of their own.
 
-use super::instances::{at_most, below, not_negative};
+use super::instances::{at_most, axis_pair_below, below, not_negative, pair_below};
 use super::refuse::Refusal;
 use crate::diagnostics::Span;
 use crate::scheduled::ir::Index;
@@ -17,7 +17,8 @@ pub fn inside(kernel: &t1::Kernel, tensor: t1::TensorId, dim: usize, index: &Ind
             let a = kernel.axis(axis);
             bounds(kernel, a.lo, a.hi, extent, axis_is_grid_or_loop(a))
         }
-        (None, Some(scalar), None) => scalar_inside(kernel, scalar, extent),
+        (None, Some(scalar), None) => index.checked || scalar_inside(kernel, scalar, extent),
+        (Some(axis), Some(o), None) => axis_pair_below(kernel, o, kernel.axis(axis), extent),
         _ => false,
     }
 }
@@ -86,7 +87,7 @@ fn scalar_inside(kernel: &t1::Kernel, v: t1::ValueId, extent: &t1::LaunchExpr) -
         t1::Op::GridVar(g) => (kernel.grid_var(g).lo, kernel.grid_var(g).hi),
         // Checked at launch.
         t1::Op::Param(_) => return below(kernel, v, extent),
-        _ => return false,
+        _ => return pair_below(kernel, v, extent),
     };
     not_negative(kernel, lo) && at_most(kernel, hi, extent)
 }

@@ -118,10 +118,24 @@ pub fn rows(
     layout: &Layout,
     module: Module,
 ) -> Result<(Module, ValId), Refusal> {
-    let mut general = General::new(kernel, Layouts::Rows { layout, axis }, module);
+    let mut general = General::new(kernel, Layouts::Rows { layout, axis, eager: true }, module);
     let rows = general.value(v)?;
     general.module.body = general.open.pop().unwrap_or_default();
     Ok((general.module, rows))
+}
+
+/// The ops that compute the coordinates at which a step's copy reads, in order, and their tile.
+pub fn rows_in_step(
+    kernel: &t1::Kernel,
+    v: t1::ValueId,
+    layouts: Layouts<'_>,
+    module: Module,
+) -> Result<(Module, Vec<Op>, ValId), Refusal> {
+    let mut general = General::new(kernel, layouts, module);
+    let done = std::mem::take(&mut general.open[0]);
+    let value = general.value(v)?;
+    let (module, ops) = general.straight(done, v, "subscripts of an operand of `@` that loop or branch")?;
+    Ok((module, ops, value))
 }
 
 /// The ops that compute an operand of a product, in order, and its tile; `staged` is the tile of what is read from shared memory.
@@ -136,27 +150,14 @@ pub fn operand(
     let done = std::mem::take(&mut general.open[0]);
     general.values.insert(computed.staged, staged);
     let value = general.value(computed.value)?;
-    let nodes = general.open.pop().unwrap_or_default();
-    general.module.body = done;
-    let mut ops = Vec::new();
-    for node in nodes {
-        match node {
-            Node::Op(op) => ops.push(op),
-            Node::Loop(_) | Node::If(_) | Node::Sync(_) => {
-                return Err(Refusal::construct(
-                    kernel.value(computed.value).span,
-                    "an operand of `@` that loops or branches",
-                ));
-            }
-        }
-    }
+    let (module, ops) = general.straight(done, computed.value, "an operand of `@` that loops or branches")?;
     let shared = |op: &Op| {
         matches!(op.kind, OpKind::PutTile { .. } | OpKind::PutPartials { .. } | OpKind::PutAt { .. })
     };
     if let Some(op) = ops.iter().find(|op| shared(op)) {
         return Err(Refusal::construct(op.span, "an operand of `@` that threads must exchange elements for"));
     }
-    Ok((general.module, ops, value))
+    Ok((module, ops, value))
 }
 
 /// A module being built.
@@ -198,6 +199,24 @@ impl<'a> General<'a> {
 }
 
 impl General<'_> {
+    /// The module, which goes on with the ops `done`, and the ops that were written for a value, none of which may loop or branch.
+    fn straight(
+        mut self,
+        done: Vec<Node>,
+        v: t1::ValueId,
+        otherwise: &str,
+    ) -> Result<(Module, Vec<Op>), Refusal> {
+        let nodes = self.open.pop().unwrap_or_default();
+        self.module.body = done;
+        let straight = |node| match node {
+            Node::Op(op) => Some(op),
+            Node::Loop(_) | Node::If(_) | Node::Sync(_) => None,
+        };
+        let ops: Option<Vec<Op>> = nodes.into_iter().map(straight).collect();
+        let span = self.kernel.value(v).span;
+        Ok((self.module, ops.ok_or_else(|| Refusal::construct(span, otherwise))?))
+    }
+
     /// A kernel's outermost statements.
     pub(super) fn body<'s>(&mut self, stmts: impl Iterator<Item = &'s t1::Stmt>) -> Result<(), Refusal> {
         let stmts: Vec<&t1::Stmt> = stmts.collect();

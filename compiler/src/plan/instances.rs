@@ -191,6 +191,8 @@ pub fn below(kernel: &t1::Kernel, v: ValueId, extent: &LaunchExpr) -> bool {
             true
         }
         Op::Cast(x) => kernel.ty(*x).elem.is_integer() && below(kernel, *x, extent),
+        // Of nothing but what is below 1, where the extent is 0.
+        Op::Binary(BinaryOp::Rem, _, y) if known(kernel, *y).as_ref() == Some(extent) => true,
         Op::Read { tensor, .. } => match &kernel.tensor(*tensor).holds {
             Some(Holds::In { hi, inclusive: false, .. }) => hi == extent && not_negative(kernel, v),
             _ => false,
@@ -205,39 +207,56 @@ pub fn below(kernel: &t1::Kernel, v: ValueId, extent: &LaunchExpr) -> bool {
 
 /// Whether a scalar is `g * (H / G) + r` with g below G and r below H / G, which is below H.
 pub fn pair_below(kernel: &t1::Kernel, v: ValueId, extent: &LaunchExpr) -> bool {
-    let value = |v: ValueId| match kernel.value(v).op {
-        Op::Cast(x) => &kernel.value(x).op,
-        ref op => op,
-    };
-    // A variable from zero on, and where it ends.
-    let end = |v: ValueId| match *value(v) {
-        Op::GridVar(g) => Some((kernel.grid_var(g).lo, kernel.grid_var(g).hi)),
-        Op::LoopVar(l) => Some((kernel.loop_(l).lo, kernel.loop_(l).hi)),
-        _ => None,
-    };
-    let below = |v: ValueId| {
-        end(v).filter(|(lo, _)| kernel.const_int(*lo) == Some(0)).and_then(|(_, hi)| known(kernel, hi))
-    };
     let split = |sum: ValueId, r: ValueId| {
-        let Op::Binary(BinaryOp::Mul, x, y) = *value(sum) else { return false };
-        [(x, y), (y, x)].into_iter().any(|(g, c)| {
-            let (Some(g), Some(c), Some(r)) = (below(g), known(kernel, c), below(r)) else { return false };
-            let number = |e: &LaunchExpr| match e {
-                LaunchExpr::Dim(d) => kernel.dim(*d).frozen,
-                e => e.eval_int(&t1::NoFacts),
-            };
-            if let (Some(g), Some(c), Some(r), Some(h)) = (number(&g), number(&c), number(&r), number(extent))
-            {
-                return r <= c && g.checked_mul(c).is_some_and(|n| n <= h);
-            }
-            let LaunchExpr::Binary(BinaryOp::Div, whole, by) = &c else { return false };
-            r == c && g == **by && **whole == *extent
-        })
+        variable_below(kernel, r).is_some_and(|r| multiple_below(kernel, sum, &r, extent))
     };
-    match *value(v) {
+    match *through_cast(kernel, v) {
         Op::Binary(BinaryOp::Add, x, y) => split(x, y) || split(y, x),
         _ => false,
     }
+}
+
+/// Whether an offset `g * (H / G)` and the coordinates of a range below H / G are together below H.
+pub fn axis_pair_below(kernel: &t1::Kernel, offset: ValueId, axis: &t1::Axis, extent: &LaunchExpr) -> bool {
+    let r = match axis.kind {
+        t1::AxisKind::Grid(_) | t1::AxisKind::Loop(_) => variable_below(kernel, axis.lo),
+        _ => known(kernel, axis.hi).filter(|_| kernel.const_int(axis.lo) == Some(0)),
+    };
+    r.is_some_and(|r| multiple_below(kernel, offset, &r, extent))
+}
+
+fn through_cast(kernel: &t1::Kernel, v: ValueId) -> &Op {
+    match kernel.value(v).op {
+        Op::Cast(x) => &kernel.value(x).op,
+        ref op => op,
+    }
+}
+
+/// Where a variable that counts from zero ends.
+fn variable_below(kernel: &t1::Kernel, v: ValueId) -> Option<LaunchExpr> {
+    let (lo, hi) = match *through_cast(kernel, v) {
+        Op::GridVar(g) => (kernel.grid_var(g).lo, kernel.grid_var(g).hi),
+        Op::LoopVar(l) => (kernel.loop_(l).lo, kernel.loop_(l).hi),
+        _ => return None,
+    };
+    known(kernel, hi).filter(|_| kernel.const_int(lo) == Some(0))
+}
+
+/// Whether a product `g * (H / G)`, with g below G, and anything below r are together below the extent, H.
+fn multiple_below(kernel: &t1::Kernel, product: ValueId, r: &LaunchExpr, extent: &LaunchExpr) -> bool {
+    let Op::Binary(BinaryOp::Mul, x, y) = *through_cast(kernel, product) else { return false };
+    [(x, y), (y, x)].into_iter().any(|(g, c)| {
+        let (Some(g), Some(c)) = (variable_below(kernel, g), known(kernel, c)) else { return false };
+        let number = |e: &LaunchExpr| match e {
+            LaunchExpr::Dim(d) => kernel.dim(*d).frozen,
+            e => e.eval_int(&t1::NoFacts),
+        };
+        if let (Some(g), Some(c), Some(r), Some(h)) = (number(&g), number(&c), number(r), number(extent)) {
+            return r <= c && g.checked_mul(c).is_some_and(|n| n <= h);
+        }
+        let LaunchExpr::Binary(BinaryOp::Div, whole, by) = &c else { return false };
+        *r == c && g == **by && **whole == *extent
+    })
 }
 
 /// Whether the subscript is `x / c` of a range's coordinates and below the extent: `K / c` where c divides K, or `cdiv(K, c)`.

@@ -228,7 +228,7 @@ pub fn read(
         }
     }
     // Rows that were looked up and the addresses of parts live through the loop, which no measured class has both of.
-    let gathered = [&c.a, &c.b].iter().any(|o| o.gather.is_some());
+    let gathered = [&c.a, &c.b].iter().any(|o| !o.gather.is_empty());
     let parts = kernel.values.iter().any(|v| matches!(v.op, t1::Op::GridReduce { .. }));
     let dispatch = stream.map_or(persistent.0, Dispatch::Stream);
     // So do what an epilogue needs and where a block stands among its tiles; parts of sums were measured with an epilogue's needs.

@@ -39,6 +39,8 @@ pub enum Layouts<'a> {
     Rows {
         layout: &'a Layout,
         axis: t1::AxisId,
+        /// Before a loop, rather than in its steps.
+        eager: bool,
     },
 }
 
@@ -80,7 +82,7 @@ impl Layouts<'_> {
                 let parts = axes.iter().map(part).collect::<Option<Vec<Part>>>()?;
                 Some(tiling.accumulator_of(&parts))
             }
-            Layouts::Rows { layout, axis } => match axes {
+            Layouts::Rows { layout, axis, .. } => match axes {
                 [] => layout.reduce(Axis(0)).ok(),
                 [one] if one == axis => Some((*layout).clone()),
                 _ => None,
@@ -109,7 +111,7 @@ impl Layouts<'_> {
         match self {
             Layouts::Digits(d) => d.registers_of(axes) <= MOST_EAGER,
             Layouts::Accumulator { .. } | Layouts::Fragment { .. } | Layouts::Products { .. } => false,
-            Layouts::Rows { .. } => true,
+            Layouts::Rows { eager, .. } => *eager,
         }
     }
 }

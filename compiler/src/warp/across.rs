@@ -20,14 +20,19 @@ use super::lower::Lower;
 use super::tilemap::TileMap;
 use crate::plan::Refusal;
 use crate::scheduled::ir as t2;
+use crate::tile::ir as t1;
 
 /// What a copy across the contracted axis keeps in registers.
 pub struct AcrossState {
     pub op: t2::OpKind,
     rows: Vec<Row>,
-    /// Walks; at the start of a copy it is at the thread's first row of that iteration, column 0.
+    /// Walks; at the start of a copy it is at the thread's first row of that iteration, column 0. Where rows are looked up, it stays at the column.
     pointer: Reg,
     step: Step,
+    /// Coordinates that are computed row by row: the bytes that each is worth, and its tile.
+    looked: Vec<(Reg, t2::ValId)>,
+    axis: Option<t1::AxisId>,
+    lo: t1::ValueId,
     /// Coordinates of the contracted range from this thread's first row on, counted down with the loop.
     pub k_left: Reg,
     by: u32,
@@ -38,6 +43,8 @@ enum Step {
     /// Elements in a row (32 bits) times bytes.
     Product(Reg, i64),
     Bytes(Src),
+    /// None: every row has its own pointer.
+    Stay,
 }
 
 /// The accesses of a thread in one row.
@@ -95,12 +102,12 @@ impl Lower<'_> {
         };
 
         // The pointer: the tensor, every scalar subscript, the thread's first row and column.
-        let mut pointer = self.scalars.pointer(*tensor)?;
-        for (dim, index) in ix.iter().enumerate().filter(|(d, _)| *d != k_dim) {
-            if let (None, Some(v)) = (index.axis, index.offset) {
-                let at = self.scalars.index(&mut self.b, v)?;
-                let stride = self.scalars.stride_bytes(&mut self.b, *tensor, dim)?;
-                pointer = self.b.mad(IntTy::S64, at, stride, pointer);
+        let pointer = self.scalars.pointer(*tensor)?;
+        let mut pointer = self.offsets(*tensor, ix, pointer)?;
+        let mut looked = Vec::new();
+        for (dim, index) in ix.iter().enumerate() {
+            if let Some(tile) = index.tile {
+                looked.push((self.scalars.stride_bytes(&mut self.b, *tensor, dim)?, tile));
             }
         }
         let pitch = self.scalars.stride_bytes(&mut self.b, *tensor, k_dim)?;
@@ -110,7 +117,9 @@ impl Lower<'_> {
             (Some(own), lo) => Some(self.b.add(own, lo)),
             (None, lo) => Some(self.b.mov(Class::B32, lo)),
         };
-        if let Some(row) = first_row {
+        if let Some(row) = first_row
+            && looked.is_empty()
+        {
             let row = self.b.widen(false, row);
             pointer = self.b.mad(IntTy::S64, row, pitch, pointer);
         }
@@ -152,12 +161,14 @@ impl Lower<'_> {
             );
         }
         let step = match self.scalars.row_elements(*tensor, k_dim) {
+            _ if !looked.is_empty() => Step::Stay,
             Some(Src::Reg(elements)) => Step::Product(elements, i64::from(apart * elem_bytes)),
             Some(Src::Int(elements)) => Step::Bytes((elements * i64::from(apart * elem_bytes)).into()),
             _ => Step::Bytes(self.b.int(IntOp::MulLo, IntTy::S64, pitch, i64::from(apart)).into()),
         };
-        let k_left = self.k_left(l, &k.thread, None)?;
-        let state = AcrossState { op: kind.clone(), rows, pointer, step, k_left, by: l.by };
+        let k_left = self.k_left(l, &k.thread, None, *tensor, ix)?;
+        let (op, by, axis, lo) = (kind.clone(), l.by, l.axis(), l.lo);
+        let state = AcrossState { op, rows, pointer, step, looked, axis, lo, k_left, by };
         if let t2::CopyPlan::CpAsync { bytes } = *plan {
             self.zero_outside(&state, bytes, &buffer);
         }
@@ -176,21 +187,77 @@ impl Lower<'_> {
         }
     }
 
-    /// Emits the copy of the next iteration, which is `ahead` of the counters, into ring slot `slot`.
-    pub fn emit_across(&mut self, state: &AcrossState, ahead: u32, slot: u32) {
+    /// Emits the copy of the next iteration, which is `ahead` of the counters and `from_here` of the step, into ring slot `slot`.
+    pub fn emit_across(
+        &mut self,
+        state: &AcrossState,
+        ahead: u32,
+        from_here: u32,
+        slot: u32,
+    ) -> Result<(), Refusal> {
         let t2::OpKind::CopyIn { buf, rolled, .. } = &state.op else {
             unreachable!("only copies are prepared");
         };
         let slot = (slot * self.module.buffer(*buf).slot_stride) as i32;
         let along = ahead * state.by;
+        if !state.looked.is_empty() {
+            let pointers = self.looked_up(state, from_here)?;
+            for (row, pointer) in state.rows.iter().zip(pointers) {
+                let past = self.outside(state.k_left, row.k + along);
+                self.copy_row(state, row, pointer, past, |to| Address { offset: to.offset + slot, ..to });
+            }
+            return Ok(());
+        }
         if let (true, Some(shared)) = (*rolled, translates(&state.rows)) {
-            return self.rolled_across(state, shared, along, slot);
+            self.rolled_across(state, shared, along, slot);
+            return Ok(());
         }
         for row in &state.rows {
             let past = self.outside(state.k_left, row.k + along);
-            self.copy_row(state, row, past, |to| Address { offset: to.offset + slot, ..to });
+            self.copy_row(state, row, state.pointer, past, |to| Address { offset: to.offset + slot, ..to });
             self.next_row(state);
         }
+        Ok(())
+    }
+
+    /// The pointers of a step's rows where coordinates are looked up: what a step computes, but of a step to come.
+    fn looked_up(&mut self, state: &AcrossState, from_here: u32) -> Result<Vec<Reg>, Refusal> {
+        let now = self.save();
+        let caches = self.set_aside();
+        if let Some(t1::AxisKind::Loop(id)) = state.axis.map(|a| self.kernel.axis(a).kind) {
+            let at = match self.scalars.loop_at(id) {
+                Some(at) => at,
+                None => {
+                    let lo = self.scalars.coordinate(&mut self.b, state.lo)?;
+                    self.in_register(lo, Class::B32)
+                }
+            };
+            if let Some(outside) = self.outside_loop.clone() {
+                self.restore(outside);
+            }
+            let at = match from_here * state.by {
+                0 => at,
+                ahead => self.b.add(at, i64::from(ahead)),
+            };
+            self.scalars.enter_loop(id, at);
+        }
+        let mut coordinates = Vec::new();
+        for (stride, tile) in &state.looked {
+            let rows: Vec<u32> = state.rows.iter().map(|r| r.k).collect();
+            coordinates.push((*stride, self.gathered(*tile, &rows)?));
+        }
+        let mut pointers = Vec::new();
+        for n in 0..state.rows.len() {
+            let mut pointer = state.pointer;
+            for (stride, rows) in &coordinates {
+                let at = self.b.widen(false, rows[n]);
+                pointer = self.b.mad(IntTy::S64, at, *stride, pointer);
+            }
+            pointers.push(pointer);
+        }
+        self.restore(now);
+        self.put_back(caches);
+        Ok(pointers)
     }
 
     /// The rows as a loop: beside the pointer, the rows left and the places in shared memory move.
@@ -206,7 +273,7 @@ impl Lower<'_> {
         }
         self.b.open();
         let past = self.b.set_int(Cmp::Le, IntTy::S32, left, i64::from(along));
-        self.copy_row(state, first, past, |to| {
+        self.copy_row(state, first, state.pointer, past, |to| {
             let base = bases.iter().find(|(from, _)| *from == to.base).map_or(to.base, |(_, moving)| *moving);
             Address { base, offset: to.offset + slot }
         });
@@ -225,11 +292,18 @@ impl Lower<'_> {
     }
 
     /// The accesses of one row; `past` holds where it lies past the end.
-    fn copy_row(&mut self, state: &AcrossState, row: &Row, past: Reg, to: impl Fn(Address) -> Address) {
+    fn copy_row(
+        &mut self,
+        state: &AcrossState,
+        row: &Row,
+        pointer: Reg,
+        past: Reg,
+        to: impl Fn(Address) -> Address,
+    ) {
         let t2::OpKind::CopyIn { plan, .. } = &state.op else {
             unreachable!("only copies are prepared");
         };
-        let from = |u: &Unit| Address { base: state.pointer, offset: u.bytes };
+        let from = |u: &Unit| Address { base: pointer, offset: u.bytes };
         match *plan {
             t2::CopyPlan::CpAsync { bytes } => {
                 for u in &row.units {
@@ -253,6 +327,7 @@ impl Lower<'_> {
     fn next_row(&mut self, state: &AcrossState) {
         let p = state.pointer;
         self.b.push(match state.step {
+            Step::Stay => return,
             Step::Product(elements, bytes) => {
                 Op::MadWide { signed: false, d: p, a: elements.into(), b: bytes.into(), c: p.into() }
             }

@@ -149,19 +149,11 @@ impl Lower<'_> {
         }
 
         // The base: the tensor, plus every scalar subscript, plus the thread's own place in the contracted range.
-        let k_dim = ix.iter().position(|i| i.axis.is_some() && i.axis == l.axis());
-        let outer_dim = ix.iter().position(|i| i.axis.is_some() && i.axis != l.axis());
-        let (Some(k_dim), Some(outer_dim)) = (k_dim, outer_dim) else {
+        let Some(outer_dim) = ix.iter().position(|i| i.axis.is_some() && i.axis != l.axis()) else {
             unreachable!("the planner gives operands one kept and one contracted axis");
         };
         let mut base = self.scalars.pointer(*tensor)?;
-        for (dim, index) in ix.iter().enumerate().filter(|(d, _)| *d != k_dim && *d != outer_dim) {
-            if let Some(v) = index.offset {
-                let at = self.scalars.index(&mut self.b, v)?;
-                let stride = self.scalars.stride_bytes(&mut self.b, *tensor, dim)?;
-                base = self.b.mad(IntTy::S64, at, stride, base);
-            }
-        }
+        base = self.offsets(*tensor, ix, base)?;
         let lo = self.scalars.coordinate(&mut self.b, l.lo)?;
         if lo != Src::Int(0) {
             base = self.b.mad_wide(false, lo, i64::from(elem_bytes), base);
@@ -171,7 +163,7 @@ impl Lower<'_> {
             base = self.b.mad_wide(false, k, i64::from(elem_bytes), base);
         }
         let kept = ix[outer_dim].axis;
-        let k_left = self.k_left(l, &k.thread, kept)?;
+        let k_left = self.k_left(l, &k.thread, kept, *tensor, ix)?;
 
         let pitch = self.scalars.stride_bytes(&mut self.b, *tensor, outer_dim)?;
         let Some(axis) = kept else {
@@ -222,7 +214,7 @@ impl Lower<'_> {
     }
 
     /// The rows that a lookup gives for these of the thread's rows.
-    fn gathered(&mut self, tile: t2::ValId, constants: &[u32]) -> Result<Vec<Reg>, Refusal> {
+    pub fn gathered(&mut self, tile: t2::ValId, constants: &[u32]) -> Result<Vec<Reg>, Refusal> {
         let map = self.map(tile);
         let span = self.b.span;
         let mut rows = Vec::new();
@@ -236,19 +228,60 @@ impl Lower<'_> {
         Ok(rows)
     }
 
-    /// `hi - lo` of the loop less the thread's own place; one register per distinct place. Where the operand's kept axis is empty there is
-    /// nothing to copy, not even a last row for the others to be clamped to: nothing is left then.
+    /// A pointer moved by the scalar part of every subscript.
+    pub fn offsets(&mut self, tensor: t1::TensorId, ix: &[t2::Index], mut base: Reg) -> Result<Reg, Refusal> {
+        for (dim, index) in ix.iter().enumerate() {
+            if let Some(v) = index.offset {
+                let at = self.scalars.index(&mut self.b, v)?;
+                let stride = self.scalars.stride_bytes(&mut self.b, tensor, dim)?;
+                base = self.b.mad(IntTy::S64, at, stride, base);
+            }
+        }
+        Ok(base)
+    }
+
+    /// Whether the scalar subscripts that may leave the tensor are inside; `None` where none may.
+    fn scalars_inside(&mut self, tensor: t1::TensorId, ix: &[t2::Index]) -> Result<Option<Reg>, Refusal> {
+        let mut all = None;
+        for (dim, index) in ix.iter().enumerate().filter(|(_, i)| i.checked && i.axis.is_none()) {
+            let Some(v) = index.offset else { continue };
+            let at = self.scalars.index(&mut self.b, v)?;
+            let extent = match self.scalars.extent(&mut self.b, tensor, dim)? {
+                Src::Reg(r) => self.b.widen(false, r).into(),
+                imm => imm,
+            };
+            let p = self.b.set_int(Cmp::Lt, IntTy::U64, at, extent);
+            all = Some(match all {
+                None => p,
+                Some(q) => self.b.pred_and(q, p),
+            });
+        }
+        Ok(all)
+    }
+
+    /// `hi - lo` of the loop less the thread's own place; one register per distinct place. Where the operand's kept axis is empty, or a scalar
+    /// subscript lies outside, there is nothing to copy, not even a last row for the others to be clamped to: nothing is left then.
     pub fn k_left(
         &mut self,
         l: &t2::Loop,
         columns: &[u32],
         kept: Option<t1::AxisId>,
+        tensor: t1::TensorId,
+        ix: &[t2::Index],
     ) -> Result<Reg, Refusal> {
         let kept = kept.filter(|a| self.may_be_empty(*a));
-        if let Some((.., r)) = self.k_left.iter().find(|(c, a, _)| c == columns && *a == kept) {
+        let tested = ix.iter().enumerate().filter(|(_, i)| i.checked && i.axis.is_none());
+        let tested = tested.filter_map(|(dim, i)| i.offset.map(|v| (tensor, dim, v))).collect();
+        let key = (columns.to_vec(), kept, tested);
+        if let Some((_, r)) = self.k_left.iter().find(|(k, _)| *k == key) {
             return Ok(*r);
         }
         let mut left = self.range_total(l)?;
+        if let Some(p) = self.scalars_inside(tensor, ix)? {
+            let here = self.b.reg(Class::B32);
+            self.b.push(Op::Select { d: here, a: left.into(), b: Src::Int(0), p });
+            left = here;
+        }
         if let Some(axis) = kept {
             let (lo, hi) = (self.kernel.axis(axis).lo, self.kernel.axis(axis).hi);
             let (lo, hi) =
@@ -264,7 +297,7 @@ impl Lower<'_> {
             Some(k) => self.b.int(IntOp::Sub, IntTy::S32, left, k),
             None => self.b.mov(Class::B32, left),
         };
-        self.k_left.push((columns.to_vec(), kept, left));
+        self.k_left.push((key, left));
         Ok(left)
     }
 

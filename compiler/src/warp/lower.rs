@@ -69,6 +69,7 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
         item: None,
         draws: None,
         turn: 0,
+        outside_loop: None,
     };
     for (tensor, evict) in &module.evict {
         let d = lower.b.reg(Class::B64);
@@ -172,6 +173,10 @@ impl Copy {
     }
 }
 
+/// What a counter of the coordinates that are left depends on: the thread's columns, the kept axis that may be empty, and the scalar
+/// subscripts that may lie outside.
+pub type CounterKey = (Vec<u32>, Option<t1::AxisId>, Vec<(t1::TensorId, usize, t1::ValueId)>);
+
 pub struct Lower<'a> {
     pub kernel: &'a t1::Kernel,
     pub module: &'a t2::Module,
@@ -183,7 +188,7 @@ pub struct Lower<'a> {
     maps: FxHashMap<t2::ValId, Rc<TileMap>>,
     pub producers: FxHashMap<t2::ValId, t2::OpKind>,
     carried: FxHashMap<t2::ValId, t2::ValId>,
-    pub k_left: Vec<(Vec<u32>, Option<t1::AxisId>, Reg)>,
+    pub k_left: Vec<(CounterKey, Reg)>,
     /// Predicates of the current straight line: (counter, threshold) and its register.
     pub outside: Vec<((Reg, u32), Reg)>,
     copies: Vec<(t2::BufId, Copy)>,
@@ -216,8 +221,9 @@ pub struct Lower<'a> {
     /// The steps that the block is at, where blocks share them.
     pub item: Option<super::items::Item>,
     pub draws: Option<super::items::Draws>,
-    /// Which copy of a pipelined loop's body is being written.
+    /// Which copy of a pipelined loop's body is being written, and what was known before the loop.
     pub turn: u32,
+    pub outside_loop: Option<Saved>,
 }
 
 /// A loop that fills a ring.
@@ -250,6 +256,14 @@ pub struct Saved {
     thread_bits: FxHashMap<usize, Reg>,
 }
 
+/// What pairs of elements have in common in a straight line.
+pub struct Caches {
+    pairs: FxHashMap<(t2::ValId, usize, usize), super::unpack::Halves>,
+    shifted: super::unpack::Shifted,
+    addends: FxHashMap<(Reg, u64), Reg>,
+    products: FxHashMap<(Reg, Reg), Reg>,
+}
+
 impl Lower<'_> {
     pub fn save(&self) -> Saved {
         Saved {
@@ -271,6 +285,21 @@ impl Lower<'_> {
         self.shifted.clear();
         self.addends.clear();
         self.products.clear();
+    }
+
+    /// Takes what is only known of the current straight line; [`put_back`](Self::put_back) returns it.
+    pub fn set_aside(&mut self) -> Caches {
+        Caches {
+            pairs: std::mem::take(&mut self.pairs),
+            shifted: std::mem::take(&mut self.shifted),
+            addends: std::mem::take(&mut self.addends),
+            products: std::mem::take(&mut self.products),
+        }
+    }
+
+    pub fn put_back(&mut self, caches: Caches) {
+        (self.pairs, self.shifted) = (caches.pairs, caches.shifted);
+        (self.addends, self.products) = (caches.addends, caches.products);
     }
 
     /// One item: the module's body.
@@ -372,6 +401,7 @@ impl Lower<'_> {
 
     fn emit_loop(&mut self, l: &t2::Loop) -> Result<(), Refusal> {
         let left = self.loop_total(l)?;
+        let outside = self.outside_loop.take();
         let computes = l.body.iter().any(computes);
         let grouped = self.prepare_grouped(l)?;
         if !grouped.is_empty() {
@@ -382,6 +412,7 @@ impl Lower<'_> {
         }
         let state = self.carried_tiles(l)?;
         let saved = self.save();
+        self.outside_loop = Some(saved.clone());
         let mut copies = Vec::new();
         for copy in 0..l.unroll {
             self.outside.clear();
@@ -421,6 +452,7 @@ impl Lower<'_> {
         if computes {
             self.restore(saved);
         }
+        self.outside_loop = outside;
         self.outside.clear();
         let turn = l.unroll * l.by;
         self.b.open();
@@ -558,7 +590,10 @@ impl Lower<'_> {
                 let states = std::mem::take(&mut self.copies);
                 match states.iter().find(|(b, _)| b == buf) {
                     Some((_, Copy::Along(state))) => self.emit_copy(state, ahead, slot),
-                    Some((_, Copy::Across(state))) => self.emit_across(state, ahead, slot),
+                    Some((_, Copy::Across(state))) => {
+                        let from_here = ahead - copy;
+                        self.emit_across(state, ahead, from_here, slot)?;
+                    }
                     Some((_, Copy::Packed(state))) => self.emit_packed(state, ahead, slot),
                     None => unreachable!("every copy of the loop is prepared"),
                 }
@@ -747,7 +782,7 @@ impl Lower<'_> {
         let counters = std::mem::take(&mut self.k_left);
         let state = self.prepare_across(kind, &l)?;
         self.b.policy = self.policies.get(&tensor).copied();
-        self.emit_across(&state, 0, 0);
+        self.emit_across(&state, 0, 0, 0)?;
         self.b.policy = None;
         self.k_left = counters;
         self.outside.clear();

@@ -74,7 +74,7 @@ impl Lower<'_> {
         let columns: Vec<u32> = (0..threads.trailing_zeros()).map(|b| UNIT << b).collect();
         let mut to = self.threads.shared(&mut self.b, &columns, 0);
         to.offset += self.module.buffer(*buf).base as i32;
-        let k_left = self.k_left(l, &[], Some(kept))?;
+        let k_left = self.k_left(l, &[], Some(kept), *tensor, ix)?;
         Ok(PackedState { buf: *buf, from, to, accesses, last, k_left, tile: recipe.tile_bytes(), by: l.by })
     }
 

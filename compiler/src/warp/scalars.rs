@@ -208,6 +208,11 @@ impl<'a> Scalars<'a> {
         self.known.loops.insert(l, at);
     }
 
+    /// The coordinate of a loop that is open.
+    pub fn loop_at(&self, l: t1::LoopId) -> Option<Reg> {
+        self.known.loops.get(&l).copied()
+    }
+
     /// The coordinate of a grid variable in a loop through its values. What was computed from the block's own no longer holds.
     pub fn enter_instance(&mut self, g: t1::GridId, at: Reg) {
         self.known.wide.clear();

@@ -6,6 +6,7 @@ mod loops;
 mod packed;
 mod persistent;
 mod program;
+mod serving;
 mod templates;
 
 use program::Program;

@@ -8,6 +8,7 @@ use tilewright_compiler::target::Target;
 use tilewright_runtime::executor::{self, Finding, Stats};
 use tilewright_runtime::launch::on_cpu::{CpuError, run_on_cpu};
 use tilewright_runtime::launch::{DimValues, Filling, LaunchError, Meaning, prepare};
+use tilewright_runtime::tensor::HostTensor;
 
 pub struct Program {
     pub compiled: Compiled,
@@ -61,12 +62,25 @@ impl Program {
         dims: &[(&str, i64)],
         options: executor::Options,
     ) -> Option<Run> {
+        self.run_edited(ptx, variant, dims, options, |_, _| {})
+    }
+
+    /// Runs with inputs that `edit` changes: by tensor, in the order of the kernel.
+    pub fn run_edited(
+        &self,
+        ptx: &str,
+        variant: &str,
+        dims: &[(&str, i64)],
+        options: executor::Options,
+        edit: impl FnOnce(&tilewright_compiler::tile::ir::Kernel, &mut [HostTensor]),
+    ) -> Option<Run> {
         let kernel = &self.compiled.kernel;
         let given = dims.iter().map(|(name, v)| (name.to_string(), *v)).collect();
         let outside = DimValues { given, ..DimValues::default() };
         let mut launch =
             prepare(kernel, Vec::new(), &outside, Filling { seed: 5, poison: true }).expect("a launch");
         launch.sms = self.sms;
+        edit(kernel, &mut launch.tensors);
         let meaning = Meaning::of(kernel, &launch).expect("a meaning");
         let mut compiled = self.compiled.clone();
         compiled.meta.launches[0].variants.retain(|v| v.name == variant);

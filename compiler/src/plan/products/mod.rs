@@ -31,7 +31,7 @@ use super::access::launch_scalar;
 use super::contraction::{self, Operand, multiplies, strip};
 use super::fragments::Part;
 use super::refuse::Refusal;
-use super::{cover, instances, simplify};
+use super::simplify;
 use crate::scheduled::ir::MmaAtom;
 use crate::target::Target;
 use crate::tile::ir as t1;
@@ -211,13 +211,13 @@ fn product(
     }
     let l = kernel.loop_(loop_id);
     let (a, b) = (strip(kernel, a), strip(kernel, b));
-    let b = operand(kernel, b, contract)?;
+    let b = operand(kernel, loop_id, b, contract)?;
     let a = if made_in_step(kernel, a, before) {
         Factor::Tile(a)
     } else if kernel.ty(a).axes.len() > 2 {
         Factor::Held(a)
     } else {
-        Factor::Staged(operand(kernel, a, contract)?)
+        Factor::Staged(operand(kernel, loop_id, a, contract)?)
     };
     let ty = match &a {
         Factor::Staged(a) => a.ty,
@@ -266,25 +266,19 @@ fn product(
 }
 
 /// An operand that travels through shared memory.
-fn operand(kernel: &t1::Kernel, v: ValueId, k: AxisId) -> Result<Operand, Refusal> {
-    let operand = contraction::operand(kernel, v, k)?;
+fn operand(kernel: &t1::Kernel, loop_id: t1::LoopId, v: ValueId, k: AxisId) -> Result<Operand, Refusal> {
+    let operand = contraction::operand(kernel, v, k, kernel.loop_(loop_id).axis)?;
     let span = kernel.value(v).span;
-    let t = kernel.tensor(operand.tensor);
-    if operand.gather.is_some() {
+    contraction::check(kernel, &operand, span)?;
+    if let Some((dim, _)) = operand.gather.first()
+        && operand.ix[*dim].axis != Some(operand.down(kernel.loop_(loop_id).axis, k))
+    {
+        let name = &kernel.tensor(operand.tensor).name;
         return Err(Refusal::construct(
             span,
-            format!("`{}`, gathered, in a loop of several products", t.name),
+            format!("`{name}`, looked up along another range than its copies go,"),
         ));
     }
-    for (dim, at) in operand.ix.iter().enumerate() {
-        let inside = cover::inside(kernel, operand.tensor, dim, at)
-            || at.axis.is_none()
-                && at.offset.is_some_and(|o| instances::pair_below(kernel, o, &t.shape[dim].extent));
-        if !inside {
-            return Err(cover::may_leave(t, dim, span));
-        }
-    }
-    cover::strides(kernel, operand.tensor, span)?;
     Ok(operand)
 }
 

@@ -18,6 +18,7 @@ use super::super::shared::{self, Staged};
 use super::knobs::{self, Knobs};
 use super::{Factor, Product, Products};
 use crate::diagnostics::Span;
+use crate::layout::Axis;
 use crate::scheduled::ir::*;
 use crate::target::Target;
 use crate::tile::ir as t1;
@@ -90,8 +91,8 @@ impl General<'_> {
                 *before_a == is_a
                     && *m < n
                     && plan.tilings[*m] == plan.tilings[n]
-                    && (o.tensor, &o.ix, o.outer, o.toward)
-                        == (operand.tensor, &operand.ix, operand.outer, operand.toward)
+                    && (o.tensor, &o.ix, &o.gather, o.outer, o.toward)
+                        == (operand.tensor, &operand.ix, &operand.gather, operand.outer, operand.toward)
             };
             if let Some((_, m, _)) = plan.found.staged().find(same) {
                 again.push((n, usize::from(!is_a), m));
@@ -100,13 +101,14 @@ impl General<'_> {
             let moving = operand.ix.iter().any(|i| i.axis == Some(axis));
             let side = usize::from(!is_a);
             let name = &kernel.tensor(operand.tensor).name;
-            let along = if moving { axis } else { still(operand, plan.found.products[n].k) };
+            let along = operand.down(Some(axis), plan.found.products[n].k);
             let slots = if moving { plan.knobs.stages } else { 1 };
             let staged = self.stage(plan, operand, n, is_a, along, slots, name)?;
             match moving {
                 true => ring.push((n, side, staged, operand)),
                 false => {
-                    let slot = self.once(&staged, operand)?;
+                    let ix = self.looked_up(&staged, operand, along)?;
+                    let slot = self.once(&staged, operand, ix)?;
                     arrived[n][side] = Some(Arrived { staged, slot });
                 }
             }
@@ -136,9 +138,14 @@ impl General<'_> {
         self.staged_op(OpKind::Acquire { chan }, Some(slot), 0, 1, l.span);
         let mut tokens = Vec::new();
         for (_, _, staged, operand) in &ring {
+            let from = self.open.last().map_or(0, Vec::len);
+            let ix = self.looked_up(staged, operand, axis)?;
+            if let Some(ops) = self.open.last_mut() {
+                place(&mut ops[from..], At { stage: 0, order: 1 });
+            }
             let token = self.module.new_value(ValKind::Tok(class(staged.plan)), "t");
             let span = kernel.tensor(operand.tensor).span;
-            self.staged_op(copy(slot, staged, operand), Some(token), 0, 1, span);
+            self.staged_op(copy(slot, staged, operand, ix), Some(token), 0, 1, span);
             tokens.push(token);
         }
         self.staged_op(OpKind::Commit { chan, slot, after: tokens }, None, 0, 1, l.span);
@@ -257,13 +264,36 @@ impl General<'_> {
         Ok(())
     }
 
+    /// The subscripts of a copy: what is computed or looked up along the range that it goes along is computed here, by the threads that copy.
+    fn looked_up(
+        &mut self,
+        staged: &Staged,
+        operand: &Operand,
+        along: t1::AxisId,
+    ) -> Result<Vec<Index>, Refusal> {
+        let mut ix = operand.ix.clone();
+        if operand.gather.is_empty() {
+            return Ok(ix);
+        }
+        let other = Axis(u16::from(along == operand.outer));
+        let layout = staged.map.reduce(other).map_err(|e| shared::internal(self.kernel.span, e))?;
+        let layouts = Layouts::Rows { layout: &layout, axis: along, eager: false };
+        for (dim, v) in &operand.gather {
+            let (module, ops, tile) = general::rows_in_step(self.kernel, *v, layouts, self.module.clone())?;
+            self.module = module;
+            ops.into_iter().for_each(|op| self.node(Node::Op(op)));
+            ix[*dim].tile = Some(tile);
+        }
+        Ok(ix)
+    }
+
     fn staged_op(&mut self, kind: OpKind, result: Option<ValId>, stage: u32, order: u32, span: Span) {
         let op = Op { role: RoleId(0), kind, result, at: Some(At { stage, order }), iter: Iter::None, span };
         self.node(Node::Op(op));
     }
 
     /// Copies an operand that is the same in every step.
-    fn once(&mut self, staged: &Staged, operand: &Operand) -> Result<ValId, Refusal> {
+    fn once(&mut self, staged: &Staged, operand: &Operand, ix: Vec<Index>) -> Result<ValId, Refusal> {
         let (name, span) = {
             let t = self.kernel.tensor(operand.tensor);
             (t.name.clone(), t.span)
@@ -280,7 +310,7 @@ impl General<'_> {
         let slot = self.module.new_value(ValKind::Slot(chan), "s");
         self.push(OpKind::Acquire { chan }, Some(slot), span);
         let token = self.module.new_value(ValKind::Tok(class(staged.plan)), "t");
-        self.push(copy(slot, staged, operand), Some(token), span);
+        self.push(copy(slot, staged, operand, ix), Some(token), span);
         self.push(OpKind::Commit { chan, slot, after: vec![token] }, None, span);
         let filled = self.module.new_value(ValKind::Slot(chan), "r");
         self.push(OpKind::Wait { chan }, Some(filled), span);
@@ -451,26 +481,18 @@ fn class(plan: CopyPlan) -> TokClass {
 }
 
 /// The copy of an operand. Narrow accesses are so many that they are a loop of their own.
-fn copy(slot: ValId, staged: &Staged, operand: &Operand) -> OpKind {
+fn copy(slot: ValId, staged: &Staged, operand: &Operand, ix: Vec<Index>) -> OpKind {
     if operand.packed {
-        let (buf, tensor, ix) = (staged.buf, operand.tensor, operand.ix.clone());
+        let (buf, tensor) = (staged.buf, operand.tensor);
         return OpKind::CopyPacked { slot, buf, tensor, ix, plan: staged.plan };
     }
     OpKind::CopyIn {
         slot,
         buf: staged.buf,
         tensor: operand.tensor,
-        ix: operand.ix.clone(),
+        ix,
         plan: staged.plan,
         map: staged.map.clone(),
         rolled: staged.plan.unit() < 4,
-    }
-}
-
-/// The axis along which an operand that stays is copied row by row: the one that is not contiguous.
-fn still(operand: &Operand, k: t1::AxisId) -> t1::AxisId {
-    match operand.ix.last().and_then(|i| i.axis) {
-        Some(last) if last == k => operand.outer,
-        _ => k,
     }
 }
