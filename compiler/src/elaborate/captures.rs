@@ -50,6 +50,24 @@ impl Elab<'_> {
         }
     }
 
+    /// The element type of a capture: a type, or a type parameter of the kernel.
+    fn capture_elem(&mut self, name: &ast::Ident) -> Option<ElemType> {
+        if let Res::Local(l) = self.program.res(name)
+            && let Some(Binding::Unbound) = self.env.get(l.0 as usize)
+        {
+            let Some((v, _)) = self.names.get(&name.text).cloned() else {
+                self.error(
+                    Diagnostic::error(codes::UNKNOWN_CAPTURE, format!("the kernel has no type `{name}`"))
+                        .label(name.span, "a type must stand here")
+                        .help("name a type such as `f32`, or a type parameter that the kernel has"),
+                );
+                return None;
+            };
+            self.env[l.0 as usize] = Binding::Val(v);
+        }
+        self.elem_type(name)
+    }
+
     fn new_capture(&mut self, c: &ast::Typed) -> Val {
         let Some(ty) = &c.ty else {
             self.error(
@@ -62,7 +80,7 @@ impl Elab<'_> {
             );
             return Val::Poison;
         };
-        let Some(elem) = self.elem_type(&ty.name) else { return Val::Poison };
+        let Some(elem) = self.capture_elem(&ty.name) else { return Val::Poison };
         let val = if ty.shape.is_empty() {
             self.k.scalars.push(Scalar {
                 name: c.name.to_string(),
@@ -88,7 +106,7 @@ impl Elab<'_> {
     }
 
     fn capture_agrees(&mut self, v: &Val, declared: Span, t: &ast::Type, name: &str) {
-        let Some(elem) = self.elem_type(&t.name) else { return };
+        let Some(elem) = self.capture_elem(&t.name) else { return };
         let own = match v {
             Val::Tensor(id) => self.k.tensor(*id).elem,
             _ => match self.hint_of(v) {
