@@ -9,10 +9,12 @@
 //! | `sass` | counts the instructions of the main loop of each operand order |
 //! | `fuzz` | changes the bytes of every program, and PTX for the executor: nothing may panic, hang or fail without a place |
 //! | `verify` | runs every example at every level on random shapes and schedules, 50 seeds a kernel (`test` has a few) |
+//! | `attention-grid` | FlashAttention's forward test grids, sampled or whole, on the executor or a GPU (`test` has a quick part) |
 //! | `exec-vs-gpu` | runs the corpus of launch files and every example on the executor and on a GPU, and compares; `--dry-run` needs no GPU |
 //! | `bless` | accepts every changed snapshot |
 
 mod assembler;
+mod attention;
 mod calibrate;
 mod kernels;
 mod sass;
@@ -89,6 +91,8 @@ enum Command {
         #[arg(default_value = "")]
         only: String,
     },
+    /// Run FlashAttention's own forward tests on dsl_examples/attention.tw, by FlashAttention's rule (in release)
+    AttentionGrid(attention::Args),
     /// Hold the table of ptx_templates to what the assembler says of the unpacking of every packed type
     Templates {
         /// Write the folder anew
@@ -114,6 +118,8 @@ fn main() -> ExitCode {
         Command::Sass => assembler::fetch().and_then(|bin| sass::check(&bin)),
         Command::Fuzz { n, seed } => steps::fuzz(n, seed),
         Command::Verify { seeds, only } => verify::run(seeds, &only),
+        Command::AttentionGrid(_) if cfg!(debug_assertions) => steps::again_in_release(),
+        Command::AttentionGrid(args) => attention::run(&args),
         Command::ExecVsGpu { dry_run, only } => versus::run(&only, dry_run),
         Command::Templates { write } => assembler::fetch().and_then(|bin| templates::run(&bin, write)),
         Command::Bless => steps::bless(),

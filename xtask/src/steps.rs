@@ -83,6 +83,20 @@ pub fn bless() -> Result<()> {
     Ok(())
 }
 
+/// Runs this very command line in release: for commands that compute much themselves.
+pub fn again_in_release() -> Result<()> {
+    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["run", "--quiet", "--release", "--package", "xtask", "--"])
+        .args(std::env::args_os().skip(1))
+        .status()
+        .context("cannot run cargo")?;
+    // The command has said what is wrong.
+    if !status.success() {
+        std::process::exit(status.code().unwrap_or(1));
+    }
+    Ok(())
+}
+
 /// Tries this many changed programs; a failure prints the mutant.
 pub fn fuzz(n: u64, seed: u64) -> Result<()> {
     // Programs of the language through the compiler, PTX through the executor.

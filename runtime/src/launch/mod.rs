@@ -40,7 +40,7 @@ pub mod signature;
 
 pub use bind::{Argument, Bound, bind};
 pub use choose::{Chosen, choose};
-pub use compare::{Comparison, compare_floats, compare_integers};
+pub use compare::{Comparison, compare_floats, compare_integers, compare_within};
 pub use device_launch::{DeviceLaunch, ParamValue, Scalar};
 pub use dims::{DEFAULT_DIM, DimOrigin, DimValues, Dims};
 pub use error::LaunchError;

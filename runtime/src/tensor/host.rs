@@ -189,6 +189,17 @@ impl HostTensor {
         })
     }
 
+    /// The first `extent` places along an axis (all, where it has fewer): the same bytes, seen in part.
+    pub fn narrowed(mut self, axis: usize, extent: usize) -> Result<HostTensor, TensorError> {
+        if !self.elem.bits().is_multiple_of(8) {
+            return Err(TensorError::PackedView { elem: self.elem });
+        }
+        if let Some(own) = self.shape.get_mut(axis) {
+            *own = extent.min(*own);
+        }
+        Ok(self)
+    }
+
     /// Codes of all elements in row-major order.
     pub fn codes(&self) -> Vec<u64> {
         let mut codes = Vec::with_capacity(self.numel());
@@ -302,12 +313,22 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_an_axis_is_a_view() {
+        let t = HostTensor::from_i64(elem("i32"), &[2, 3], &[0, 1, 2, 3, 4, 5]).unwrap();
+        let v = t.clone().narrowed(1, 2).unwrap();
+        assert_eq!((v.to_i64(), v.strides(), v.is_dense()), (vec![0, 1, 3, 4], &[3, 1][..], false));
+        assert_eq!((v.bytes(), v.to_dense().to_i64()), (t.bytes(), vec![0, 1, 3, 4]));
+        assert_eq!(t.clone().narrowed(0, 9).unwrap(), t);
+    }
+
+    #[test]
     fn wrong_orders_are_refused() {
         let t = HostTensor::zeros(elem("f16"), &[2, 3]).unwrap();
         for order in [&[0][..], &[0, 0], &[0, 2], &[0, 1, 2]] {
             assert!(matches!(t.clone().transposed(order), Err(TensorError::NotAnOrder { .. })), "{order:?}");
         }
         let packed = HostTensor::zeros(elem("u4"), &[2, 3]).unwrap();
+        assert!(matches!(packed.clone().narrowed(1, 2), Err(TensorError::PackedView { .. })));
         assert!(matches!(packed.transposed(&[1, 0]), Err(TensorError::PackedView { .. })));
     }
 

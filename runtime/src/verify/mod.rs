@@ -15,7 +15,9 @@
 //! | [`levels`] | running a case through the levels |
 //! | [`shrink`] | the smallest case that still fails |
 //! | [`reproduce`] | the folder |
+//! | [`attention`] | attention kernels against a reference of their own |
 
+pub mod attention;
 pub mod case;
 pub mod levels;
 pub mod reproduce;

@@ -2,12 +2,14 @@
 //! under the sanitizer, free of bank conflicts; and with any one barrier or wait taken out, not silent.
 
 mod computed;
+mod flash_grid;
 mod loops;
 mod packed;
 mod persistent;
 mod program;
 mod serving;
 mod templates;
+mod variants;
 
 use program::Program;
 use tilewright_runtime::executor::Options;
