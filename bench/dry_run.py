@@ -46,6 +46,7 @@ def run():
     expect(report.spread([1.0, 2.0, 3.0]), 1.0, "the spread of 1, 2, 3")
     storage_and_workspace()
     real()
+    attention()
     packed()
     with tempfile.TemporaryDirectory() as folder:
         path = report.write("dry run", None, None, rows, folder)
@@ -155,6 +156,44 @@ def real():
                 found = f".entry {one.entry}(" in ptx.replace("\n", "")
                 expect(found, True, f"the entry {one.entry} in the PTX")
                 print(f"gemm {dtype} {shape}: {one.variant}, {one.blocks} blocks of {one.block}, {len(one.params)} parameters")
+
+
+def attention():
+    """The rows of attention.py: their counts against counting, and the launch of each where there is a compiler."""
+    import attention as bench
+
+    rows = bench.plan()
+    expect((len(rows), len(bench.plan(quick=True))), (5 * 2 * 4 + 2 * 4, 2 * 2 * 4 + 2), "the rows of attention")
+    expect(len({(r.kind, r.variant, r.shape) for r in rows}), len(rows), "the rows of attention, each once")
+    big = next(r for r in rows if (r.variant, r.dim, r.queries) == ("dense", 128, 16384))
+    expect((big.batch, big.heads, big.flops()), (1, 16, 4 * 16 * 16384**2 * 128), "16384 queries of 128")
+    for queries, keys, mask in ((1500, 1500, "window"), (700, 1400, "window"), (40, 90, "dense")):
+        row = bench.Row("forward", mask, 1, 1, 1, queries, keys, 64)
+        counted = sum(bool(bench.allowed(row, i, j)) for i in range(queries) for j in range(keys))
+        expect(row.pairs(), counted, f"pairs of {mask} {queries}x{keys}")
+    expect(bench.Row("decode", "gqa", 2, 32, 8, 1, 100, 128).moved(), 4 * 64 * 128 + 4 * 64 + 4 * 16 * 100 * 128, "bytes of a decode")
+    if not binary.path():
+        return
+    compiled, names = {}, ("q", "k", "v", "kc", "vc", "pages", "len", "o", "lse")
+    address = {name: 0x10000 << n for n, name in enumerate(names)}
+    for row in rows:
+        key = row.mask, row.dim, row.kind
+        if key not in compiled:
+            sets = bench.sets_of(row, bench.DECODE_TRIES[0] if row.kind == "decode" else "")
+            compiled[key] = binary.compile_kernel(*bench.source(row), sets=sets)
+        ptx, meta = compiled[key]
+        for one in bench.launches(meta, row, bench.facts_of(row, address)):
+            expect(f".entry {one.entry}(" in ptx.replace("\n", ""), True, f"the entry {one.entry} in the PTX")
+            # Of one query, rows of lse are 4 bytes long.
+            expect(one.variant in ("wide", "mid") if row.queries == 1 else one.variant == "wide", True, f"the variant at {row.shape}")
+            expect(one.params.count(struct.pack("<f", row.dim**-0.5)) > 0, True, f"the scale at {row.shape}")
+    for sets in bench.TRIES:
+        for dim in bench.DIMS:
+            try:
+                binary.compile_kernel(bench.FILE, "attention", sets=bench.sets_of(bench.Row("forward", "causal", 1, 1, 1, 1, 1, dim), sets))
+            except binary.Refused as error:
+                print(f"attention D={dim} {sets}: not compiled: {error}")
+    print(f"attention: {len(rows)} rows planned, {len(compiled)} kernels compiled, each launch chosen")
 
 
 def dims(shape):

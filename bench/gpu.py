@@ -31,6 +31,7 @@ def main():
 
 
 def measure(torch, quick):
+    import attention
     import examples
     import gemm
     import qgemm
@@ -58,8 +59,9 @@ def measure(torch, quick):
         keep(examples.check(["cuda:0", "cpu"], Deadline(limit / 3)))
         clock = Clock()
         keep(gemm.ceilings(clock, quick))
-        keep(gemm.rows(clock, gemm.Kernels(target), Deadline(deadline.left() / 2), quick))
-        keep(qgemm.rows(clock, qgemm.Kernels(target), deadline, quick))
+        keep(gemm.rows(clock, gemm.Kernels(target), Deadline(deadline.left() / 3), quick))
+        keep(qgemm.rows(clock, qgemm.Kernels(target), Deadline(deadline.left() / 2), quick))
+        keep(attention.rows(clock, attention.Kernels(target), deadline, quick))
     finally:
         if rows:
             print(f"wrote {report.write(name, name, version, rows).relative_to(report.ROOT)}")
