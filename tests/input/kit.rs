@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 
 pub const GEMM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dsl_examples/gemm.tw");
+pub const ATTENTION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dsl_examples/attention.tw");
 
 pub fn tilewright(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tilewright"))

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::process::Stdio;
 
-use super::kit::{Folder, GEMM, text, tilewright};
+use super::kit::{ATTENTION, Folder, GEMM, text, tilewright};
 use tilewright_compiler::tile::ElemType;
 use tilewright_runtime::tensor::{HostTensor, store};
 
@@ -33,6 +33,10 @@ fn folder() -> Folder {
     };
     save("a.npy", "f16", &[4, 8], &[1.0]);
     save("b9.npy", "f16", &[4, 9], &[1.0]);
+    save("q5.npy", "f16", &[1, 5, 3, 32], &[1.0]);
+    save("k2.npy", "f16", &[1, 2, 4, 32], &[1.0]);
+    save("v64.npy", "f16", &[1, 5, 7, 64], &[1.0]);
+    save("ids.npy", "f32", &[1, 3], &[1.0]);
     save("f32.npy", "f32", &[4, 8], &[1.0]);
     save("vector.npy", "f16", &[8], &[1.0]);
     save("far.npy", "i32", &[4], &[0.0, 5.0, 99.0, 2.0]);
@@ -53,7 +57,7 @@ fn folder() -> Folder {
     folder
 }
 
-/// Runs each line in the folder; `GEMM` is the example, words are split at blanks.
+/// Runs each line in the folder; `GEMM` and `ATTENTION` are the examples, words are split at blanks.
 fn refusals(status: i32, lines: &[&str]) -> String {
     let folder = folder();
     let mut said = String::new();
@@ -63,6 +67,7 @@ fn refusals(status: i32, lines: &[&str]) -> String {
                 format!("{name}={}", folder.arg(path))
             }
             _ if word == "GEMM" => GEMM.to_string(),
+            _ if word == "ATTENTION" => ATTENTION.to_string(),
             _ if folder.path(word).exists() => folder.arg(word),
             _ => word.to_string(),
         };
@@ -70,7 +75,8 @@ fn refusals(status: i32, lines: &[&str]) -> String {
         let output = tilewright(&args.iter().map(String::as_str).collect::<Vec<_>>());
         let error = text(&output.stderr);
         assert_eq!(output.status.code(), Some(status), "{line}\n{error}");
-        let error = error.replace(&folder.arg(""), "").replace(GEMM, "gemm.tw");
+        let error =
+            error.replace(&folder.arg(""), "").replace(GEMM, "gemm.tw").replace(ATTENTION, "attention.tw");
         writeln!(said, "$ tilewright {line}\n{error}").expect("a string");
     }
     said
@@ -131,6 +137,29 @@ fn shapes_and_values_that_do_not_fit() {
                 "run gather.tw --device eval --arg n=99999999999",
                 "run gather.tw --device eval --arg n=1.5",
                 "run gather.tw --device eval --arg s=a.npy",
+            ],
+        ),
+    );
+}
+
+#[test]
+fn attention_that_does_not_fit() {
+    snapshot(
+        "attention_that_does_not_fit",
+        refusals(
+            1,
+            &[
+                "run ATTENTION --device eval --arg q=q5.npy --arg k=k2.npy",
+                "run ATTENTION --device eval --dim HQ=2,HKV=4",
+                "run ATTENTION --device eval --arg q=q5.npy --arg k=q5.npy --arg v=v64.npy",
+                "run ATTENTION --device eval --set mask=document --arg dq=ids.npy",
+                "compile ATTENTION --set D=31",
+                "compile ATTENTION --set D=1024",
+                "compile ATTENTION --set mask=casual",
+                "compile ATTENTION --set mask=rectangular",
+                "compile ATTENTION --set mask=softcap",
+                "compile ATTENTION --set score=3",
+                "compile ATTENTION --set BQ=256,BR=4",
             ],
         ),
     );

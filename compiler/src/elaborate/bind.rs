@@ -47,7 +47,7 @@ impl Elab<'_> {
     ) {
         let values = self.set_values(alternatives);
         let chosen = self.chosen_generic(target, kernel, name, default, values.first());
-        let Some(chosen) = chosen else {
+        let Some(mut chosen) = chosen else {
             if self.setting(name.as_str()).is_none() && alternatives.is_empty() && default.is_none() {
                 self.error(
                     Diagnostic::error(codes::NO_VALUE, format!("nothing gives `{name}` a value"))
@@ -80,7 +80,12 @@ impl Elab<'_> {
                 None => d.label(span, "declared here"),
             };
             self.error(d.help(format!("`{name}` is one of {}", value_list(&values))));
-            return self.bind(name, Binding::Val(Val::Poison));
+            // One that is allowed stands in, so that the rest of the text can be judged.
+            let usual = default.and_then(|d| self.quietly(|e| e.one_value(d))).or(values.first().cloned());
+            match usual {
+                Some(value) => chosen.value = value,
+                None => return self.bind(name, Binding::Val(Val::Poison)),
+            }
         }
         let val = static_val(&chosen.value, Some(&name.text));
         self.names.insert(name.text.clone(), (val.clone(), name.span));
@@ -163,15 +168,15 @@ impl Elab<'_> {
         let (f, from, at) = if let Some(text) = self.setting(name.as_str()) {
             let Some(f) = self.function_named(&text) else {
                 let names: Vec<&str> = self.program.fns.iter().map(|f| f.name.as_str()).collect();
-                let mut d = Diagnostic::error(
+                let d = Diagnostic::error(
                     codes::BAD_SETTING,
                     format!("there is no function `{text}` for `{name}`"),
                 )
-                .label(span, "this parameter takes a function");
-                if let Some(n) = near(&text, names) {
-                    d = d.help(format!("did you mean `{n}`?"));
-                }
-                self.error(d);
+                .label(span, format!("this parameter takes a function of {arity} argument(s)"));
+                self.error(match near(&text, names) {
+                    Some(n) => d.help(format!("did you mean `{n}`?")),
+                    None => self.functions_of(arity, d),
+                });
                 return self.bind(name, Binding::Val(Val::Poison));
             };
             (f, ValueSource::Set, None)
@@ -211,15 +216,18 @@ impl Elab<'_> {
         if let Some((own, declared)) = params
             && own != arity
         {
-            self.error(
-                Diagnostic::error(
-                    codes::ARITY,
-                    format!("`{name}` is called with {arity} argument(s), and `{text}` takes {own}"),
-                )
-                .label(at.unwrap_or(span), format!("`{text}` takes {own}"))
-                .secondary(span, format!("called with {arity}"))
-                .secondary(declared, format!("`{text}` is declared here")),
+            let d = Diagnostic::error(
+                codes::ARITY,
+                format!("`{name}` is called with {arity} argument(s), and `{text}` takes {own}"),
             );
+            let d = match at {
+                Some(at) => d
+                    .label(at, format!("`{text}` takes {own}"))
+                    .secondary(span, format!("called with {arity}")),
+                None => d.label(span, format!("called with {arity}")),
+            };
+            let d = d.secondary(declared, format!("`{text}` takes {own}"));
+            self.error(self.functions_of(arity, d));
             return self.bind(name, Binding::Val(Val::Poison));
         }
         let ret = ret.and_then(|t| Some((self.elem_type(&t.name)?, t.span)));
@@ -233,6 +241,22 @@ impl Elab<'_> {
             value: BoundValue::Function(text),
             from,
         });
+    }
+
+    /// Says which functions of the file could stand where one of so many arguments is wanted.
+    fn functions_of(&self, arity: usize, d: Diagnostic) -> Diagnostic {
+        let fitting =
+            |f: &&ast::Function| f.params.len() == arity && f.name.span.file != self.program.prelude;
+        let fitting: Vec<String> =
+            self.program.fns.iter().filter(fitting).map(|f| format!("`{}`", f.name)).collect();
+        match fitting.len() {
+            0 => d.help(format!("no function of the file takes {arity} argument(s)")),
+            1..=12 => d.help(format!("functions of {arity} argument(s): {}", fitting.join(", "))),
+            n => d.help(format!(
+                "functions of {arity} argument(s): {}, … ({n} in all)",
+                fitting[..12].join(", ")
+            )),
+        }
     }
 
     /// The last `--set` of that name.
@@ -472,6 +496,18 @@ fn parse_int(text: &str) -> Option<i64> {
 }
 
 pub(super) fn value_list(values: &[BoundValue]) -> String {
+    // Many integers at one distance: their ends say more than the first dozen.
+    let numbers: Vec<i64> =
+        values.iter().filter_map(|v| if let BoundValue::Int(n) = v { Some(*n) } else { None }).collect();
+    if let (&[first, second, .., last], true) =
+        (&numbers[..], values.len() > 12 && numbers.len() == values.len())
+        && numbers.windows(2).all(|pair| pair[1] - pair[0] == second - first)
+    {
+        return match second - first {
+            1 => format!("the integers from `{first}` to `{last}`"),
+            step => format!("`{first}`, `{second}`, … `{last}`, in steps of {step}"),
+        };
+    }
     let shown: Vec<String> = values.iter().take(12).map(|v| format!("`{v}`")).collect();
     let more = if values.len() > 12 { format!(", … ({} in all)", values.len()) } else { String::new() };
     format!("{}{more}", shown.join(", "))

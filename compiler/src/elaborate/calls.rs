@@ -35,7 +35,15 @@ impl Elab<'_> {
                 let v = self.inline(f, given, hint.or(signature.as_ref().and_then(|s| Some(s.ret?.0))), span);
                 match signature.and_then(|s| s.ret.map(|r| (s.name, r))) {
                     Some((name, (elem, declared))) => {
-                        self.returned(v, elem, span, declared, &format!("`{name}`"))
+                        // The function's own place, where the parameter of the kernel takes what it must not give.
+                        let (value, what) = {
+                            let f = self.program.function(f);
+                            (f.value.span, format!("`{}`, which stands for `{name}`,", f.name))
+                        };
+                        self.calls.push((name, span));
+                        let v = self.returned(v, elem, value, declared, &what);
+                        self.calls.pop();
+                        v
                     }
                     None => v,
                 }
@@ -98,7 +106,12 @@ impl Elab<'_> {
     }
 
     fn return_clash(&mut self, x: ValueId, elem: ElemType, at: Span, declared: Span, what: &str) -> Val {
-        let text = self.value_type_text(x);
+        let (text, own) = (self.value_type_text(x), self.k.ty(x).elem);
+        let help = match (own, elem) {
+            (_, ElemType::Bool) => "a condition is a comparison: `… > 0`, `… != 0`".to_string(),
+            (ElemType::Bool, _) => "choose a number by the condition: `where(…, x, y)`".to_string(),
+            _ => format!("end the function with `… as {elem}`"),
+        };
         self.error(
             Diagnostic::error(
                 codes::BAD_RETURN,
@@ -106,7 +119,7 @@ impl Elab<'_> {
             )
             .label(at, format!("returns `{text}`"))
             .secondary(declared, "declared here")
-            .help(format!("end the function with `… as {elem}`")),
+            .help(help),
         );
         Val::Poison
     }

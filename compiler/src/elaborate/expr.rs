@@ -87,11 +87,24 @@ impl Elab<'_> {
         let v = self.value_of(&val, Some(ElemType::Index), e.span)?;
         if !self.k.ty(v).elem.is_integer() {
             let is = self.describe(&val);
-            self.error(
-                Diagnostic::error(codes::WRONG_OPERAND, format!("{what} must be an integer"))
-                    .label(e.span, format!("this is {is}"))
-                    .help("convert it: `(…) as i32`"),
-            );
+            let d = Diagnostic::error(codes::WRONG_OPERAND, format!("{what} must be an integer"))
+                .label(e.span, format!("this is {is}"));
+            // What a tensor of indices should have been from the start.
+            let table = match &e.kind {
+                ExprKind::Index { base, .. } if what == "a subscript" => {
+                    match self.quietly(|elab| elab.expr(base, None)) {
+                        Val::Tensor(t) => Some(self.k.tensor(t).clone()),
+                        _ => None,
+                    }
+                }
+                _ => None,
+            };
+            self.error(match table {
+                Some(t) => d
+                    .secondary(t.span, format!("`{}` is declared here, of `{}`", t.name, t.elem))
+                    .help(format!("a tensor of indices is of integers: `{}: i32[…] in 0..N`", t.name)),
+                None => d.help("convert it: `(…) as i32`"),
+            });
             return None;
         }
         Some(self.cast_value(v, ElemType::Index, e.span))

@@ -5,11 +5,11 @@
 //! checked again after it.
 
 use tilewright_compiler::tile::{
-    Const, DimId, DimSource, ElemType, LaunchExpr, LaunchFacts, Param, PromiseOrigin, ScalarId, Stride,
-    Tensor, TensorId, TensorKind,
+    BinaryOp, CmpOp, Const, DimId, DimSource, ElemType, LaunchExpr, LaunchFacts, Param, PromiseOrigin,
+    ScalarId, Stride, Tensor, TensorId, TensorKind,
 };
 
-use super::dims::{DimFacts, DimValues, Dims, bind_dims};
+use super::dims::{DimFacts, DimOrigin, DimValues, Dims, bind_dims};
 use super::error::LaunchError;
 use super::generate::check_scalar;
 use super::signature::{Signature, TensorFacts};
@@ -333,6 +333,10 @@ fn check_scalars(signature: &Signature<'_>, bound: &Bound) -> Result<(), LaunchE
 fn check_promises(signature: &Signature<'_>, bound: &Bound) -> Result<(), LaunchError> {
     for promise in signature.promises {
         let facts = || facts_of(signature, &promise.expr, bound);
+        let reasons = || {
+            let hint = multiple(signature, &promise.expr).map(|h| format!("; {h}")).unwrap_or_default();
+            placed(signature, &bound.dims, facts()) + &hint
+        };
         match promise.expr.eval(bound) {
             Some(Const::Bool(true)) => {}
             Some(_) => {
@@ -343,13 +347,48 @@ fn check_promises(signature: &Signature<'_>, bound: &Bound) -> Result<(), Launch
                 return Err(LaunchError::BrokenPromise {
                     text: promise.text.clone(),
                     origin,
-                    facts: facts(),
+                    facts: reasons(),
                 });
             }
             None => return Err(LaunchError::NoValue { what: promise.text.clone(), facts: facts() }),
         }
     }
     Ok(())
+}
+
+/// Facts in which each dimension that a file or tensor of the caller's has says so: `: HQ is 5 in q (axis 1 of q.npy)`.
+fn placed(signature: &Signature<'_>, dims: &Dims, facts: String) -> String {
+    let Some(facts) = facts.strip_prefix(": ") else { return facts };
+    let place = |fact: &str| {
+        let (name, _) = fact.split_once(" is ")?;
+        let at = signature.dims.iter().position(|d| d.name == name)?;
+        match dims.origin(DimId(at as u32)) {
+            // What was made for the user only repeats the dimension.
+            DimOrigin::Argument(place) if !place.contains("of the argument ") => {
+                Some(format!("{fact} in {place}"))
+            }
+            _ => None,
+        }
+    };
+    let facts: Vec<String> = facts.split(", ").map(|f| place(f).unwrap_or_else(|| f.to_string())).collect();
+    format!(": {}", facts.join(", "))
+}
+
+/// What `x % y == 0` asks for, in words.
+fn multiple(signature: &Signature<'_>, promise: &LaunchExpr) -> Option<String> {
+    let name = |e: &LaunchExpr| match e {
+        LaunchExpr::Dim(d) => Some(signature.dims[d.0 as usize].name.clone()),
+        LaunchExpr::Scalar(s) => Some(signature.scalars[s.0 as usize].name.clone()),
+        LaunchExpr::Const(c) => Some(show(*c)),
+        _ => None,
+    };
+    let LaunchExpr::Compare(CmpOp::Eq, rest, zero) = promise else { return None };
+    match (&**rest, &**zero) {
+        (LaunchExpr::Binary(BinaryOp::Rem, x, y), LaunchExpr::Const(Const::Int(0))) => {
+            Some(format!("{} must be a multiple of {}", name(x)?, name(y)?))
+        }
+        _ => None,
+    }
 }
 
 fn check_overlap(signature: &Signature<'_>, bound: &Bound) -> Result<(), LaunchError> {
