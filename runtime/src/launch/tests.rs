@@ -255,7 +255,7 @@ fn affine_entries_bind_and_others_are_checked() {
     );
     assert_eq!(
         owned.refusal(&args(5, 7, 3)),
-        "D / 2 is exact must hold (a `/` in a shape), but it does not: D is 7"
+        "D / 2 is exact must hold (a `/` in a shape), but it does not: D is 7 in x (axis 0 of given); D must be a multiple of 2"
     );
 }
 

@@ -84,7 +84,7 @@ fn split() -> impl Strategy<Value = Split> {
 }
 
 fn batch() -> impl Strategy<Value = Vec<Request>> {
-    let one = prop_oneof![(1u32..2), (0u32..70)].prop_flat_map(|q| (Just(q), 0u32..900));
+    let one = prop_oneof![(1u32..2), (0u32..70)].prop_flat_map(|q| (Just(q), 0u32..700));
     proptest::collection::vec(one.prop_map(|(queries, keys)| request(queries, keys)), 0..9)
 }
 
@@ -98,6 +98,8 @@ fn sees(reach: Reach, r: Request, i: u32, j: u32) -> bool {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
     #[test]
     fn every_key_is_in_one_item(
         batch in batch(), reach in reach(), split in split(), tile in 1u32..40, step in 1u32..100, blocks in 1u32..20,
