@@ -148,6 +148,7 @@ impl Elab<'_> {
             when: None,
             carried: Vec::new(),
             body: Block::default(),
+            full: None,
             span,
         });
         let mut inits = Vec::new();

@@ -315,6 +315,7 @@ impl Tidy {
                     })
                     .collect(),
                 body,
+                full: None,
                 span: l.span,
             });
         }

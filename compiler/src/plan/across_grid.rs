@@ -348,6 +348,7 @@ impl General<'_> {
             body,
             ahead: 0,
             unroll: 1,
+            full: None,
         });
         if let Some(list) = self.open.last_mut() {
             list.push(node);

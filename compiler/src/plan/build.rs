@@ -240,6 +240,7 @@ impl Pipeline<'_> {
             body,
             ahead: 0,
             unroll: self.knobs.unroll,
+            full: None,
         }));
         let mut value = None;
         for Carry { result, .. } in carry {

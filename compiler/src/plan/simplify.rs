@@ -8,6 +8,7 @@
 //! | [`trim`] | a loop's `when` has bounded it as far as its condition says |
 //! | [`widen`] | operands of `@` are of types that the matrix unit takes |
 //! | [`start`] | sums of products start from constants |
+//! | [`trim::full`] | loops of products know in which trips nothing needs masking |
 
 use super::{factors, start, trim, unit_axes, unroll, widen};
 use crate::target::Target;
@@ -17,8 +18,15 @@ use std::borrow::Cow;
 /// The kernel in plain form.
 pub fn apply(kernel: &Kernel, target: Target) -> Cow<'_, Kernel> {
     let widened = |k: &Kernel| widen::apply(k, target);
-    let steps: [&dyn Fn(&Kernel) -> Option<Kernel>; 6] =
-        [&unit_axes::apply, &unroll::apply, &factors::apply, &trim::apply, &widened, &start::apply];
+    let steps: [&dyn Fn(&Kernel) -> Option<Kernel>; 7] = [
+        &unit_axes::apply,
+        &unroll::apply,
+        &factors::apply,
+        &trim::apply,
+        &widened,
+        &start::apply,
+        &trim::full,
+    ];
     steps.into_iter().fold(Cow::Borrowed(kernel), |kernel, step| match step(&kernel) {
         Some(changed) => Cow::Owned(changed),
         None => kernel,

@@ -134,6 +134,7 @@ impl General<'_> {
             body,
             ahead: 0,
             unroll: self.unroll.get(&l.name).copied().unwrap_or(1),
+            full: None,
         }));
         Ok(())
     }

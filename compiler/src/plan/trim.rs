@@ -66,6 +66,59 @@ pub fn apply(kernel: &t1::Kernel) -> Option<t1::Kernel> {
     out
 }
 
+/// The kernel with what is said of the trips of its loops of products in which nothing needs masking: none if nothing is.
+///
+/// ```text
+/// for j over 0..L by 64 … where(j <= i + (L - S), z, -inf)        full: 0 .. min(L, i.lo + (L - S) + 1)
+/// for j … where(j <= i && j > i - w, z, -inf)                     full: last i - w + 1 .. min(L, i.lo + 1)
+/// ```
+pub fn full(kernel: &t1::Kernel) -> Option<t1::Kernel> {
+    if !super::products::wanted(kernel) {
+        return None;
+    }
+    let mut out: Option<t1::Kernel> = None;
+    for n in 0..kernel.body.stmts.len() {
+        let t1::Stmt::For(id) = kernel.body.stmts[n] else { continue };
+        let l = kernel.loop_(id);
+        let (Some(axis), false) = (l.axis, l.rev) else { continue };
+        let stmts = l.when.iter().flat_map(|w| &w.block.stmts).chain(&l.body.stmts);
+        let compared = |s: &t1::Stmt| match s {
+            t1::Stmt::Let(v) => match kernel.value(*v).op {
+                Op::Compare(op, x, y) => Some((*v, compare(kernel, id, axis, op, x, y)?)),
+                _ => None,
+            },
+            _ => None,
+        };
+        let found: Vec<(ValueId, Mask)> = stmts.filter_map(compared).collect();
+        let found: Vec<_> =
+            found.into_iter().filter(|(_, m)| m.lower.is_none() || m.upper.is_none()).collect();
+        let out = out.get_or_insert_with(|| kernel.clone());
+        let mut build = Build { kernel: out, made: Vec::new() };
+        let mut to = build.kernel.axis(axis).hi;
+        let mut from = None;
+        for (_, mask) in &found {
+            if let Some(u) = &mask.upper {
+                let last = build.bound(u, false);
+                let end = build.sum(last, 1);
+                to = build.binary(BinaryOp::Min, to, end);
+            }
+            if let Some(b) = &mask.lower {
+                let first = build.bound(b, true);
+                from = Some(match from {
+                    None => first,
+                    Some(other) => build.binary(BinaryOp::Max, other, first),
+                });
+            }
+        }
+        let made = std::mem::take(&mut build.made);
+        let at = out.body.stmts.iter().position(|s| matches!(s, t1::Stmt::For(l) if *l == id)).unwrap_or(n);
+        out.body.stmts.splice(at..at, made.into_iter().map(t1::Stmt::Let));
+        let holds = found.into_iter().map(|(v, _)| v).collect();
+        out.loops[id.0 as usize].full = Some(t1::Full { from, to, holds });
+    }
+    out
+}
+
 /// A bound of the loop's coordinate.
 #[derive(Clone, Debug)]
 enum Bound {

@@ -270,7 +270,7 @@ impl<'a, 'b> Select<'a, 'b> {
             self.entry.body.push(Stmt::Pragma("nounroll".into()));
         }
         for (u, copy) in l.copies.iter().enumerate() {
-            if u > 0 {
+            if u > 0 && l.until.is_none() {
                 self.leave(l, u as i64 * i64::from(l.by), done);
             }
             if l.copies.len() > 1 {
@@ -282,7 +282,8 @@ impl<'a, 'b> Select<'a, 'b> {
         self.stmts(&l.advance);
         let p = self.fresh(t3::Class::Pred);
         let left = self.reg(l.left);
-        self.push(Setp::new(super::CmpOp::Gt, Type::S32, p, left, 0));
+        let end = l.until.map_or(Operand::Imm(Imm::Int(0)), |r| Operand::Reg(self.reg(r)));
+        self.push(Setp::new(super::CmpOp::Gt, Type::S32, p, left, end));
         self.branch(p, top);
         self.entry.body.push(Stmt::Label(done));
     }
@@ -291,7 +292,8 @@ impl<'a, 'b> Select<'a, 'b> {
     fn leave(&mut self, l: &t3::Loop, done: i64, to: LabelId) {
         let p = self.fresh(t3::Class::Pred);
         let left = self.reg(l.left);
-        self.push(Setp::new(super::CmpOp::Le, Type::S32, p, left, Operand::Imm(Imm::Int(done))));
+        let end = l.until.map_or(Operand::Imm(Imm::Int(done)), |r| Operand::Reg(self.reg(r)));
+        self.push(Setp::new(super::CmpOp::Le, Type::S32, p, left, end));
         self.branch(p, to);
     }
 

@@ -637,6 +637,8 @@ pub struct Loop {
     pub ahead: u32,
     /// Copies of the body in the emitted loop, so that slots and register copies are constants.
     pub unroll: u32,
+    /// Steps in which conditions of the body need no testing.
+    pub full: Option<t1::Full>,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -183,7 +183,19 @@ pub struct Loop {
     pub when: Option<When>,
     pub carried: Vec<Carried>,
     pub body: Block,
+    /// What a pass found out, and the text never says.
+    pub full: Option<Full>,
     pub span: Span,
+}
+
+/// In trips whose range lies in `from..to` every lane of the range exists, and these conditions of the body hold for every element.
+#[derive(Clone, Debug)]
+pub struct Full {
+    /// A scalar `index`; `None`: from the start of the loop.
+    pub from: Option<ValueId>,
+    /// Excluded.
+    pub to: ValueId,
+    pub holds: Vec<ValueId>,
 }
 
 /// State that a loop carries.

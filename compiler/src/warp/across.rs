@@ -288,7 +288,15 @@ impl Lower<'_> {
         let advance = self.b.close();
         let name = format!("copy{}", count.0);
         let copies = vec![copy];
-        self.b.stmt(Stmt::Loop(Loop { name, left: count, by: 1, copies, advance, rolled: true }));
+        self.b.stmt(Stmt::Loop(Loop {
+            name,
+            left: count,
+            until: None,
+            by: 1,
+            copies,
+            advance,
+            rolled: true,
+        }));
     }
 
     /// The accesses of one row; `past` holds where it lies past the end.

@@ -454,7 +454,15 @@ impl Lower<'_> {
         let advance = self.b.close();
         let name = format!("copy{}", count.0);
         let copies = vec![copy];
-        self.b.stmt(Stmt::Loop(Loop { name, left: count, by: 1, copies, advance, rolled: true }));
+        self.b.stmt(Stmt::Loop(Loop {
+            name,
+            left: count,
+            until: None,
+            by: 1,
+            copies,
+            advance,
+            rolled: true,
+        }));
     }
 
     /// Where a unit comes from, and the predicate under which it counts as zeros. A walk has reached the unit's row; its rows

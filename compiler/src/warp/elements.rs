@@ -80,6 +80,10 @@ impl Lower<'_> {
                 self.scalar_element(*value)?
             }
             t2::OpKind::Elementwise { value, args } => {
+                if let Some(e) = self.assumed_element(v, r, *value, args)? {
+                    self.elements.insert((v, r), e);
+                    return Ok(e);
+                }
                 let mut tiles = args.iter();
                 let mut operands = Vec::new();
                 for x in self.kernel.value(*value).op.operands() {
@@ -120,6 +124,59 @@ impl Lower<'_> {
         };
         self.elements.insert((v, r), e);
         Ok(e)
+    }
+
+    /// An element that follows from the conditions that hold here.
+    fn assumed_element(
+        &mut self,
+        v: t2::ValId,
+        r: usize,
+        value: t1::ValueId,
+        args: &[t2::ValId],
+    ) -> Result<Option<Element>, Refusal> {
+        if self.assumed.is_empty() {
+            return Ok(None);
+        }
+        let kept = match self.kernel.value(value).op {
+            t1::Op::Select(c, x, y) => self.holds(c).map(|holds| if holds { x } else { y }),
+            t1::Op::Binary(t1::BinaryOp::And, x, y) if self.holds(x) == Some(true) => Some(y),
+            t1::Op::Binary(t1::BinaryOp::And, x, y) if self.holds(y) == Some(true) => Some(x),
+            _ => None,
+        };
+        let Some(kept) = kept else {
+            let holds = self.holds(value);
+            return Ok(holds.map(|b| Element::Pred(self.b.mov(Class::Pred, i64::from(b)))));
+        };
+        if launch_scalar(self.kernel, kept) {
+            return self.scalar_element(kept).map(Some);
+        }
+        let tiles = self.kernel.value(value).op.operands().into_iter();
+        let at = tiles.filter(|x| !launch_scalar(self.kernel, *x)).position(|x| x == kept);
+        let Some(tile) = at.and_then(|at| args.get(at)) else { return Ok(None) };
+        let q = self.counterpart(v, r, *tile);
+        self.element(*tile, q).map(Some)
+    }
+
+    /// Whether a condition is known to hold, or not to.
+    fn holds(&self, cond: t1::ValueId) -> Option<bool> {
+        use t1::BinaryOp::{And, Or};
+        if self.assumed.contains(&cond) {
+            return Some(true);
+        }
+        match self.kernel.value(cond).op {
+            t1::Op::Broadcast(x) | t1::Op::Reorder(x) => self.holds(x),
+            t1::Op::Binary(And, x, y) => match (self.holds(x), self.holds(y)) {
+                (Some(true), Some(true)) => Some(true),
+                (Some(false), _) | (_, Some(false)) => Some(false),
+                _ => None,
+            },
+            t1::Op::Binary(Or, x, y) => match (self.holds(x), self.holds(y)) {
+                (Some(false), Some(false)) => Some(false),
+                (Some(true), _) | (_, Some(true)) => Some(true),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     pub fn scalar_element(&mut self, v: t1::ValueId) -> Result<Element, Refusal> {

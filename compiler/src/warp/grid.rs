@@ -201,7 +201,7 @@ impl Scalars<'_> {
         }
         let advance = b.close();
         let name = format!("search_{}", g.name);
-        b.stmt(Stmt::Loop(Loop { name, left, by: 32, copies, advance, rolled: true }));
+        b.stmt(Stmt::Loop(Loop { name, left, until: None, by: 32, copies, advance, rolled: true }));
         let nobody = b.set_int(Cmp::Lt, IntTy::S32, value, 0);
         b.guarded(Some((nobody, true)), Op::Exit);
         let tile = b.int(IntOp::Sub, IntTy::S32, tile, start);

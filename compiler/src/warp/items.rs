@@ -165,6 +165,7 @@ impl Lower<'_> {
         self.b.stmt(Stmt::Loop(Loop {
             name: name.into(),
             left,
+            until: None,
             by: 1,
             copies: vec![body],
             advance,

@@ -7,16 +7,16 @@ use super::across::AcrossState;
 use super::address::Threads;
 use super::build::Builder;
 use super::copies::CopyState;
-use super::grouped::Grouped;
 use super::ir::*;
 use super::packed::PackedState;
+use super::pipelined_loop::copies_in;
 use super::scalars::Scalars;
 use super::tilemap::TileMap;
 use crate::artifact::{GridRule, ParamSlot};
 use crate::plan::Refusal;
 use crate::scheduled::ir as t2;
 use crate::tile::ir as t1;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::rc::Rc;
 
 /// One lowered variant.
@@ -70,6 +70,8 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
         draws: None,
         turn: 0,
         outside_loop: None,
+        whole: None,
+        assumed: FxHashSet::default(),
     };
     for (tensor, evict) in &module.evict {
         let d = lower.b.reg(Class::B64);
@@ -157,14 +159,14 @@ fn carried(body: &[t2::Node]) -> FxHashMap<t2::ValId, t2::ValId> {
 }
 
 /// The registers of a copy, by which way it goes.
-enum Copy {
+pub enum Copy {
     Along(CopyState),
     Across(AcrossState),
     Packed(PackedState),
 }
 
 impl Copy {
-    fn k_left(&self) -> Reg {
+    pub fn k_left(&self) -> Reg {
         match self {
             Copy::Along(state) => state.k_left,
             Copy::Across(state) => state.k_left,
@@ -191,7 +193,7 @@ pub struct Lower<'a> {
     pub k_left: Vec<(CounterKey, Reg)>,
     /// Predicates of the current straight line: (counter, threshold) and its register.
     pub outside: Vec<((Reg, u32), Reg)>,
-    copies: Vec<(t2::BufId, Copy)>,
+    pub copies: Vec<(t2::BufId, Copy)>,
     /// L2 policies of tensors.
     pub policies: FxHashMap<t1::TensorId, Reg>,
     /// What the lanes address for each fragment.
@@ -224,25 +226,9 @@ pub struct Lower<'a> {
     /// Which copy of a pipelined loop's body is being written, and what was known before the loop.
     pub turn: u32,
     pub outside_loop: Option<Saved>,
-}
-
-/// A loop that fills a ring.
-fn copies_in(l: &t2::Loop) -> bool {
-    let copies =
-        |kind: &t2::OpKind| matches!(kind, t2::OpKind::CopyIn { .. } | t2::OpKind::CopyPacked { .. });
-    l.body.iter().any(|n| matches!(n, t2::Node::Op(op) if copies(&op.kind)))
-}
-
-/// A node that makes elements.
-fn computes(node: &t2::Node) -> bool {
-    use t2::OpKind::{Elementwise, LoadPacked, ReadReg, Spread};
-    matches!(
-        node,
-        t2::Node::Op(t2::Op {
-            kind: Elementwise { .. } | LoadPacked { .. } | ReadReg { .. } | Spread { .. },
-            ..
-        })
-    )
+    /// In steps that are known to be full: the loop's range, whose lanes all exist, and the conditions that hold.
+    pub whole: Option<t1::AxisId>,
+    pub assumed: FxHashSet<t1::ValueId>,
 }
 
 /// What has been computed where: a body's own knowledge does not hold after it.
@@ -374,202 +360,6 @@ impl Lower<'_> {
             t2::OpKind::WriteReg { tensor, .. } => self.kernel.tensor(*tensor).name.clone(),
             _ => String::new(),
         }
-    }
-
-    /// `hi - lo` of the loop as a fresh register.
-    pub fn loop_total(&mut self, l: &t2::Loop) -> Result<Reg, Refusal> {
-        let hi = self.scalars.coordinate(&mut self.b, l.hi)?;
-        let lo = self.scalars.coordinate(&mut self.b, l.lo)?;
-        Ok(match (hi, lo) {
-            (hi, Src::Int(0)) => self.b.mov(Class::B32, hi),
-            (Src::Reg(hi), lo) => self.b.int(IntOp::Sub, IntTy::S32, hi, lo),
-            (hi, lo) => {
-                let hi = self.b.mov(Class::B32, hi);
-                self.b.int(IntOp::Sub, IntTy::S32, hi, lo)
-            }
-        })
-    }
-
-    /// Coordinates of the loop's range from its start on: where the loop ends before the range does, copies go on.
-    pub fn range_total(&mut self, l: &t2::Loop) -> Result<Reg, Refusal> {
-        let shared = matches!(self.module.dispatch, t2::Dispatch::Stream(_));
-        match l.axis().map(|a| self.kernel.axis(a).hi).filter(|hi| *hi != l.hi && !shared) {
-            Some(hi) => self.loop_total(&t2::Loop { hi, ..l.clone() }),
-            None => self.loop_total(l),
-        }
-    }
-
-    fn emit_loop(&mut self, l: &t2::Loop) -> Result<(), Refusal> {
-        let left = self.loop_total(l)?;
-        let outside = self.outside_loop.take();
-        let computes = l.body.iter().any(computes);
-        let grouped = self.prepare_grouped(l)?;
-        if !grouped.is_empty() {
-            let some = self.b.set_int(Cmp::Gt, IntTy::S32, left, 0);
-            let lo = self.scalars.coordinate(&mut self.b, l.lo)?;
-            let lo = self.in_register(lo, Class::B32);
-            self.read_ahead(&grouped.iter().collect::<Vec<_>>(), lo, false, Some(some))?;
-        }
-        let state = self.carried_tiles(l)?;
-        let saved = self.save();
-        self.outside_loop = Some(saved.clone());
-        let mut copies = Vec::new();
-        for copy in 0..l.unroll {
-            self.outside.clear();
-            self.b.open();
-            if computes {
-                // What a step computes is the step's own.
-                let fresh = self.begin(&grouped, l, copy);
-                self.enter_copy(&saved, &grouped, &fresh);
-                let at = self.enter_step(l, left, copy)?;
-                self.take_over(&fresh)?;
-                if let Some(at) = at {
-                    self.read_ahead(&fresh, at, true, None)?;
-                }
-            }
-            for (c, r, reg) in &state {
-                let e = self.element_in(c.param, *reg);
-                self.elements.insert((c.param, *r), e);
-            }
-            for node in &l.body {
-                match node {
-                    t2::Node::Op(op) => self.op(op, copy)?,
-                    t2::Node::Sync(s) => self.sync(s),
-                    t2::Node::If(i) => {
-                        self.turn = copy;
-                        self.emit_if(i)?;
-                        self.turn = 0;
-                    }
-                    t2::Node::Loop(l) => {
-                        let what = format!("the loop `{}` in a pipelined loop", l.name);
-                        return Err(Refusal::construct(self.kernel.span, what));
-                    }
-                }
-            }
-            self.hand_on(&state)?;
-            copies.push(self.b.close());
-        }
-        if computes {
-            self.restore(saved);
-        }
-        self.outside_loop = outside;
-        self.outside.clear();
-        let turn = l.unroll * l.by;
-        self.b.open();
-        let mut counters: Vec<Reg> = self.copies.iter().map(|(_, c)| c.k_left()).collect();
-        counters.push(left);
-        counters.sort_unstable();
-        counters.dedup();
-        for c in counters {
-            let by = i64::from(turn);
-            self.b.push(Op::Int { op: IntOp::Sub, ty: IntTy::S32, d: c, a: c.into(), b: by.into() });
-        }
-        let states = std::mem::take(&mut self.copies);
-        for (_, state) in &states {
-            match state {
-                Copy::Along(state) => self.advance_copy(state, turn),
-                Copy::Packed(state) => self.advance_packed(state, turn),
-                Copy::Across(_) => {}
-            }
-        }
-        self.copies = states;
-        let advance = self.b.close();
-        self.b.stmt(Stmt::Loop(Loop {
-            name: l.name.clone(),
-            left,
-            by: l.by,
-            copies,
-            advance,
-            rolled: false,
-        }));
-        for (c, r, reg) in state {
-            let e = self.element_in(c.result, reg);
-            self.elements.insert((c.result, r), e);
-        }
-        Ok(())
-    }
-
-    /// Registers for what a pipelined loop carries beside accumulators, holding what it starts from.
-    fn carried_tiles(&mut self, l: &t2::Loop) -> Result<Vec<(t2::Carry, usize, Reg)>, Refusal> {
-        let accumulator =
-            |v: t2::ValId| matches!(self.module.value(v).kind, t2::ValKind::Tile { acc: true, .. });
-        let carries: Vec<t2::Carry> = l.carry.iter().copied().filter(|c| !accumulator(c.init)).collect();
-        if carries.is_empty() {
-            return Ok(Vec::new());
-        }
-        // What a step uses from outside is computed here, and what follows may use it, too.
-        let (mut made, mut used) = (Vec::new(), Vec::new());
-        super::plain_loop::made_in(&l.body, &mut made);
-        super::plain_loop::used_in(&l.body, &mut used);
-        made.extend(l.carry.iter().map(|c| c.param));
-        for v in used.into_iter().filter(|v| !made.contains(v)) {
-            self.force(v)?;
-        }
-        let mut state = Vec::new();
-        for c in carries {
-            for r in self.distinct(c.init) {
-                let e = self.element(c.init, r)?;
-                let (class, src) = self.held(e)?;
-                state.push((c, r, self.b.mov(class, src)));
-            }
-        }
-        Ok(state)
-    }
-
-    /// At the end of a step what is carried moves, all at once.
-    pub fn hand_on(&mut self, state: &[(t2::Carry, usize, Reg)]) -> Result<(), Refusal> {
-        let olds: Vec<Reg> = state.iter().map(|(_, _, r)| *r).collect();
-        let mut moves = Vec::new();
-        for (c, r, reg) in state {
-            let e = self.element(c.next, *r)?;
-            let (class, mut src) = self.held(e)?;
-            if let Src::Reg(s) = src
-                && s != *reg
-                && olds.contains(&s)
-            {
-                src = self.b.mov(class, s).into();
-            }
-            moves.push((*reg, src));
-        }
-        for (d, a) in moves {
-            if a != Src::Reg(d) {
-                self.b.push(Op::Mov { d, a });
-            }
-        }
-        Ok(())
-    }
-
-    /// At the start of a copy only what held before the loop is known, and what groups have that go on from the copy before.
-    fn enter_copy(&mut self, saved: &Saved, grouped: &[Grouped], fresh: &[&Grouped]) {
-        let lasting =
-            |v: t2::ValId| grouped.iter().any(|g| g.tile == v) && !fresh.iter().any(|g| g.tile == v);
-        let mut elements = std::mem::take(&mut self.elements);
-        elements.retain(|(v, _), _| lasting(*v));
-        let mut pairs = std::mem::take(&mut self.pairs);
-        pairs.retain(|(v, ..), _| lasting(*v));
-        let (addends, products) = (std::mem::take(&mut self.addends), std::mem::take(&mut self.products));
-        self.restore(saved.clone());
-        self.elements.extend(elements);
-        (self.pairs, self.addends, self.products) = (pairs, addends, products);
-    }
-
-    /// The loop's coordinate in a copy of the step.
-    fn enter_step(&mut self, l: &t2::Loop, left: Reg, copy: u32) -> Result<Option<Reg>, Refusal> {
-        let Some(t1::AxisKind::Loop(id)) = l.axis().map(|a| self.kernel.axis(a).kind) else {
-            return Ok(None);
-        };
-        let hi = self.scalars.coordinate(&mut self.b, l.hi)?;
-        let hi = match hi {
-            Src::Reg(hi) => hi,
-            imm => self.b.mov(Class::B32, imm),
-        };
-        let at = self.b.int(IntOp::Sub, IntTy::S32, hi, left);
-        let at = match copy * l.by {
-            0 => at,
-            ahead => self.b.add(at, i64::from(ahead)),
-        };
-        self.scalars.enter_loop(id, at);
-        Ok(Some(at))
     }
 
     /// Emits an op; `copy` is the position in the unrolled loop.
@@ -778,6 +568,7 @@ impl Lower<'_> {
             body: Vec::new(),
             ahead: 0,
             unroll: 1,
+            full: None,
         };
         let counters = std::mem::take(&mut self.k_left);
         let state = self.prepare_across(kind, &l)?;

@@ -42,7 +42,7 @@ impl Lower<'_> {
             let constant = m.register[r];
             let reach = m.thread.iter().sum::<u32>() + m.register.iter().max().copied().unwrap_or(0);
             let padded = reach >= self.kernel.axis(*axis).extent;
-            if !padded && self.always_full(*axis) {
+            if !padded && (self.whole == Some(*axis) || self.always_full(*axis)) {
                 continue;
             }
             // The same coordinate may be other threads' in another tile.

@@ -88,6 +88,7 @@ impl Lower<'_> {
         self.b.stmt(Stmt::Loop(Loop {
             name: name.into(),
             left,
+            until: None,
             by: l.by,
             copies,
             advance,

@@ -56,15 +56,16 @@ impl Printer<'_> {
                 }
                 Stmt::Loop(l) => {
                     let head = format!(
-                        "loop {} while {} > 0 by {}{} {{",
+                        "loop {} while {} > {} by {}{} {{",
                         l.name,
                         self.reg(l.left),
+                        l.until.map_or("0".into(), |r| self.reg(r).to_string()),
                         l.by,
                         if l.rolled { " rolled" } else { "" }
                     );
                     self.line(indent, &head);
                     for (u, copy) in l.copies.iter().enumerate() {
-                        if u > 0 {
+                        if u > 0 && l.until.is_none() {
                             let leave = format!("leave if {} <= {}", self.reg(l.left), u as u32 * l.by);
                             self.line(indent + 1, &leave);
                         }

@@ -110,7 +110,15 @@ impl Lower<'_> {
         }
         let advance = self.b.close();
         let name = format!("rest{}", count.0);
-        self.b.stmt(Stmt::Loop(Loop { name, left: count, by: 1, copies, advance, rolled: true }));
+        self.b.stmt(Stmt::Loop(Loop {
+            name,
+            left: count,
+            until: None,
+            by: 1,
+            copies,
+            advance,
+            rolled: true,
+        }));
 
         // Floored: a rest of another sign is the divisor less the rest.
         let rest = self.b.narrow(rest);

@@ -136,7 +136,7 @@ impl Lower<'_> {
         }
         let advance = self.b.close();
         let name = format!("rank{}", result.0);
-        self.b.stmt(Stmt::Loop(Loop { name, left, by: 1, copies, advance, rolled: false }));
+        self.b.stmt(Stmt::Loop(Loop { name, left, until: None, by: 1, copies, advance, rolled: false }));
         for (r, rank) in ranks {
             self.elements.insert((result, r), Element::Int(rank.into()));
         }

@@ -80,6 +80,9 @@ impl General<'_> {
         };
         self.uniform(l.lo)?;
         self.uniform(l.hi)?;
+        if let Some(full) = &l.full {
+            full.from.into_iter().chain([full.to]).try_for_each(|v| self.uniform(v))?;
+        }
         // Operands by product: left, right.
         let mut arrived: Vec<[Option<Arrived>; 2]> =
             plan.found.products.iter().map(|_| [None, None]).collect();
@@ -200,6 +203,7 @@ impl General<'_> {
             body,
             ahead: 0,
             unroll: plan.knobs.stages,
+            full: l.full.clone().filter(|_| self.module.variant == Variant::Wide),
         }));
         Ok(())
     }

@@ -207,6 +207,7 @@ impl Kit {
             when: None,
             carried: Vec::new(),
             body: Block::default(),
+            full: None,
             span,
         });
         self.open.push(Vec::new());
