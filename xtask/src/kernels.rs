@@ -39,18 +39,7 @@ const SCHEDULES: [Schedule; 20] = [
 
 /// Compiles a kernel of `dsl_examples/FILE`.
 pub fn example(file: &str, kernel: &str, target: Target, sets: &[(String, String)]) -> Result<Compiled> {
-    program("dsl_examples", file, kernel, target, sets, Vec::new())
-}
-
-/// The same with some dimensions frozen.
-pub fn frozen(
-    file: &str,
-    kernel: &str,
-    target: Target,
-    sets: &[(String, String)],
-    dims: Vec<(String, i64)>,
-) -> Result<Compiled> {
-    program("dsl_examples", file, kernel, target, sets, dims)
+    program("dsl_examples", file, kernel, target, sets)
 }
 
 fn program(
@@ -59,7 +48,6 @@ fn program(
     kernel: &str,
     target: Target,
     sets: &[(String, String)],
-    dims: Vec<(String, i64)>,
 ) -> Result<Compiled> {
     let path = root().join(folder).join(file);
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -69,7 +57,6 @@ fn program(
     options.verify = true;
     options.kernel = Some(kernel.into());
     options.settings.sets = sets.to_vec();
-    options.settings.dims = dims;
     compile(&mut sources, &files, file, &options).map_err(|d| anyhow::anyhow!(d.render(&sources, false)))
 }
 
@@ -209,7 +196,7 @@ pub fn assemble_rows(bin: &Path, only: &str) -> Result<()> {
             }
             let sets: Vec<_> = sets.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
             let compiled =
-                program("tests/corpus", &format!("{file}.tw"), kernel, Target::Sm80, &sets, Vec::new());
+                program("tests/corpus", &format!("{file}.tw"), kernel, Target::Sm80, &sets);
             let (line, ok) = assemble(bin, &folder, &name, Target::Sm80, compiled);
             eprintln!("   {line}");
             failed += usize::from(!ok);

@@ -287,6 +287,7 @@ impl Pipeline<'_> {
             plan: staged.plan,
             map: staged.map.clone(),
             rolled: self.rolled,
+            negative: None,
         };
         self.op(kind, Some(token), 0, 1, self.kernel.tensor(operand.tensor).span);
         token

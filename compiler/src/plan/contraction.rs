@@ -32,6 +32,8 @@ pub struct Operand {
     pub major: Major,
     /// Where the operand is computed on its way from shared memory to the product.
     pub computed: Option<Computed>,
+    /// Under this condition, a scalar, its elements change their sign on the way.
+    pub negative: Option<t1::ValueId>,
     /// Stored as the compiler likes.
     pub packed: bool,
     /// What a packed tensor's elements are converted to.
@@ -315,6 +317,7 @@ pub(super) fn operand(
         outer,
         major,
         computed,
+        negative: None,
         packed: t.kind == t1::TensorKind::Packed,
         toward: computed.map_or(Toward::Codes, |c| toward(kernel, c.value, c.staged)),
     })

@@ -7,7 +7,7 @@ use super::instances::{at_most, axis_pair_below, below, not_negative, pair_below
 use super::refuse::Refusal;
 use crate::diagnostics::Span;
 use crate::scheduled::ir::Index;
-use crate::tile::ir as t1;
+use crate::tile::{ir as t1, multiples::is_multiple};
 
 /// Whether subscript `dim` stays inside the tensor wherever its lane exists.
 pub fn inside(kernel: &t1::Kernel, tensor: t1::TensorId, dim: usize, index: &Index) -> bool {
@@ -90,4 +90,23 @@ fn scalar_inside(kernel: &t1::Kernel, v: t1::ValueId, extent: &t1::LaunchExpr) -
         _ => return pair_below(kernel, v, extent),
     };
     not_negative(kernel, lo) && at_most(kernel, hi, extent)
+}
+
+/// Whether every lane of the axis exists in every instance: a constant domain that its tiles divide.
+pub fn always_full(kernel: &t1::Kernel, axis: t1::AxisId) -> bool {
+    let a = kernel.axis(axis);
+    let lo = match kernel.value(a.lo).op {
+        t1::Op::GridVar(g) => kernel.grid_var(g).lo,
+        t1::Op::LoopVar(l) => kernel.loop_(l).lo,
+        _ => a.lo,
+    };
+    match (kernel.const_int(lo), kernel.const_int(a.hi)) {
+        (Some(lo), Some(hi)) => hi > lo && (hi - lo) % i64::from(a.extent) == 0,
+        // Steps of a loop begin and end at multiples of their length; those of the grid take instances that have nothing to do, too.
+        _ => {
+            matches!(a.kind, t1::AxisKind::Loop(_))
+                && is_multiple(kernel, a.lo, a.extent)
+                && is_multiple(kernel, a.hi, a.extent)
+        }
+    }
 }

@@ -113,6 +113,13 @@ impl Items {
         self.via.iter().find(|(t, _)| *t == tensor).map_or(Via::CpAsync, |(_, (via, _))| *via)
     }
 
+    /// The tensor goes through registers, unless the schedule says otherwise.
+    pub fn through_registers(&mut self, tensor: t1::TensorId) {
+        if !self.via.iter().any(|(t, _)| *t == tensor) {
+            self.via.push((tensor, (Via::Direct, ChosenBy::Default)));
+        }
+    }
+
     /// Tensors with a priority of their own in L2.
     pub fn evict(&self) -> Vec<(t1::TensorId, Evict)> {
         let own = self.evict.iter().map(|(t, (e, _))| (*t, *e));

@@ -26,6 +26,7 @@
 pub mod access;
 pub mod across_grid;
 pub mod alternatives;
+pub mod beyond;
 pub mod build;
 pub mod calibration;
 pub mod contraction;
@@ -40,6 +41,7 @@ pub mod items;
 pub mod knobs;
 pub mod layouts;
 pub mod model;
+mod monotone;
 pub mod order;
 pub mod products;
 pub mod refuse;

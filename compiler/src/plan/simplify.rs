@@ -5,12 +5,14 @@
 //! | [`unit_axes`] | no grid range of a kernel with `@` has one coordinate |
 //! | [`unroll`] | no short loop of constant length stands around `@` inside another |
 //! | [`factors`] | scalar factors of a tile are one |
+//! | [`monotone`] | maxima of scaled products are scaled maxima |
+//! | [`beyond`] | what enters a maximum is masked where a loop's range has ended |
 //! | [`trim`] | a loop's `when` has bounded it as far as its condition says |
 //! | [`widen`] | operands of `@` are of types that the matrix unit takes |
 //! | [`start`] | sums of products start from constants |
 //! | [`trim::full`] | loops of products know in which trips nothing needs masking |
 
-use super::{factors, start, trim, unit_axes, unroll, widen};
+use super::{beyond, factors, monotone, start, trim, unit_axes, unroll, widen};
 use crate::target::Target;
 use crate::tile::ir::Kernel;
 use std::borrow::Cow;
@@ -18,10 +20,12 @@ use std::borrow::Cow;
 /// The kernel in plain form.
 pub fn apply(kernel: &Kernel, target: Target) -> Cow<'_, Kernel> {
     let widened = |k: &Kernel| widen::apply(k, target);
-    let steps: [&dyn Fn(&Kernel) -> Option<Kernel>; 7] = [
+    let steps: [&dyn Fn(&Kernel) -> Option<Kernel>; 9] = [
         &unit_axes::apply,
         &unroll::apply,
         &factors::apply,
+        &monotone::apply,
+        &beyond::apply,
         &trim::apply,
         &widened,
         &start::apply,

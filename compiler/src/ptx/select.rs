@@ -270,7 +270,7 @@ impl<'a, 'b> Select<'a, 'b> {
             self.entry.body.push(Stmt::Pragma("nounroll".into()));
         }
         for (u, copy) in l.copies.iter().enumerate() {
-            if u > 0 && l.until.is_none() {
+            if u > 0 {
                 self.leave(l, u as i64 * i64::from(l.by), done);
             }
             if l.copies.len() > 1 {
@@ -288,11 +288,20 @@ impl<'a, 'b> Select<'a, 'b> {
         self.entry.body.push(Stmt::Label(done));
     }
 
-    /// Leaves the loop where at most `done` coordinates were left when the turn began.
+    /// Leaves the loop where at most `done` coordinates were left when the turn began. Whole turns are tested within, too: without a seam between
+    /// the copies the assembler mixes their instructions, and runs out of registers.
     fn leave(&mut self, l: &t3::Loop, done: i64, to: LabelId) {
         let p = self.fresh(t3::Class::Pred);
         let left = self.reg(l.left);
-        let end = l.until.map_or(Operand::Imm(Imm::Int(done)), |r| Operand::Reg(self.reg(r)));
+        let end = match (l.until.map(|r| self.reg(r)), done) {
+            (None, done) => Operand::Imm(Imm::Int(done)),
+            (Some(until), 0) => Operand::Reg(until),
+            (Some(until), done) => {
+                let d = self.fresh(t3::Class::B32);
+                self.push(IntBinary::new(IntBinaryOp::Add, Type::S32, d, until, done));
+                Operand::Reg(d)
+            }
+        };
         self.push(Setp::new(super::CmpOp::Le, Type::S32, p, left, end));
         self.branch(p, to);
     }

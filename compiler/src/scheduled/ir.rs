@@ -295,7 +295,8 @@ pub enum OpKind {
         chan: ChanId,
     },
     /// Fill `buf` of the slot from `tensor`; `map` says which (register step, lane, warp) moves which unit. `rolled`: the accesses of a
-    /// thread are a loop of their own, for few registers at the price of a few instructions per access.
+    /// thread are a loop of their own, for few registers at the price of a few instructions per access. Under the condition `negative`, a scalar,
+    /// elements change their sign: only what goes through registers can.
     CopyIn {
         slot: ValId,
         buf: BufId,
@@ -304,6 +305,7 @@ pub enum OpKind {
         plan: CopyPlan,
         map: Layout,
         rolled: bool,
+        negative: Option<t1::ValueId>,
     },
     /// Fill `buf` of the slot with one tile of a packed tensor, as it lies in memory.
     CopyPacked {

@@ -208,18 +208,19 @@ impl Printer<'_> {
         let body = match &op.kind {
             OpKind::Acquire { chan } => format!("acquire {}", m.channel(*chan).name),
             OpKind::Wait { chan } => format!("wait {}", m.channel(*chan).name),
-            OpKind::CopyIn { slot, buf, tensor: t, ix, plan, rolled, .. } => {
+            OpKind::CopyIn { slot, buf, tensor: t, ix, plan, rolled, negative, .. } => {
                 let plan = match plan {
                     CopyPlan::CpAsync { bytes } => format!("cpasync{bytes}"),
                     CopyPlan::LoadStore { bytes } => format!("ldst{bytes}"),
                 };
                 format!(
-                    "copy.in {}.{} <- {}[{}] plan={plan}{}",
+                    "copy.in {}.{} <- {}[{}] plan={plan}{}{}",
                     self.name(*slot),
                     m.buffer(*buf).name,
                     tensor(t),
                     self.index(ix),
-                    if *rolled { " rolled" } else { "" }
+                    if *rolled { " rolled" } else { "" },
+                    if negative.is_some() { " signed" } else { "" }
                 )
             }
             OpKind::Commit { chan, slot, after } => {

@@ -15,6 +15,7 @@
 //! write.
 
 use super::copies::{in_flight, offset};
+use super::elements::Element;
 use super::ir::*;
 use super::lower::Lower;
 use super::tilemap::TileMap;
@@ -33,6 +34,8 @@ pub struct AcrossState {
     looked: Vec<(Reg, t2::ValId)>,
     axis: Option<t1::AxisId>,
     lo: t1::ValueId,
+    /// The bits that change where elements change their sign.
+    signs: Option<Reg>,
     /// Coordinates of the contracted range from this thread's first row on, counted down with the loop.
     pub k_left: Reg,
     by: u32,
@@ -79,7 +82,7 @@ fn translates(rows: &[Row]) -> Option<i32> {
 impl Lower<'_> {
     /// Everything that is computed once for a copy, and the zeros of the columns that do not exist.
     pub fn prepare_across(&mut self, kind: &t2::OpKind, l: &t2::Loop) -> Result<AcrossState, Refusal> {
-        let t2::OpKind::CopyIn { buf, tensor, ix, plan, map, .. } = kind else {
+        let t2::OpKind::CopyIn { buf, tensor, ix, plan, map, negative, .. } = kind else {
             unreachable!("only copies are prepared");
         };
         let map = TileMap::of(map);
@@ -168,7 +171,8 @@ impl Lower<'_> {
         };
         let k_left = self.k_left(l, &k.thread, None, *tensor, ix)?;
         let (op, by, axis, lo) = (kind.clone(), l.by, l.axis(), l.lo);
-        let state = AcrossState { op, rows, pointer, step, looked, axis, lo, k_left, by };
+        let signs = negative.map(|v| self.sign_bits(v)).transpose()?;
+        let state = AcrossState { op, rows, pointer, step, looked, axis, lo, signs, k_left, by };
         if let t2::CopyPlan::CpAsync { bytes } = *plan {
             self.zero_outside(&state, bytes, &buffer);
         }
@@ -324,11 +328,38 @@ impl Lower<'_> {
                     let loaded: Vec<Vec<Reg>> =
                         units.iter().map(|u| self.load_inside(*plan, u, past, from(u))).collect();
                     for (u, a) in units.iter().zip(loaded) {
+                        let a = match state.signs {
+                            Some(signs) => a.into_iter().map(|r| self.signed(r, signs)).collect(),
+                            None => a,
+                        };
                         self.b.push(Op::StoreShared { a, to: to(u.to) });
                     }
                 }
             }
         }
+    }
+
+    /// The sign bits of two halves where the condition holds, else none.
+    fn sign_bits(&mut self, negative: t1::ValueId) -> Result<Reg, Refusal> {
+        let Element::Pred(p) = self.scalar_element(negative)? else {
+            return Err(Refusal::construct(self.b.span, "a condition that is no bool"));
+        };
+        let d = self.b.reg(Class::B32);
+        self.b.push(Op::Select { d, a: Src::Int(0x8000_8000), b: Src::Int(0), p });
+        Ok(d)
+    }
+
+    /// A register of one half or two with these bits changed.
+    fn signed(&mut self, r: Reg, signs: Reg) -> Reg {
+        if self.b.class(r) == Class::B32 {
+            return self.b.xor(r, signs);
+        }
+        let both = self.b.reg(Class::B32);
+        self.b.push(Op::Join16 { d: both, lo: r, hi: r });
+        let a = self.b.xor(both, signs);
+        let (lo, hi) = (self.b.reg(Class::B16), self.b.reg(Class::B16));
+        self.b.push(Op::Split16 { lo, hi, a });
+        lo
     }
 
     /// Moves the pointer one row on.

@@ -213,13 +213,20 @@ impl Lower<'_> {
                 }
             }
             op if op.is_elementwise() => {
+                if let Some(e) = self.scalar_elements.get(&v) {
+                    return Ok(*e);
+                }
                 crate::plan::elementwise::check(self.kernel, v)?;
                 let operands = op
                     .operands()
                     .into_iter()
                     .map(|x| self.scalar_element(x))
                     .collect::<Result<Vec<_>, _>>()?;
-                self.compute(v, &operands)
+                let e = self.compute(v, &operands)?;
+                if given(self.kernel, v) {
+                    self.scalar_elements.insert(v, e);
+                }
+                Ok(e)
             }
             _ if value.ty.elem == ElemType::Index => {
                 let s = self.scalars.coordinate(&mut self.b, v)?;
@@ -458,5 +465,13 @@ impl Lower<'_> {
                 Ok(Element::F32(self.b.float(op, x, y).into()))
             }
         }
+    }
+}
+
+/// Whether a scalar is the same in the whole launch.
+pub fn given(kernel: &t1::Kernel, v: t1::ValueId) -> bool {
+    match &kernel.value(v).op {
+        t1::Op::Const(_) | t1::Op::Param(_) | t1::Op::Dim(_) => true,
+        op => op.is_elementwise() && op.operands().into_iter().all(|x| given(kernel, x)),
     }
 }

@@ -201,7 +201,7 @@ impl Lower<'_> {
         for g in all {
             let axis = self.kernel.axis(g.along);
             let bytes = g.elem.bits() / 8;
-            let full = self.always_full(g.along);
+            let full = crate::plan::cover::always_full(self.kernel, g.along);
             let distance = if after { g.lasts } else { 0 };
             let key = (g.along, g.group, distance);
             let (at, last, first) = match firsts.iter().find(|(k, _)| *k == key) {

@@ -574,7 +574,7 @@ pub struct Loop {
     pub name: String,
     /// Coordinates still to do, counted down by `advance`; at most 0 at entry means no step (signed 32-bit).
     pub left: Reg,
-    /// Whole turns, until no more than this is left; without it, to the end.
+    /// Until no more than this is left: whole turns. Without it, to the end.
     pub until: Option<Reg>,
     pub by: u32,
     pub copies: Vec<Vec<Stmt>>,

@@ -56,6 +56,7 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
         first_holders: FxHashMap::default(),
         counterparts: FxHashMap::default(),
         elements: FxHashMap::default(),
+        scalar_elements: FxHashMap::default(),
         pairs: FxHashMap::default(),
         shifted: FxHashMap::default(),
         addends: FxHashMap::default(),
@@ -203,6 +204,8 @@ pub struct Lower<'a> {
     pub counterparts: FxHashMap<(t2::ValId, t2::ValId), Vec<usize>>,
     /// Elements computed so far after the loop.
     pub elements: FxHashMap<(t2::ValId, usize), super::elements::Element>,
+    /// Scalars of the launch computed so far.
+    pub scalar_elements: FxHashMap<t1::ValueId, super::elements::Element>,
     /// Two elements at a time, of operands of products: by tile and registers.
     pub pairs: FxHashMap<(t2::ValId, usize, usize), super::unpack::Halves>,
     pub shifted: super::unpack::Shifted,
@@ -237,6 +240,7 @@ pub struct Saved {
     scalars: super::scalars::Known,
     threads: super::address::Known,
     elements: FxHashMap<(t2::ValId, usize), super::elements::Element>,
+    scalar_elements: FxHashMap<t1::ValueId, super::elements::Element>,
     rows: FxHashMap<(t1::TensorId, super::places::Row), Reg>,
     exists: FxHashMap<(t1::AxisId, u32, Vec<u32>), Reg>,
     thread_bits: FxHashMap<usize, Reg>,
@@ -256,6 +260,7 @@ impl Lower<'_> {
             scalars: self.scalars.known.clone(),
             threads: self.threads.known.clone(),
             elements: self.elements.clone(),
+            scalar_elements: self.scalar_elements.clone(),
             rows: self.rows.clone(),
             exists: self.exists.clone(),
             thread_bits: self.thread_bits.clone(),
@@ -266,7 +271,7 @@ impl Lower<'_> {
         self.scalars.known = saved.scalars;
         self.threads.known = saved.threads;
         (self.elements, self.rows, self.exists) = (saved.elements, saved.rows, saved.exists);
-        self.thread_bits = saved.thread_bits;
+        (self.thread_bits, self.scalar_elements) = (saved.thread_bits, saved.scalar_elements);
         self.pairs.clear();
         self.shifted.clear();
         self.addends.clear();

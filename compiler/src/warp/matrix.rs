@@ -10,6 +10,7 @@ use super::ir::*;
 use super::lower::Lower;
 use super::tilemap::TileMap;
 use crate::plan::Refusal;
+use crate::plan::beyond::Beyond;
 use crate::plan::shared::fragment_rows;
 use crate::scheduled::ir as t2;
 use crate::tile::ir as t1;
@@ -218,6 +219,9 @@ impl Lower<'_> {
         d: Reg,
     ) -> Result<Reg, Refusal> {
         if together.len() == 32 && self.zero_stays(v) {
+            return Ok(d);
+        }
+        if self.beyond(v, k) == Some(Beyond::Zero) {
             return Ok(d);
         }
         let mut d = d;

@@ -7,14 +7,15 @@
 //! while left > total - b        full: conditions that hold are not computed, nor whether lanes exist
 //! while left > 0                masked: what is left
 //! ```
-//! a and b are whole turns, so that the seam is at slot 0 and only the last loop tests within a turn whether it is done. What is masked may be done
+//! a and b are whole turns, so that the seam is at slot 0. What is masked may be done
 //! without need; what is full may not be masked.
 
 use super::build::Builder;
+use super::elements::given;
 use super::grouped::Grouped;
 use super::ir::*;
 use super::lower::{Copy, Lower, Saved};
-use crate::plan::Refusal;
+use crate::plan::{Refusal, cover};
 use crate::scheduled::ir as t2;
 use crate::tile::ir as t1;
 
@@ -83,10 +84,15 @@ impl Lower<'_> {
             self.read_ahead(&grouped.iter().collect::<Vec<_>>(), lo, false, Some(some))?;
         }
         let state = self.carried_tiles(l)?;
+        self.factors(&l.body)?;
         let saved = self.save();
         self.outside_loop = Some(saved.clone());
         let step = Step { l, left, grouped: &grouped, state: &state, saved: &saved };
-        if let Some(full) = l.full.as_ref().filter(|_| grouped.is_empty()) {
+        let masks = |full: &&t1::Full| {
+            grouped.is_empty()
+                && !(full.holds.is_empty() && l.axis().is_some_and(|a| cover::always_full(self.kernel, a)))
+        };
+        if let Some(full) = l.full.as_ref().filter(masks) {
             let (first, last) = self.full_part(l, left, full)?;
             if let Some(until) = first {
                 self.turns(&step, Some(until))?;
@@ -103,6 +109,28 @@ impl Lower<'_> {
         for (c, r, reg) in state {
             let e = self.element_in(c.result, reg);
             self.elements.insert((c.result, r), e);
+        }
+        Ok(())
+    }
+
+    /// Computes the launch's scalars that a body uses: once, and not in every copy of it.
+    fn factors(&mut self, body: &[t2::Node]) -> Result<(), Refusal> {
+        for node in body {
+            match node {
+                t2::Node::Op(t2::Op { kind: t2::OpKind::Elementwise { value, .. }, .. }) => {
+                    for x in self.kernel.value(*value).op.operands() {
+                        let computed = self.kernel.ty(x).is_scalar() && given(self.kernel, x);
+                        if computed && !matches!(self.kernel.value(x).op, t1::Op::Const(_) | t1::Op::Dim(_)) {
+                            self.scalar_element(x)?;
+                        }
+                    }
+                }
+                t2::Node::If(i) => {
+                    self.factors(&i.then_body)?;
+                    self.factors(&i.else_body)?;
+                }
+                _ => {}
+            }
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use super::lower::Lower;
 use super::tilemap::TileMap;
 use crate::plan::{Refusal, cover};
 use crate::scheduled::ir as t2;
-use crate::tile::{ir as t1, multiples::is_multiple};
+use crate::tile::ir as t1;
 use rustc_hash::FxHashMap;
 
 /// What tells the pointer of one row from another's: per dimension axis, scalar, tile of coordinates, the register's part, and the threads'.
@@ -42,7 +42,7 @@ impl Lower<'_> {
             let constant = m.register[r];
             let reach = m.thread.iter().sum::<u32>() + m.register.iter().max().copied().unwrap_or(0);
             let padded = reach >= self.kernel.axis(*axis).extent;
-            if !padded && (self.whole == Some(*axis) || self.always_full(*axis)) {
+            if !padded && (self.whole == Some(*axis) || cover::always_full(self.kernel, *axis)) {
                 continue;
             }
             // The same coordinate may be other threads' in another tile.
@@ -68,25 +68,6 @@ impl Lower<'_> {
             all = self.both(all, Some(p));
         }
         Ok(all)
-    }
-
-    /// Whether every lane of the axis exists in every instance: a constant domain that its tiles divide.
-    pub fn always_full(&self, axis: t1::AxisId) -> bool {
-        let a = self.kernel.axis(axis);
-        let lo = match self.kernel.value(a.lo).op {
-            t1::Op::GridVar(g) => self.kernel.grid_var(g).lo,
-            t1::Op::LoopVar(l) => self.kernel.loop_(l).lo,
-            _ => a.lo,
-        };
-        match (self.kernel.const_int(lo), self.kernel.const_int(a.hi)) {
-            (Some(lo), Some(hi)) => hi > lo && (hi - lo) % i64::from(a.extent) == 0,
-            // Steps of a loop begin and end at multiples of their length; those of the grid take instances that have nothing to do, too.
-            _ => {
-                matches!(a.kind, t1::AxisKind::Loop(_))
-                    && is_multiple(self.kernel, a.lo, a.extent)
-                    && is_multiple(self.kernel, a.hi, a.extent)
-            }
-        }
     }
 
     /// Whether checked subscripts stay inside the tensor at register `r` of tile `v`; `None` where none is checked.

@@ -65,8 +65,10 @@ impl Printer<'_> {
                     );
                     self.line(indent, &head);
                     for (u, copy) in l.copies.iter().enumerate() {
-                        if u > 0 && l.until.is_none() {
-                            let leave = format!("leave if {} <= {}", self.reg(l.left), u as u32 * l.by);
+                        if u > 0 {
+                            let until = l.until.map_or(String::new(), |r| format!("{} + ", self.reg(r)));
+                            let leave =
+                                format!("leave if {} <= {until}{}", self.reg(l.left), u as u32 * l.by);
                             self.line(indent + 1, &leave);
                         }
                         if l.copies.len() > 1 {

@@ -8,6 +8,7 @@ use super::ir::*;
 use super::lower::Lower;
 use super::tilemap::TileMap;
 use crate::plan::Refusal;
+use crate::plan::beyond::{Beyond, beyond};
 use crate::scheduled::ir as t2;
 use crate::tile::ir as t1;
 use std::rc::Rc;
@@ -57,11 +58,13 @@ impl Lower<'_> {
         let (elem, x_axes) = self.tile(x);
         let mut sums: Vec<(usize, Option<Src>)> =
             self.distinct(result).into_iter().map(|r| (r, None)).collect();
+        let masked: Vec<t1::AxisId> =
+            axes.iter().copied().filter(|a| !self.neutral_beyond(x, *a, op)).collect();
         for q in self.distinct(x) {
             let r = self.counterpart(x, q, result);
             let e = self.element(x, q)?;
             let e = self.countable(e)?;
-            let exists = self.existing(axes, &x_axes, &map, q)?;
+            let exists = self.existing(&masked, &x_axes, &map, q)?;
             let e = self.or_neutral(e, exists, op, elem);
             let at = sums.iter().position(|(s, _)| *s == r).unwrap_or(0);
             let sum = match sums[at].1 {
@@ -87,6 +90,24 @@ impl Lower<'_> {
             self.keep(result, r, elem, sum);
         }
         Ok(())
+    }
+
+    /// Whether what a tile holds where a range has ended changes nothing.
+    fn neutral_beyond(&self, x: t2::ValId, axis: t1::AxisId, op: ReduceOp) -> bool {
+        match op {
+            ReduceOp::Sum => self.beyond(x, axis) == Some(Beyond::Zero),
+            ReduceOp::Max => self.beyond(x, axis) == Some(Beyond::NegativeInfinity),
+            _ => false,
+        }
+    }
+
+    /// What a tile holds where a range has ended.
+    pub fn beyond(&self, x: t2::ValId, axis: t1::AxisId) -> Option<Beyond> {
+        match self.producers.get(&x)? {
+            t2::OpKind::Elementwise { value, .. } => beyond(self.kernel, *value, axis),
+            t2::OpKind::Spread { x } => self.beyond(*x, axis),
+            _ => None,
+        }
     }
 
     /// The element where it exists, else what changes nothing.

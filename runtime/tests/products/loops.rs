@@ -156,3 +156,61 @@ fn one_axis_in_two_layouts() {
 fn rows_with_an_odd_factor() {
     attention("attention_causal", "D=72,BQ=192,BKV=32", [1, 1, 1, 200, 70], false);
 }
+
+/// The text of each loop over `j` of the wide variant, in order.
+fn loops_of(program: &Program) -> Vec<String> {
+    let ptx = &program.compiled.ptx;
+    let entry =
+        ptx.split(".entry ").find(|e| e.starts_with(&format!("{}_wide", program.compiled.kernel.name)));
+    let lines: Vec<&str> = entry.expect("a wide variant").lines().collect();
+    let at = |label: &str| lines.iter().position(|l| l.trim() == format!("{label}:"));
+    let names = ["j", "j_2", "j_3"].into_iter();
+    let found = names.filter_map(|n| Some((at(&format!("loop_{n}"))?, at(&format!("done_{n}"))?)));
+    found.map(|(from, to)| lines[from..to].join("\n")).collect()
+}
+
+/// Steps that nothing masks have no masking code: the only choices left are the program's own, one per row.
+#[test]
+fn full_steps_mask_nothing() {
+    let window = ATTENTION.replace("j <= i + (L - S);", "j <= i + (L - S) && j > i + (L - S) - 100;");
+    for (text, kernel, loops, full) in [
+        (ATTENTION, "attention", 2, 0),
+        (ATTENTION, "attention_causal", 2, 0),
+        (&window, "attention_causal", 3, 1),
+    ] {
+        let program = Program::compile(text, kernel, "D=64,BQ=64,BKV=64");
+        let texts = loops_of(&program);
+        assert_eq!(texts.len(), loops, "{kernel}");
+        let choices = |n: usize| texts[n].matches("selp.f32").count();
+        // Two steps a turn, two rows a thread.
+        assert_eq!(choices(full), 2 * 2, "{kernel}");
+        assert!(choices(loops - 1) > 2 * 32, "{kernel}");
+        for (s, l) in [(500, 500), (70, 512), (64, 640), (300, 100)] {
+            let dims = [("B", 1), ("HQ", 1), ("HKV", 1), ("S", s), ("L", l)];
+            assert!(holds(&program, kernel, &dims, s == 70) > 0);
+        }
+    }
+}
+
+/// The factor goes behind the maximum, whatever its sign.
+#[test]
+fn factors_of_any_sign() {
+    for scale in ["0.0 - 0.3", "0.0", "0.0 - 0.0", "1e-42", "3.0"] {
+        let text = ATTENTION.replace("1 / sqrt(D as f32)", scale);
+        for (kernel, sets) in [("attention_causal", "D=64,BKV=32"), ("attention", "D=40,BQ=16,BR=4")] {
+            let program = Program::compile(&text, kernel, sets);
+            let dims = [("B", 1), ("HQ", 4), ("HKV", 1), ("S", 70), ("L", 90)];
+            assert!(holds(&program, &format!("{kernel} {scale}"), &dims, false) > 0);
+        }
+    }
+    // Of what is multiplied by the factor, only the maximum of a row enters a maximum.
+    let program = Program::compile(ATTENTION, "attention", "D=64,BQ=64,BKV=64");
+    let full = &loops_of(&program)[0];
+    let words =
+        |l: &str| l.replace([',', ';'], " ").split_whitespace().map(str::to_string).collect::<Vec<_>>();
+    let lines: Vec<Vec<String>> = full.lines().map(words).collect();
+    let of = |op: &'static str| lines.iter().filter(move |l| l.first().is_some_and(|w| w == op));
+    let scaled: Vec<&String> = of("mul.f32").filter_map(|l| l.get(1)).collect();
+    let maxima = of("max.f32").filter(|l| l[2..].iter().any(|w| scaled.contains(&w))).count();
+    assert_eq!((maxima, of("max.f32").count() > 2 * 32), (2 * 2, true));
+}

@@ -79,6 +79,9 @@ pub fn read(kernel: &t1::Kernel, found: &Products, target: Target) -> Result<Kno
             }
         }
     }
+    for (_, _, operand) in found.staged().filter(|(_, _, o)| o.negative.is_some()) {
+        items.through_registers(operand.tensor);
+    }
     sizes(kernel, found)?;
     let (warps, warps_by) = match warps {
         Some((w, by)) => (w, by),

@@ -31,7 +31,7 @@ use super::access::launch_scalar;
 use super::contraction::{self, Operand, multiplies, strip};
 use super::fragments::Part;
 use super::refuse::Refusal;
-use super::simplify;
+use super::{monotone, simplify};
 use crate::scheduled::ir::MmaAtom;
 use crate::target::Target;
 use crate::tile::ir as t1;
@@ -216,6 +216,9 @@ fn product(
         Factor::Tile(a)
     } else if kernel.ty(a).axes.len() > 2 {
         Factor::Held(a)
+    } else if let Some((negative, plain)) = monotone::turned(kernel, a) {
+        let operand = operand(kernel, loop_id, plain, contract)?;
+        Factor::Staged(Operand { negative: Some(negative), ..operand })
     } else {
         Factor::Staged(operand(kernel, loop_id, a, contract)?)
     };
@@ -292,7 +295,7 @@ fn made_in_step(kernel: &t1::Kernel, v: ValueId, before: &[Product]) -> bool {
 }
 
 /// Whether a value depends on where the loop stands.
-fn moves(kernel: &t1::Kernel, id: t1::LoopId, v: ValueId) -> bool {
+pub fn moves(kernel: &t1::Kernel, id: t1::LoopId, v: ValueId) -> bool {
     match &kernel.value(v).op {
         Op::LoopVar(l) => *l == id,
         Op::Iota(a) => kernel.axis(*a).kind == t1::AxisKind::Loop(id),

@@ -94,8 +94,15 @@ impl General<'_> {
                 *before_a == is_a
                     && *m < n
                     && plan.tilings[*m] == plan.tilings[n]
-                    && (o.tensor, &o.ix, &o.gather, o.outer, o.toward)
-                        == (operand.tensor, &operand.ix, &operand.gather, operand.outer, operand.toward)
+                    && (o.tensor, &o.ix, &o.gather, o.outer, o.toward, o.negative)
+                        == (
+                            operand.tensor,
+                            &operand.ix,
+                            &operand.gather,
+                            operand.outer,
+                            operand.toward,
+                            operand.negative,
+                        )
             };
             if let Some((_, m, _)) = plan.found.staged().find(same) {
                 again.push((n, usize::from(!is_a), m));
@@ -498,5 +505,6 @@ fn copy(slot: ValId, staged: &Staged, operand: &Operand, ix: Vec<Index>) -> OpKi
         plan: staged.plan,
         map: staged.map.clone(),
         rolled: staged.plan.unit() < 4,
+        negative: operand.negative,
     }
 }

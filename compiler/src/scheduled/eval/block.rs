@@ -286,7 +286,9 @@ impl<'a, 'm> Block<'a, 'm> {
                 }
                 Ok(())
             }
-            OpKind::CopyIn { slot, buf, tensor, ix, .. } => self.copy_in(op, *slot, *buf, *tensor, ix, turn),
+            OpKind::CopyIn { slot, buf, tensor, ix, negative, .. } => {
+                self.copy_in(op, *slot, *buf, *tensor, ix, *negative, turn)
+            }
             OpKind::CopyPacked { slot, buf, tensor, ix, .. } => {
                 self.copy_packed(op, *slot, *buf, *tensor, ix, turn)
             }

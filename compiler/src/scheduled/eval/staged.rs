@@ -64,6 +64,7 @@ impl Block<'_, '_> {
         b.base + (ring.rem_euclid(i64::from(b.slots.max(1))) as u32) * b.slot_stride
     }
 
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn copy_in(
         &mut self,
         op: &Op,
@@ -71,8 +72,13 @@ impl Block<'_, '_> {
         buf: BufId,
         tensor: t1::TensorId,
         ix: &[Index],
+        negative: Option<t1::ValueId>,
         turn: Option<Turn>,
     ) -> Result<(), Halt> {
+        let signs = match negative {
+            Some(v) if self.int(v)? != 0 => 1 << 63,
+            _ => 0u64,
+        };
         let ring = self.slot(slot, turn, op.span)?;
         let base = self.base(buf, ring);
         let module = self.module;
@@ -100,7 +106,7 @@ impl Block<'_, '_> {
                 (c < *n).then_some(index * n + c)
             });
             // What lies outside is zero-filled.
-            let bits = index.map_or(0, |i| word(&data, i));
+            let bits = index.map_or(0, |i| word(&data, i) ^ signs);
             if self.tables.moves(op.result, element) {
                 let to = base + self.tables.offsets[buf.0 as usize][element];
                 if let Err(p) = self.shared.write(to, bits, writer) {
