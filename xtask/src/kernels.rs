@@ -195,8 +195,7 @@ pub fn assemble_rows(bin: &Path, only: &str) -> Result<()> {
                 continue;
             }
             let sets: Vec<_> = sets.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
-            let compiled =
-                program("tests/corpus", &format!("{file}.tw"), kernel, Target::Sm80, &sets);
+            let compiled = program("tests/corpus", &format!("{file}.tw"), kernel, Target::Sm80, &sets);
             let (line, ok) = assemble(bin, &folder, &name, Target::Sm80, compiled);
             eprintln!("   {line}");
             failed += usize::from(!ok);
