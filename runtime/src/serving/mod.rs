@@ -13,6 +13,7 @@
 //! 3    1   1    0..100     3   1..17    a whole tile, one piece
 //! 4    1  17    0..100    19   17..21   the rest of its queries
 //! first = 0, 3, 4, 5, …, 23: row 0 merges slots 0, 1 and 2, row 5 has slot 7 alone
+//! slot = 0, 1, 2, 3, 3, …, 4: what slot 5 holds, item 3 has left
 //! ```
 //! Rows are those of the ragged tensor of all queries. Row r of item w has the slot `part[w] + (first[r] − first[q0[w]])`, so the slots
 //! `first[r]..first[r + 1]` hold the row's partial results in ascending order of their keys, and merging them in that order gives the same bits

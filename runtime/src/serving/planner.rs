@@ -121,6 +121,8 @@ pub struct Plan {
     pub part: Vec<i32>,
     /// [rows + 1] Row r merges the slots `first[r]..first[r + 1]`.
     pub first: Vec<i32>,
+    /// [slots] The item that leaves its result there.
+    pub slot: Vec<i32>,
     /// [items] Items by block: block b does `turn[start[b]..start[b + 1]]`, in that order.
     pub turn: Vec<i32>,
     /// [blocks + 1]
@@ -129,7 +131,7 @@ pub struct Plan {
 
 impl Plan {
     /// The tensors by the names that kernels give them; each keeps its length and its memory from batch to batch.
-    pub fn tensors(&self) -> [(&'static str, &[i32]); 8] {
+    pub fn tensors(&self) -> [(&'static str, &[i32]); 9] {
         [
             ("req", &self.req),
             ("q0", &self.q0),
@@ -137,6 +139,7 @@ impl Plan {
             ("hi", &self.hi),
             ("part", &self.part),
             ("first", &self.first),
+            ("slot", &self.slot),
             ("turn", &self.turn),
             ("start", &self.start),
         ]
@@ -179,6 +182,7 @@ impl Planner {
             hi: list(),
             part: vec![-1; items as usize],
             first: vec![0; rows as usize + 1],
+            slot: vec![0; slots as usize],
             turn: list(),
             start: vec![0; settings.blocks.get() as usize + 1],
             ..Plan::default()
@@ -322,6 +326,12 @@ impl Planner {
                 None => [0, 0, 0, 0, -1],
             };
             [plan.req[at], plan.q0[at], plan.lo[at], plan.hi[at], plan.part[at]] = numbers;
+        }
+        plan.slot.fill(0);
+        for (at, w) in self.work.iter().enumerate() {
+            for row in w.q0..w.q0 + w.rows {
+                plan.slot[(first[row as usize] + w.piece) as usize] = at as i32;
+            }
         }
         for (at, slot) in plan.first.iter_mut().enumerate() {
             *slot = first.get(at).copied().unwrap_or(plan.slots as u32) as i32;

@@ -287,7 +287,9 @@ impl General<'_> {
             return Ok(ix);
         }
         let other = Axis(u16::from(along == operand.outer));
-        let layout = staged.map.reduce(other).map_err(|e| shared::internal(self.kernel.span, e))?;
+        let internal = |e| shared::internal(self.kernel.span, e);
+        // A tile's only axis is its first.
+        let layout = staged.map.reduce(other).and_then(|l| l.rename_outs(|_| Axis(0))).map_err(internal)?;
         let layouts = Layouts::Rows { layout: &layout, axis: along, eager: false };
         for (dim, v) in &operand.gather {
             let (module, ops, tile) = general::rows_in_step(self.kernel, *v, layouts, self.module.clone())?;
