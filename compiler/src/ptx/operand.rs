@@ -203,6 +203,10 @@ pub trait OperandVisitor {
     fn constant(&mut self, _operand: &Operand) {}
     /// A negated predicate follows.
     fn not(&mut self) {}
+    /// A negated number follows.
+    fn minus(&mut self) {}
+    /// What is written right behind the previous operand: `.h1`.
+    fn suffix(&mut self, _text: &str) {}
     /// A branch target.
     fn label(&mut self, _label: LabelId) {}
     /// A function that is called.
@@ -312,6 +316,8 @@ spelled! {
         ClusterNctaidX = "%cluster_nctaid.x", ClusterNctaidY = "%cluster_nctaid.y", ClusterNctaidZ = "%cluster_nctaid.z",
         ClusterCtarank = "%cluster_ctarank", ClusterNctarank = "%cluster_nctarank", IsExplicitCluster = "%is_explicit_cluster",
         DynamicSmemSize = "%dynamic_smem_size", TotalSmemSize = "%total_smem_size", AggrSmemSize = "%aggr_smem_size",
+        ReservedBegin = "%reserved_smem_offset_begin", ReservedEnd = "%reserved_smem_offset_end", ReservedCap = "%reserved_smem_offset_cap",
+        Reserved0 = "%reserved_smem_offset_0", Reserved1 = "%reserved_smem_offset_1",
     }
 }
 

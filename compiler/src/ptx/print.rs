@@ -488,6 +488,16 @@ impl OperandVisitor for Printer<'_> {
         self.separate = false;
     }
 
+    fn minus(&mut self) {
+        self.separator();
+        self.out.push('-');
+        self.separate = false;
+    }
+
+    fn suffix(&mut self, text: &str) {
+        self.out.push_str(text);
+    }
+
     fn label(&mut self, label: LabelId) {
         if !self.in_address {
             self.separator();

@@ -258,6 +258,9 @@ impl Instruction for Mov {
                 | S::IsExplicitCluster,
             ) => Requires::new(7, 8, 90),
             Operand::Special(S::AggrSmemSize) => Requires::new(8, 1, 90),
+            Operand::Special(
+                S::ReservedBegin | S::ReservedEnd | S::ReservedCap | S::Reserved0 | S::Reserved1,
+            ) => Requires::new(7, 6, 80),
             _ => Requires::new(8, 3, 70).when(self.ty == Type::B128),
         }
     }

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`data`] | `mov`, packing, `cvt`, `cvta`, `mapa`, comparisons and selections |
 //! | [`integer`] | integer arithmetic, logic, shifts, bit fields |
+//! | [`video`] | arithmetic on parts of registers |
 //! | [`float`] | floating-point arithmetic and approximations |
 //! | [`memory`] | `ld`, `st`, `atom`, `red`, `prefetch`, cache policies |
 //! | [`asynchronous`] | `cp.async`, `cp.async.bulk`, tensor copies, `tensormap` |
@@ -26,6 +27,7 @@ pub mod matrix;
 pub mod memory;
 pub mod remote;
 pub mod sync;
+pub mod video;
 pub mod warp;
 pub mod wmma;
 
@@ -38,6 +40,7 @@ pub use matrix::*;
 pub use memory::*;
 pub use remote::*;
 pub use sync::*;
+pub use video::*;
 pub use warp::*;
 pub use wmma::*;
 
@@ -145,7 +148,7 @@ ops! {
     // data
     Mov, Pack, Unpack, Cvt, CvtPack, CvtPackInt, Cvta, IsSpace, Mapa, GetCtaRank, Setp, Set, Selp, Slct,
     // integer
-    IntBinary, IntMad, IntUnary, Logic, Shift, Lop3, Prmt, Funnel, BitExtract, BitInsert, Sad, Dp4a, CarryChain, BitSearch,
+    IntBinary, IntMad, IntUnary, Logic, Shift, Lop3, Prmt, Funnel, BitExtract, BitInsert, Sad, Dp4a, CarryChain, BitSearch, Video,
     // floating point
     FloatBinary, Fma, FloatUnary, Testp,
     // memory

@@ -59,6 +59,10 @@ impl<'a> Parser<'a> {
             }
             "and" | "or" | "xor" => self.logic(body, head, m)?.into(),
             "shl" | "shr" => self.shift(body, head, m)?.into(),
+            _ if head.starts_with('v') => match self.video(body, head, m)? {
+                Some(op) => op.into(),
+                None => return self.bits(body, head, m),
+            },
             _ => return self.bits(body, head, m),
         };
         Ok(Some(op))

@@ -27,6 +27,7 @@ mod mods;
 mod module;
 mod operands;
 mod sync;
+mod video;
 mod wmma;
 
 use super::module::Module;

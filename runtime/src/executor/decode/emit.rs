@@ -12,7 +12,7 @@ use super::super::program::{
 };
 use super::Item;
 use super::flatten::{Flat, Reg};
-use super::variables::Variables;
+use super::variables::{RESERVED_SHARED, Variables};
 
 /// Where a PTX register lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -453,6 +453,9 @@ impl<'m> Decoder<'m> {
                 return Ok(Val32::Imm(0));
             }
             NsmId => return Ok(Val32::Imm(1)),
+            ReservedBegin | Reserved0 => return Ok(Val32::Imm(0)),
+            Reserved1 => return Ok(Val32::Imm(RESERVED_SHARED / 2)),
+            ReservedEnd | ReservedCap => return Ok(Val32::Imm(RESERVED_SHARED)),
             IsExplicitCluster => return self.invalid("a predicate where a number is expected"),
         };
         Ok(Val32::Reg(R32(self.cell(init))))

@@ -170,6 +170,9 @@ impl Decoder<'_> {
             (AtomOp::Max, _) => AtomicOp::MaxU,
         };
         let bytes = ty.bytes();
+        if bytes == 16 && matches!(kind, AtomicOp::Exch | AtomicOp::Cas) {
+            return self.atom_wide(op, kind);
+        }
         if !matches!(bytes, 2 | 4 | 8) {
             return self.unsupported("atomics of this width");
         }
@@ -208,10 +211,45 @@ impl Decoder<'_> {
                 d,
                 b: self.stored(b, ty)?,
                 c,
+                high: [MemReg::None; 3],
             };
             self.step(StepKind::Atomic(atomic));
         }
         moves.into_iter().for_each(|op| self.lane(op));
+        Ok(())
+    }
+
+    /// An exchange of 128 bits: two registers of 64 for each operand.
+    fn atom_wide(&mut self, op: &op::Atom, kind: AtomicOp) -> Result {
+        let dst = op.dst.as_ref().and_then(|dst| dst.first()).and_then(|dst| dst.reg());
+        let (d, d_high) = match dst.map(|reg| self.home(reg)) {
+            None => (MemReg::None, MemReg::None),
+            Some(Home::R128(low, high)) => (MemReg::R64(low), MemReg::R64(high)),
+            Some(_) => return self.invalid("this register cannot hold the old value"),
+        };
+        let pair = |operand: Option<&Operand>| match operand.map(|operand| operand.reg()) {
+            None => Ok((MemReg::None, MemReg::None)),
+            Some(reg) => match reg.map(|reg| self.home(reg)) {
+                Some(Home::R128(low, high)) => Ok((MemReg::R64(low), MemReg::R64(high))),
+                _ => self.unsupported("a literal of 128 bits"),
+            },
+        };
+        let ((b, b_high), (c, c_high)) = (pair(op.b.first())?, pair(op.c.as_ref())?);
+        let atomic = Atomic {
+            op: kind,
+            space: self.space(op.space),
+            addr: self.addr(&op.addr)?,
+            bytes: 16,
+            align: 16,
+            reach: reach(op.scope),
+            releases: matches!(op.sem, Semantics::Release | Semantics::AcqRel),
+            acquires: matches!(op.sem, Semantics::Acquire | Semantics::AcqRel),
+            d,
+            b,
+            c,
+            high: [d_high, b_high, c_high],
+        };
+        self.step(StepKind::Atomic(atomic));
         Ok(())
     }
 

@@ -19,6 +19,7 @@
 //! | `logic.rs` | logic, functions of three bits |
 //! | `bits.rs` | bytes, funnel shifts, bit fields |
 //! | `sums.rs` | `sad`, dot products of bytes, searches for bits |
+//! | `video.rs` | arithmetic on parts of registers |
 //! | `float.rs` | floating-point arithmetic |
 //! | `convert.rs` | `cvt` |
 //! | `memory.rs` | loads, stores, atomics, `cp.async` |
@@ -44,6 +45,7 @@ mod memory;
 mod moves;
 mod sums;
 mod variables;
+mod video;
 mod warp;
 mod wmma;
 
@@ -139,6 +141,7 @@ pub fn decode(module: &ptx::Module, name: &str, buffers: usize) -> Result<Progra
     program.params =
         offsets.iter().zip(&entry.params).map(|(&offset, param)| (offset, param.bytes())).collect();
     program.param_bytes = param_bytes;
+    program.shared_reserved = variables.shared_reserved;
     program.shared_static = variables.shared_static;
     program.shared_dynamic_at = variables.shared_dynamic_at;
     program.local_bytes = variables.local_bytes;
@@ -190,6 +193,7 @@ fn dispatch(d: &mut Decoder<'_>, op: &Op) -> Result<(), ExecError> {
         Op::BitInsert(op) => d.bit_insert(op),
         Op::Sad(op) => d.sad(op),
         Op::BitSearch(op) => d.bit_search(op),
+        Op::Video(op) => d.video(op),
         Op::FloatBinary(op) => d.float_binary(op),
         Op::Fma(op) => d.fma(op),
         Op::FloatUnary(op) => d.float_unary(op),

@@ -1,7 +1,9 @@
 //! Where variables lie: shared and local ones in their windows, constants in one bank, module globals in windows of their own behind
 //! the launch's buffers.
 
-use tilewright_compiler::ptx::{Init, Linkage, Module, Space, Symbol, VarId, Variable};
+use tilewright_compiler::ptx::{
+    Entry, Init, Linkage, Module, Operand, OperandVisitor, Space, SpecialReg, Symbol, VarId, Variable,
+};
 
 use super::super::launch::ExecError;
 use super::super::memory::{CONST_BASE, LOCAL_BASE, SHARED_BASE, buffer_address};
@@ -22,6 +24,8 @@ pub(super) struct Variables {
     units: Vec<Vec<Option<u64>>>,
     /// `.param` parameters of functions, where a call does not put a variable in their place.
     params: Vec<Vec<u64>>,
+    /// The first bytes of shared memory that are no variable's.
+    pub(super) shared_reserved: u32,
     pub(super) shared_static: u32,
     pub(super) shared_dynamic_at: u32,
     pub(super) local_bytes: u32,
@@ -48,6 +52,29 @@ fn too_big(variable: &Variable) -> ExecError {
     ExecError::Invalid { line: 0, message: format!("variable `{}` is too big", variable.name) }
 }
 
+/// Shared memory that CUDA keeps for itself, in kernels that ask where it lies: at the beginning, as on hardware. How much of it is whose is not
+/// documented; here the two parts are halves.
+pub(super) const RESERVED_SHARED: u32 = 1024;
+
+/// Whether a body reads one of `%reserved_smem_offset_*`.
+fn asks_for_reserved(entry: &Entry) -> bool {
+    struct Asks(bool);
+    impl OperandVisitor for Asks {
+        fn constant(&mut self, operand: &Operand) {
+            use SpecialReg as S;
+            self.0 |= matches!(
+                operand,
+                Operand::Special(
+                    S::ReservedBegin | S::ReservedEnd | S::ReservedCap | S::Reserved0 | S::Reserved1
+                )
+            );
+        }
+    }
+    let mut asks = Asks(false);
+    entry.insts().for_each(|inst| inst.op.operands(&mut asks));
+    asks.0
+}
+
 /// Takes `bytes` of local memory.
 fn local(end: &mut u32, align: u32, bytes: u32) -> Option<u64> {
     let at = end.checked_next_multiple_of(align.max(1))?;
@@ -58,6 +85,10 @@ fn local(end: &mut u32, align: u32, bytes: u32) -> Option<u64> {
 /// Lays out the variables that a kernel and its functions can see. `units` are their bodies.
 pub(super) fn place(module: &Module, units: &Units<'_>, buffers: usize) -> Result<Variables, ExecError> {
     let mut v = Variables::default();
+    if units.list.iter().any(|unit| asks_for_reserved(unit.entry)) {
+        v.shared_reserved = RESERVED_SHARED;
+        v.shared_static = RESERVED_SHARED;
+    }
     let mut dynamic_align = 1u32;
     let mut dynamic: Vec<(Option<usize>, usize)> = Vec::new();
     let mut inits: Vec<(Option<usize>, usize, &Variable)> = Vec::new();

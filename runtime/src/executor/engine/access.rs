@@ -352,7 +352,9 @@ impl Env<'_> {
             match target {
                 Target::Shared(base) => {
                     let offset = at[lane].wrapping_sub(base);
-                    self.touch(warp.index, lane, line, Touch::Read, offset, bytes, "read");
+                    // As of stores: what is volatile orders itself.
+                    let touch = if access.order == Order::Weak { Touch::LaneRead } else { Touch::Read };
+                    self.touch(warp.index, lane, line, touch, offset, bytes, "read");
                 }
                 Target::Global(window, base) if self.shadow.is_some() => {
                     let at = (window, at[lane] - base);

@@ -102,15 +102,15 @@ impl Env<'_> {
         let at = addresses(&warp.frame, atomic.addr);
         let bytes = u32::from(atomic.bytes);
         let windows = self.check(warp.index, line, atomic.space, &at, mask, bytes, "atomic")?;
-        let operand = |reg: MemReg, lane: usize| match reg {
+        let half = |reg: MemReg, lane: usize| match reg {
             MemReg::R32(r) => u64::from(warp.frame.r32(r)[lane]),
             MemReg::R64(r) => warp.frame.r64(r)[lane],
             MemReg::None => 0,
         };
-        let width = match atomic.bytes {
-            8 => u64::MAX,
-            n => (1 << (8 * n)) - 1,
+        let operand = |low: MemReg, high: MemReg, lane: usize| {
+            u128::from(half(low, lane)) | u128::from(half(high, lane)) << 64
         };
+        let width = u128::MAX >> (128 - 8 * u32::from(atomic.bytes));
         let how = match (atomic.acquires, self.launch.options.strict) {
             (true, _) => Acquire::Now,
             (false, true) => Acquire::AtFence,
@@ -126,13 +126,19 @@ impl Env<'_> {
             });
             return Err(Stop);
         }
-        let mut old: Lanes64 = [0; 32];
+        let mut old = [0u128; 32];
         self.effects += 1;
         let launch = self.launch;
         let _turn = launch.global_shadow.as_ref().map(|shadow| shadow.one_atomic());
         for lane in lanes_of(mask) {
-            let (b, c) = (operand(atomic.b, lane) & width, operand(atomic.c, lane) & width);
-            let update = |old: u64| combine(atomic.op, atomic.bytes, old, b, c) & width;
+            let b = operand(atomic.b, atomic.high[1], lane) & width;
+            let c = operand(atomic.c, atomic.high[2], lane) & width;
+            let update = |old: u128| match (atomic.bytes, atomic.op) {
+                (16, AtomicOp::Cas) if old != b => old,
+                (16, AtomicOp::Cas) => c,
+                (16, _) => b,
+                (bytes, op) => u128::from(combine(op, bytes, old as u64, b as u64, c as u64)) & width,
+            };
             match windows.of(lane) {
                 Target::Global(window, base) => {
                     if self.shadow.is_some() {
@@ -141,12 +147,14 @@ impl Env<'_> {
                         self.acquire_global(warp.index, at, how);
                         self.atomic_global(warp.index, lane, line, (order, atomic.reach), at, bytes.into());
                     }
-                    old[lane] = self.launch.memory.update(
-                        window,
-                        at[lane].wrapping_sub(base),
-                        bytes as usize,
-                        update,
-                    );
+                    let (memory, offset) = (&self.launch.memory, at[lane].wrapping_sub(base));
+                    old[lane] = match bytes {
+                        16 => memory.update_wide(window, offset, update),
+                        _ => {
+                            let update = |old: u64| update(old.into()) as u64;
+                            memory.update(window, offset, bytes as usize, update).into()
+                        }
+                    };
                     if self.shadow.is_some() {
                         self.acquire_global(warp.index, (window, at[lane].wrapping_sub(base)), how);
                     }
@@ -159,13 +167,11 @@ impl Env<'_> {
                     }
                     let mut words = [0; 4];
                     read_slice(&self.shared, offset as usize, bytes as usize, &mut words);
-                    old[lane] = u64::from(words[0]) | u64::from(words[1]) << 32;
+                    old[lane] =
+                        words.iter().rev().fold(0, |value, &word| value << 32 | u128::from(word)) & width;
                     let new = update(old[lane]);
-                    self.write_shared(
-                        offset as usize,
-                        bytes as usize,
-                        &[new as u32, (new >> 32) as u32, 0, 0],
-                    );
+                    let words = std::array::from_fn(|word| (new >> (32 * word)) as u32);
+                    self.write_shared(offset as usize, bytes as usize, &words);
                 }
                 _ => {
                     self.report(FindingKind::OutOfBounds, line, None, || {
@@ -181,12 +187,13 @@ impl Env<'_> {
         if self.counters.on() && matches!(windows.of(mask.trailing_zeros() as usize), Target::Global(..)) {
             self.counters.global(number, &at, mask, |_| bytes, true);
         }
-        match atomic.d {
-            MemReg::R32(d) => {
-                blend32(warp.frame.r32_mut(d), &std::array::from_fn(|lane| old[lane] as u32), mask)
+        for (d, shift) in [(atomic.d, 0), (atomic.high[0], 64)] {
+            let old: Lanes64 = old.map(|old| (old >> shift) as u64);
+            match d {
+                MemReg::R32(d) => blend32(warp.frame.r32_mut(d), &old.map(|old| old as u32), mask),
+                MemReg::R64(d) => blend64(warp.frame.r64_mut(d), &old, mask),
+                MemReg::None => {}
             }
-            MemReg::R64(d) => blend64(warp.frame.r64_mut(d), &old, mask),
-            MemReg::None => {}
         }
         Ok(())
     }

@@ -154,6 +154,9 @@ impl Env<'_> {
             match (fault.kind, fault.other_line) {
                 (FindingKind::Race, Some(other)) => {
                     let how = if fault.other_writes { "write" } else { "read" };
+                    if fault.other_warp == Some(warp) {
+                        return format!("{at} is not ordered after the {how} by another lane at PTX line {other}: the lanes have not met between them");
+                    }
                     let who = fault.other_warp.map_or(String::new(), |w| format!(" by warp {w}"));
                     format!("{at} is not ordered after the {how}{who} at PTX line {other}: no barrier between them")
                 }
@@ -256,6 +259,13 @@ impl<'l> Block<'l> {
         let all: Vec<Warp> = (0..warps * size).map(&mut warp).collect();
         let stride = launch.shared_bytes.next_multiple_of(PAGE);
         let sanitize = launch.options.sanitize;
+        let mut shared = poisoned(shared, stride * size);
+        let mut shadow = sanitize.then(|| Shadow::new(stride * size, warps * size));
+        for reserved in (0..size).map(|rank| rank * stride..rank * stride + program.shared_reserved as usize)
+        {
+            shared[reserved.clone()].fill(0);
+            shadow.iter_mut().for_each(|shadow| shadow.initialise(reserved.clone()));
+        }
         let [gx, gy] = [0, 1].map(|d| launch.grid[d] / launch.cluster[d]);
         let linear =
             cluster[2].wrapping_mul(gy).wrapping_add(cluster[1]).wrapping_mul(gx).wrapping_add(cluster[0]);
@@ -269,11 +279,11 @@ impl<'l> Block<'l> {
                 ctaid: ctas[0].ctaid,
                 number: linear,
                 rank: 0,
-                shared: poisoned(shared, stride * size),
+                shared,
                 stride: stride.max(1),
                 pages: vec![0; (stride * size).div_ceil(PAGE)],
                 local: poisoned(local, program.local_bytes as usize * warps * size * 32),
-                shadow: sanitize.then(|| Shadow::new(stride * size, warps * size)),
+                shadow,
                 lazy: launch.options.lazy || sanitize,
                 findings: Findings::default(),
                 counters: Counters::new(program.steps.len(), launch.options.stats),

@@ -295,7 +295,9 @@ pub fn launch(
         return Err(ExecError::Internal("module variables were placed for another number of buffers".into()));
     }
     let memory = GlobalMemory::new(buffers, &own);
-    let frame = template(program, grid, block, cluster, (shared_bytes, shared as u32));
+    // What CUDA keeps for itself is not counted.
+    let total = shared as u32 - program.shared_reserved;
+    let frame = template(program, grid, block, cluster, (shared_bytes, total));
     let stop = AtomicBool::new(false);
     let state = LaunchState {
         kernel,

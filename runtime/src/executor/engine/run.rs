@@ -393,6 +393,10 @@ fn execute(env: &mut Env<'_>, warp: &mut Warp, step: &Step, number: usize, mask:
     {
         // The ISA promises no order of memory here, but kernels rely on the lanes having met.
         shadow.lanes_met(warp.index);
+    } else if let Some(shadow) = &mut env.shadow
+        && is_aligned(&step.kind)
+    {
+        shadow.lanes_pass(warp.index);
     }
     match &step.kind {
         StepKind::Call(call) => lane_call(&mut warp.frame, call, mask),

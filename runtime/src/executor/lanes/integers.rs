@@ -42,6 +42,57 @@ fn nth_set(mask: u32, base: u32, offset: i32) -> u32 {
     found.unwrap_or(u32::MAX)
 }
 
+/// How `vmad` is done; it travels above the 32 bits of the addend.
+#[derive(Clone, Copy, Debug)]
+pub struct VideoMad {
+    /// One is added.
+    pub one: bool,
+    /// The product's bits are inverted: with `one`, its negation.
+    pub product: bool,
+    /// The addend's bits are inverted.
+    pub addend: bool,
+    /// The sum is a signed number.
+    pub signed: bool,
+    /// The result is clamped to 32 bits.
+    pub sat: bool,
+    /// Bits by which the sum is shifted right.
+    pub scale: u8,
+}
+
+impl VideoMad {
+    /// As a number below 2^32.
+    pub fn code(self) -> u64 {
+        let flags = [self.one, self.product, self.addend, self.signed, self.sat];
+        flags
+            .iter()
+            .enumerate()
+            .fold(u64::from(self.scale) << 8, |code, (bit, &flag)| code | u64::from(flag) << bit)
+    }
+
+    fn of(code: u64) -> VideoMad {
+        let flag = |bit: u32| code >> bit & 1 == 1;
+        let scale = (code >> 8) as u8;
+        VideoMad { one: flag(0), product: flag(1), addend: flag(2), signed: flag(3), sat: flag(4), scale }
+    }
+}
+
+/// `vmad` of extended operands; `c` is the addend and, above it, how.
+pub fn vmad(out: &mut Lanes64, a: &Lanes64, b: &Lanes64, c: &Lanes64) {
+    for lane in 0..32 {
+        let how = VideoMad::of(c[lane] >> 32);
+        let mut product = i128::from(a[lane] as i64) * i128::from(b[lane] as i64);
+        if how.product {
+            product = !product;
+        }
+        let addend = c[lane] as u32 ^ if how.addend { u32::MAX } else { 0 };
+        let addend = if how.signed { i128::from(addend as i32) } else { i128::from(addend) };
+        let sum = (product + addend + i128::from(how.one)) >> how.scale;
+        let (least, most) =
+            if how.signed { (i128::from(i32::MIN), i128::from(i32::MAX)) } else { (0, i128::from(u32::MAX)) };
+        out[lane] = if how.sat { sum.clamp(least, most) } else { sum } as u64;
+    }
+}
+
 /// `szext`: the low `b` bits of `a`, extended.
 pub fn szext<const WRAP: bool, const SIGNED: bool>(out: &mut Lanes32, a: &Lanes32, b: &Lanes32, _: &Lanes32) {
     for lane in 0..32 {

@@ -6,6 +6,7 @@
 
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Mutex, PoisonError};
 
 /// A buffer's storage, aligned for 64-bit atomics.
 struct Window {
@@ -21,6 +22,8 @@ pub struct GlobalMemory<'a> {
     copies: Vec<(usize, Vec<u64>, &'a mut Vec<u8>)>,
     /// Storage of the module's own variables.
     _own: Vec<Vec<u64>>,
+    /// Held by updates of 128 bits, which are two accesses of 64 each: no processor that this runs on has to have wider ones.
+    wide: Mutex<()>,
     _buffers: PhantomData<&'a mut [u8]>,
 }
 
@@ -47,8 +50,13 @@ impl<'a> GlobalMemory<'a> {
     /// a vector that `self` owns and never touches otherwise), spans `len` initialised bytes, and is only used for atomic accesses
     /// inside `0..len`, which every method checks.
     pub fn new(buffers: &'a mut [Vec<u8>], own: &[(String, Vec<u8>)]) -> GlobalMemory<'a> {
-        let mut memory =
-            GlobalMemory { windows: Vec::new(), copies: Vec::new(), _own: Vec::new(), _buffers: PhantomData };
+        let mut memory = GlobalMemory {
+            windows: Vec::new(),
+            copies: Vec::new(),
+            _own: Vec::new(),
+            wide: Mutex::new(()),
+            _buffers: PhantomData,
+        };
         for (index, buffer) in buffers.iter_mut().enumerate() {
             let (len, name) = (buffer.len(), format!("buffer {index}"));
             if (buffer.as_ptr() as usize).is_multiple_of(8) || len == 0 {
@@ -321,5 +329,23 @@ impl<'a> GlobalMemory<'a> {
         let old =
             cell.fetch_update(SeqCst, SeqCst, |old| Some(f(u64::from(old)) as u16)).unwrap_or_else(|old| old);
         u64::from(old)
+    }
+
+    /// As [`GlobalMemory::update`], of 16 bytes: one of them at a time. Narrower accesses may see half of it, as PTX allows.
+    ///
+    /// # Panics
+    /// As [`GlobalMemory::update`].
+    pub fn update_wide(&self, index: usize, offset: u64, mut f: impl FnMut(u128) -> u128) -> u128 {
+        let pointer = self.pointer(index, offset, 16);
+        assert!(offset.is_multiple_of(16), "unaligned atomic");
+        let _turn = self.wide.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: all 16 bytes are inside the window, and aligned to 8 because windows are.
+        let halves =
+            unsafe { [AtomicU64::from_ptr(pointer.cast()), AtomicU64::from_ptr(pointer.add(8).cast())] };
+        let old = u128::from(halves[0].load(SeqCst)) | u128::from(halves[1].load(SeqCst)) << 64;
+        let new = f(old);
+        halves[0].store(new as u64, SeqCst);
+        halves[1].store((new >> 64) as u64, SeqCst);
+        old
     }
 }

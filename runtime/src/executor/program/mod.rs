@@ -266,7 +266,7 @@ pub struct Atomic {
     pub op: AtomicOp,
     pub space: MemSpace,
     pub addr: Addr,
-    /// 2, 4 or 8.
+    /// 2, 4, 8 or 16.
     pub bytes: u8,
     /// What the address must be a multiple of: more than `bytes` for the first of a vector.
     pub align: u8,
@@ -278,6 +278,8 @@ pub struct Atomic {
     pub d: MemReg,
     pub b: MemReg,
     pub c: MemReg,
+    /// The high halves of `d`, `b` and `c` where there are 16 bytes.
+    pub high: [MemReg; 3],
 }
 
 /// A function of the run-time system.
@@ -533,6 +535,8 @@ pub struct Program {
     pub inits: Vec<(u32, CellInit)>,
     /// Statically declared shared memory.
     pub shared_static: u32,
+    /// Bytes at its beginning that are CUDA's own, and zero.
+    pub shared_reserved: u32,
     /// Start of dynamic shared memory (`shared_static` rounded up to its alignment).
     pub shared_dynamic_at: u32,
     /// Local memory of one thread.

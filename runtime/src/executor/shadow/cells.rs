@@ -33,12 +33,17 @@ pub(super) struct Read {
     clock: u32,
     line: u32,
     agent: u16,
+    /// The lane of a load; [`SEVERAL`] if there are more that have not met since, [`ALL_LANES`] of a read by the whole warp.
+    lane: u8,
 }
+
+/// `lane` of reads by several lanes.
+const SEVERAL: u8 = u8::MAX - 1;
 
 /// Agents whose reads have room in a cell: the warps of the usual block, so that a cell is a line of the cache.
 const READERS: usize = 4;
 
-const NO_READ: Read = Read { clock: 0, line: 0, agent: NOBODY };
+const NO_READ: Read = Read { clock: 0, line: 0, agent: NOBODY, lane: ALL_LANES };
 
 pub(super) const FRESH: Cell = Cell {
     write_clock: 0,
@@ -149,7 +154,7 @@ impl Shadow {
         bytes: u32,
         known: &mut Option<(Cell, Cell)>,
     ) -> Option<Fault> {
-        if !matches!(touch, Touch::Read | Touch::BulkRead(_)) {
+        if !touch.only_reads() {
             self.note_change(offset, bytes);
         }
         let mut fault = None;
@@ -177,6 +182,11 @@ impl Shadow {
             at = stop;
         }
         fault
+    }
+
+    /// These bytes (whole words) hold something from the beginning.
+    pub fn initialise(&mut self, bytes: std::ops::Range<usize>) {
+        self.cells[bytes.start / 4..bytes.end / 4].iter_mut().for_each(|cell| cell.written = 0b1111);
     }
 
     /// What was done to `bytes` at `offset` is ordered before everything from now on.
@@ -242,7 +252,7 @@ impl Shadow {
             let key = if parts.len() == 1 { cell * 5 + 4 } else { cell * 5 + byte as u32 };
             let found = self
                 .unordered_write(agent, part, Touch::Write)
-                .or_else(|| self.unordered_read(agent, part, key));
+                .or_else(|| self.unordered_read(agent, part, key, true));
             if let Some(conflict) = found {
                 return Some(self.fault(agent, conflict, cell * 4));
             }
@@ -306,7 +316,7 @@ impl Shadow {
             (None, Touch::AsyncWrite(clock)) => (agent.warp as u16, clock),
             _ => (agent.warp as u16, self.clocks[agent.warp].get(agent.warp)),
         };
-        let reads = matches!(touch, Touch::Read | Touch::BulkRead(_));
+        let reads = touch.only_reads();
         let mut fault = None;
         if (reads || touch.is_atomic())
             && state.written & bits != bits
@@ -320,14 +330,16 @@ impl Shadow {
                 offset,
             });
         }
-        let found = self
-            .unordered_write(agent, state, touch)
-            .or_else(|| if reads { None } else { self.unordered_read(agent, state, key) });
+        let found = self.unordered_write(agent, state, touch).or_else(|| {
+            if reads { None } else { self.unordered_read(agent, state, key, touch == Touch::LaneWrite) }
+        });
         if let Some(conflict) = found {
             fault = fault.or(Some(self.fault(agent, conflict, offset)));
         }
         if reads {
-            self.record_read(agent, who, clock, state, key);
+            let lane = if touch == Touch::LaneRead { agent.lane as u8 } else { ALL_LANES };
+            self.read[agent.warp] |= touch == Touch::LaneRead;
+            self.record_read(agent, Read { clock, line: agent.line, agent: who, lane }, state, key);
             return fault;
         }
         if state.many {
@@ -348,8 +360,17 @@ impl Shadow {
         fault
     }
 
-    fn record_read(&mut self, agent: Agent, who: u16, clock: u32, state: &mut Cell, key: u32) {
-        let read = Read { clock, line: agent.line, agent: who };
+    /// `read` after `old`, both by the same agent: other lanes that have not met since are remembered.
+    fn joined(&self, old: Read, read: Read) -> Read {
+        let lane = match self.reads_met.get(usize::from(old.agent)) {
+            Some(&met) if old.lane != ALL_LANES && met <= old.clock && old.lane != read.lane => SEVERAL,
+            _ => read.lane,
+        };
+        Read { lane, ..read }
+    }
+
+    fn record_read(&mut self, agent: Agent, read: Read, state: &mut Cell, key: u32) {
+        let who = read.agent;
         if !state.many {
             let own = state.reads.iter().position(|old| old.agent == who);
             // A read that this one is ordered after need not be remembered: who is ordered after this one is ordered after that.
@@ -359,11 +380,17 @@ impl Shadow {
                     .iter()
                     .position(|old| old.agent == NOBODY || self.is_ordered(agent, old.agent, old.clock))
             };
-            if let Some(slot) = own.or_else(free) {
+            if let Some(slot) = own {
+                state.reads[slot] = self.joined(state.reads[slot], read);
+                return;
+            }
+            if let Some(slot) = free() {
                 state.reads[slot] = read;
                 return;
             }
         }
+        let known = self.readers.get(&key).and_then(|set| set.iter().find(|old| old.agent == who));
+        let read = known.filter(|_| state.many).map_or(read, |&old| self.joined(old, read));
         let set = self.readers.entry(key).or_default();
         if !state.many {
             set.clear();
@@ -411,10 +438,16 @@ impl Shadow {
         unfenced.then_some(Conflict { unfenced: true, ..conflict })
     }
 
-    /// A read since the last write that `agent` is not ordered after.
-    fn unordered_read(&self, agent: Agent, state: &Cell, key: u32) -> Option<Conflict> {
-        let unordered =
-            |read: &&Read| read.agent != NOBODY && !self.is_ordered(agent, read.agent, read.clock);
+    /// A read since the last write that `agent` is not ordered after; of other `lanes` of its own warp too, if asked for.
+    fn unordered_read(&self, agent: Agent, state: &Cell, key: u32, lanes: bool) -> Option<Conflict> {
+        let unordered = |read: &&Read| {
+            let other_lane = lanes
+                && usize::from(read.agent) == agent.warp
+                && read.lane != ALL_LANES
+                && u32::from(read.lane) != agent.lane
+                && self.reads_met[agent.warp] <= read.clock;
+            read.agent != NOBODY && (other_lane || !self.is_ordered(agent, read.agent, read.clock))
+        };
         let found = if state.many {
             self.readers.get(&key)?.iter().find(unordered)
         } else {

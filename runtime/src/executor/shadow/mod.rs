@@ -38,7 +38,9 @@
 //!
 //! **Lanes.** What a lane stores, other *lanes* of the same warp see only after they have met: at a barrier (of the block or the warp), or at a
 //! shuffle, vote or reduction. The same is true of a `cp.async` write, which happens when it is retired, by the waiting thread. Writes carry
-//! their lane for that; what lanes read of each other's is not kept, nor are stores of one instruction compared with each other.
+//! their lane for that; stores of one instruction are not compared with each other. Loads carry their lane too, since what one lane reads
+//! another may overwrite only when they have met; for that, any instruction will do that all lanes of a warp execute together (`mma`,
+//! `ldmatrix`): nothing has to become visible.
 //!
 //! A [`Cell`] covers 4 bytes, the usual width. Accesses to part of one are exact too: the cell then splits into four.
 
@@ -116,7 +118,10 @@ pub enum Acquire {
 /// How an access touches memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Touch {
+    /// A read by the whole warp, or one that orders itself.
     Read,
+    /// A load by one lane: other lanes of the warp may overwrite it when they have met.
+    LaneRead,
     Write,
     /// A store by one lane: other lanes of the warp see it when they have met.
     LaneWrite,
@@ -142,6 +147,10 @@ impl Touch {
             Touch::BulkRead(epoch) | Touch::BulkWrite(epoch) | Touch::BulkReduce { epoch, .. } => Some(epoch),
             _ => None,
         }
+    }
+
+    fn only_reads(self) -> bool {
+        matches!(self, Touch::Read | Touch::LaneRead | Touch::BulkRead(_))
     }
 
     fn is_atomic(self) -> bool {
@@ -194,6 +203,10 @@ pub struct Shadow {
     lanes_synced: Vec<u32>,
     /// A lane has written since.
     wrote: Vec<bool>,
+    /// Own clock of each warp when its lanes were last all behind their loads.
+    reads_met: Vec<u32>,
+    /// A lane has read since.
+    read: Vec<bool>,
     /// The last access of each warp to the shared memory of another block of the cluster: (block, warp), epoch and line.
     remote: FxHashMap<(u32, u32), (u32, u32)>,
     /// The last operation on its way to the shared memory of a block, by block and agent: epoch and line.
@@ -232,6 +245,8 @@ impl Shadow {
             clocks,
             lanes_synced: vec![0; warps],
             wrote: vec![false; warps],
+            reads_met: vec![0; warps],
+            read: vec![false; warps],
             remote: FxHashMap::default(),
             arriving: FxHashMap::default(),
             cluster_phases: vec![0; warps],

@@ -292,8 +292,17 @@ impl Shadow {
     /// The lanes of `warp` have met: what one did, the others see.
     pub fn lanes_met(&mut self, warp: usize) {
         // Nothing of this epoch may be hidden: if a lane wrote in it, there must be a new one.
-        if self.wrote[warp] {
+        if self.wrote[warp] || self.read[warp] {
             self.advance(warp);
+        }
+    }
+
+    /// The lanes of `warp` execute something together: all are behind their loads.
+    pub fn lanes_pass(&mut self, warp: usize) {
+        if self.read[warp] {
+            self.clocks[warp].tick(warp);
+            self.reads_met[warp] = self.clocks[warp].get(warp);
+            self.read[warp] = false;
         }
     }
 
@@ -302,5 +311,7 @@ impl Shadow {
         self.clocks[warp].tick(warp);
         self.lanes_synced[warp] = self.clocks[warp].get(warp);
         self.wrote[warp] = false;
+        self.reads_met[warp] = self.lanes_synced[warp];
+        self.read[warp] = false;
     }
 }

@@ -18,6 +18,7 @@ mod mistakes;
 mod pipeline;
 mod rare;
 mod sanitizer;
+mod video;
 
 use super::{Arg, ExecError, FindingKind, Launch, Options, Outcome, run};
 

@@ -130,6 +130,40 @@ fn lanes_of_a_warp_must_meet_too() {
 }
 
 #[test]
+fn lanes_meet_before_they_overwrite_what_others_read() {
+    // Everybody reads its neighbour's word and then overwrites its own.
+    let exchange = |meeting: &str, store: &str| {
+        format!(
+            "mov.u32 %r0, buf;\nshl.b32 %r2, %t, 2;\nadd.s32 %r1, %r0, %r2;\nxor.b32 %r2, %r2, 4;\nadd.s32 %r3, %r0, %r2;\n\
+             st.shared.b32 [%r1], %t;\nbar.warp.sync -1;\nld.shared.b32 %d, [%r3];\n{meeting}\n{store}"
+        )
+    };
+    let store = "st.shared.b32 [%r1], %d;";
+    let meetings = [
+        "bar.warp.sync -1;",
+        "bar.sync 0;",
+        "shfl.sync.idx.b32 %r9, %t, 0, 31, -1;",
+        "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%f0, %f1, %f2, %f3}, {%r5, %r6}, {%r7}, {%f0, %f1, %f2, %f3};",
+    ];
+    for meeting in meetings {
+        assert_eq!(kinds(&exchange(meeting, store), 64), [], "{meeting}");
+    }
+    assert_eq!(kinds(&exchange("", store), 64), [FindingKind::Race]);
+    let copy = "and.b32 %r4, %t, 7;\nmad.wide.u32 %rd5, %r4, 16, %rd1;\n\
+                cp.async.ca.shared.global [%r1], [%rd5], 4;\ncp.async.wait_all;";
+    assert_eq!(kinds(&exchange("", copy), 64), [FindingKind::Race], "by a copy");
+    assert_eq!(kinds(&exchange("bar.warp.sync -1;", copy), 64), []);
+    // What only the lane itself has read, and a read that says it is volatile.
+    assert_eq!(kinds(&exchange("", store).replace("[%r3]", "[%r1]"), 64), []);
+    assert_eq!(kinds(&exchange("", store).replace("ld.shared", "ld.volatile.shared"), 64), []);
+    // A word that several lanes have read, the one that overwrites it last.
+    let shared_word = "mov.u32 %r0, buf;\nst.shared.b32 [%r0], 7;\nbar.warp.sync -1;\nld.shared.b32 %d, [%r0];\nMEET\n\
+                       setp.eq.u32 %p1, %t, 31;\n@%p1 st.shared.b32 [%r0], %t;";
+    assert_eq!(kinds(&shared_word.replace("MEET", ""), 32), [FindingKind::Race]);
+    assert_eq!(kinds(&shared_word.replace("MEET", "bar.warp.sync -1;"), 32), []);
+}
+
+#[test]
 fn lanes_meet_before_they_read_global_memory() {
     let body = "mad.wide.u32 %rd5, %t, 4, %rd2;\nst.global.b32 [%rd5], %t;\nbar.warp.sync -1;\nxor.b32 %r1, %t, 1;\n\
                 mad.wide.u32 %rd6, %r1, 4, %rd2;\nld.global.b32 %d, [%rd6];\nbar.warp.sync -1;";
