@@ -41,6 +41,11 @@ pub struct Operand {
 }
 
 impl Operand {
+    /// The range along which coordinates are looked up or computed.
+    pub fn gather_axis(&self) -> Option<t1::AxisId> {
+        self.gather.first().and_then(|(d, _)| self.ix[*d].axis)
+    }
+
     /// The axis along which a copy goes, row of memory by row of memory: that of the loop, if the operand moves with it, else the one that
     /// is not contiguous.
     pub fn down(&self, moving: Option<t1::AxisId>, contracted: t1::AxisId) -> t1::AxisId {
@@ -334,6 +339,11 @@ pub(super) fn matrix_type(elem: t1::ElemType, span: Span) -> Result<MmaType, Ref
         t1::ElemType::Uint(1) => MmaType::B1,
         t1::ElemType::E4M3 => MmaType::E4m3,
         t1::ElemType::E5M2 => MmaType::E5m2,
+        t1::ElemType::F32 => {
+            return Err(Refusal::construct(span, "`@` of f32")
+                .note("matrix units have no f32; f16, bf16, tf32, i8 and u8 are lowered today")
+                .help("`as tf32` rounds both operands to 11 bits and adds up in f32: `(a[i, k] as tf32) @ (b[j, k] as tf32).T`"));
+        }
         other => {
             return Err(Refusal::construct(span, format!("`@` of {other}"))
                 .note("f16, bf16, tf32, i8 and u8 are lowered today"));
@@ -402,9 +412,16 @@ fn subscripts(
         true => Some(Index { offset: Some(v), ..Index::default() }),
         false => index(kernel, v),
     };
-    let computed: Vec<usize> = (0..ix.len()).filter(|d| plain(ix[*d]).is_none()).collect();
-    let along: Vec<&[t1::AxisId]> = computed.iter().map(|d| &kernel.ty(ix[*d]).axes[..]).collect();
     let t = kernel.tensor(tensor);
+    // Rows that are shifted, as in `x[l + s, k]`, may leave the tensor: they are computed, and tested.
+    let leaves = |d: usize| {
+        plain(ix[d]).is_some_and(|i| {
+            let row = d + 1 < ix.len() && i.axis.is_some_and(|a| a != k && Some(a) != moving);
+            row && i.offset.is_some() && !cover::inside(kernel, tensor, d, &i)
+        })
+    };
+    let computed: Vec<usize> = (0..ix.len()).filter(|d| plain(ix[*d]).is_none() || leaves(*d)).collect();
+    let along: Vec<&[t1::AxisId]> = computed.iter().map(|d| &kernel.ty(ix[*d]).axes[..]).collect();
     let range = match along.first() {
         Some([one]) if along.iter().all(|a| *a == [*one]) => Some(*one),
         Some(_) => return Err(access::computed(kernel, tensor, span)),
@@ -418,8 +435,13 @@ fn subscripts(
             format!("a subscript of `{}` that changes along the contracted range", t.name),
         ));
     }
+    // Rows of the range that the result keeps are tested where nothing promises that they are inside.
+    let tested = |d: usize| {
+        let only = computed.len() == 1 && range != moving;
+        only && d + 1 < ix.len() && !instances::below(kernel, ix[d], &t.shape[d].extent)
+    };
     for dim in &computed {
-        if !instances::below(kernel, ix[*dim], &t.shape[*dim].extent) {
+        if !tested(*dim) && !instances::below(kernel, ix[*dim], &t.shape[*dim].extent) {
             return Err(Refusal::construct(
                 span,
                 format!("subscript {dim} of `{}`, which may leave the tensor,", t.name),
@@ -431,14 +453,14 @@ fn subscripts(
         }
     }
     let one = |(d, v): (usize, &t1::ValueId)| match computed.iter().position(|c| *c == d) {
-        Some(0) => Index { axis: range, ..Index::default() },
+        Some(0) => Index { axis: range, checked: tested(d), ..Index::default() },
         Some(_) => Index::default(),
         None => plain(*v).unwrap_or_default(),
     };
     let mut indices: Vec<Index> = ix.iter().enumerate().map(one).collect();
     for (dim, index) in indices.iter_mut().enumerate() {
         // What data decides is tested once.
-        index.checked =
+        index.checked |=
             index.axis.is_none() && index.offset.is_some() && !cover::inside(kernel, tensor, dim, index);
     }
     Ok((indices, computed.into_iter().map(|d| (d, ix[d])).collect()))

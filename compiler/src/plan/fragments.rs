@@ -101,6 +101,11 @@ impl Tiling {
         self.accumulator_of(&axes)
     }
 
+    /// Whether an accumulator may have this many columns on these warps.
+    pub fn holds(&self, columns: u32) -> bool {
+        columns.is_power_of_two() && columns >= 16 * self.wn
+    }
+
     /// The accumulator's layout on axes that are these parts of its coordinates.
     pub fn accumulator_of(&self, axes: &[Part]) -> Layout {
         let c = self.columns();

@@ -75,6 +75,12 @@ impl Layouts<'_> {
                     let parts = axes.iter().map(|a| if *a == k { Some(None) } else { kept(a).map(Some) });
                     return Some(tilings[p].a_of(tilings[p].bk, &parts.collect::<Option<Vec<_>>>()?));
                 }
+                // A range that no product has, in the place of columns.
+                let other = |a: &t1::AxisId| products.others.iter().find(|(o, n)| o == a && tiling.holds(*n));
+                let beside = axes.iter().position(|a| column.is_none() && other(a).is_some());
+                let column = column.or(beside);
+                let wide = beside.and_then(|c| other(&axes[c])).map(|(_, n)| Tiling { bn: *n, ..*tiling });
+                let tiling = wide.as_ref().unwrap_or(tiling);
                 let part = |a: &t1::AxisId| match *a {
                     a if column.is_some_and(|c| axes[c] == a) => Some(Part::Column),
                     a => kept(&a),

@@ -3,7 +3,7 @@
 //!
 //! | file | decides |
 //! | --- | --- |
-//! | [`simplify`] | T1 in fewer forms: [`unit_axes`], [`unroll`], [`factors`], [`trim`], [`widen`], [`start`] |
+//! | [`simplify`] | T1 in fewer forms: [`unit_axes`], [`one_step`], [`unroll`], [`factors`], [`trim`], [`widen`], [`start`] |
 //! | [`split`] | loops cut into parts, T1 to T1 |
 //! | [`contraction`] | what the loop computes |
 //! | [`instances`] | how many blocks the host launches |
@@ -42,6 +42,7 @@ pub mod knobs;
 pub mod layouts;
 pub mod model;
 mod monotone;
+pub mod one_step;
 pub mod order;
 pub mod products;
 pub mod refuse;
@@ -87,10 +88,6 @@ pub fn plan(
     }
     if !contraction::any(kernel) {
         return plan_general(kernel, target);
-    }
-    if kernel.grid_when.is_some() {
-        return Err(Refusal::construct(kernel.span, "`grid … when` around `@`")
-            .help("without it, a `when` at the write leaves the same elements, and every tile is computed"));
     }
     if products::wanted(kernel) {
         return plan_products(kernel, target);

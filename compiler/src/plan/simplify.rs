@@ -3,6 +3,7 @@
 //! | step | guarantees |
 //! | --- | --- |
 //! | [`unit_axes`] | no grid range of a kernel with `@` has one coordinate |
+//! | [`one_step`] | no product over a static range stands outside a loop |
 //! | [`unroll`] | no short loop of constant length stands around `@` inside another |
 //! | [`factors`] | scalar factors of a tile are one |
 //! | [`monotone`] | maxima of scaled products are scaled maxima |
@@ -12,7 +13,7 @@
 //! | [`start`] | sums of products start from constants |
 //! | [`trim::full`] | loops of products know in which trips nothing needs masking |
 
-use super::{beyond, factors, monotone, start, trim, unit_axes, unroll, widen};
+use super::{beyond, factors, monotone, one_step, start, trim, unit_axes, unroll, widen};
 use crate::target::Target;
 use crate::tile::ir::Kernel;
 use std::borrow::Cow;
@@ -20,8 +21,9 @@ use std::borrow::Cow;
 /// The kernel in plain form.
 pub fn apply(kernel: &Kernel, target: Target) -> Cow<'_, Kernel> {
     let widened = |k: &Kernel| widen::apply(k, target);
-    let steps: [&dyn Fn(&Kernel) -> Option<Kernel>; 9] = [
+    let steps: [&dyn Fn(&Kernel) -> Option<Kernel>; 10] = [
         &unit_axes::apply,
+        &one_step::apply,
         &unroll::apply,
         &factors::apply,
         &monotone::apply,

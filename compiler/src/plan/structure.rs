@@ -73,8 +73,8 @@ impl General<'_> {
     }
 
     pub fn for_(&mut self, id: t1::LoopId) -> Result<(), Refusal> {
-        if let Some(plan) = self.products.filter(|p| p.found.loop_id == id) {
-            return self.product_loop(plan);
+        if let Some(plan) = self.products.filter(|p| p.found.loops.contains(&id)) {
+            return self.product_loop(plan, id);
         }
         let l = self.kernel.loop_(id);
         let (over, by) = match l.axis {
@@ -102,6 +102,10 @@ impl General<'_> {
         let mut nexts = Vec::new();
         for c in &l.carried {
             nexts.push(self.tile_of(c.next, c.result)?);
+        }
+        if super::contraction::multiplies(self.kernel, &l.body) {
+            // The rings of the loops in this one begin anew.
+            self.push(OpKind::ItemDone { next: None }, None, l.span);
         }
         if let Some(cond) = when {
             let then_body = self.close();

@@ -6,6 +6,8 @@
 //! past the last one, and must be *total* there: copies zero-fill what lies outside the tensor, hence also whole tiles past the
 //! end, and fragments read those zeros. That is why a loop of one iteration, or of none, takes the tested path.
 //!
+//! A loop of which no op has a place, around one that is a pipeline, is straight code trip by trip: its ops name no iteration.
+//!
 //! For three slots (D = 2) and the ops `copy @(0,_)`, `load first @(1,_)`, `mma @(2,_)`:
 //! ```text
 //! step 0   copy 0
@@ -37,6 +39,24 @@ fn all_plain(nodes: &[Node]) -> bool {
         Node::If(i) => all_plain(&i.then_body) && all_plain(&i.else_body),
         Node::Sync(_) => true,
     })
+}
+
+/// No op of its own asks for a place in a pipeline, but a loop in it is one.
+fn is_around(l: &Loop) -> bool {
+    let own = |n: &Node| match n {
+        Node::Loop(_) => true,
+        other => all_plain(std::slice::from_ref(other)),
+    };
+    l.body.iter().all(own)
+}
+
+/// An ordinary loop around pipelines: each trip is straight code like a kernel's.
+fn expand_in(mut l: Loop) -> Loop {
+    let body = std::mem::take(&mut l.body);
+    for node in body {
+        expand_node(node, &mut l.body);
+    }
+    l
 }
 
 /// Every op works for the step's own iteration.
@@ -71,6 +91,7 @@ fn expand_if(mut i: If) -> If {
 fn expand_node(node: Node, out: &mut Vec<Node>) {
     match node {
         Node::Loop(l) if is_plain(&l) => out.push(Node::Loop(plain(l))),
+        Node::Loop(l) if is_around(&l) => out.push(Node::Loop(expand_in(l))),
         Node::Loop(l) => expand_loop(l, out),
         Node::If(i) => out.push(Node::If(expand_if(i))),
         other => out.push(other),

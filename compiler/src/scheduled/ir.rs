@@ -796,6 +796,19 @@ impl Loop {
             Over::Coordinates(_) | Over::Instances(_) => None,
         }
     }
+
+    /// Whether ops of it have places in a pipeline.
+    pub fn is_pipeline(&self) -> bool {
+        // What a pipeline in it runs ahead stands before that one.
+        let placed = |op: &Op| op.at.is_some() && !matches!(op.iter, Iter::Const(_));
+        self.body.iter().any(|n| matches!(n, Node::Op(op) if placed(op)))
+    }
+
+    /// Whether it is an ordinary loop around pipelines, each trip of which is straight code.
+    pub fn around_pipeline(&self) -> bool {
+        let filled = |n: &Node| matches!(n, Node::Loop(l) if l.is_pipeline() || l.around_pipeline());
+        !self.is_pipeline() && self.body.iter().any(filled)
+    }
 }
 
 impl Module {

@@ -84,15 +84,19 @@ impl Verify<'_> {
     }
 
     fn body(&mut self, l: &Loop) {
+        let in_loop = !l.around_pipeline();
         for node in &l.body {
             match node {
-                Node::Op(op) => self.op(op, true),
+                Node::Op(op) => self.op(op, in_loop),
                 Node::Sync(_) => {}
                 Node::Loop(_) => self.nodes(std::slice::from_ref(node)),
-                Node::If(_) => self.if_(node, true),
+                Node::If(_) => self.if_(node, in_loop),
             }
         }
-        self.channels(l);
+        // Around a pipeline stands its prologue, too, which takes what the pipeline hands back.
+        if in_loop {
+            self.channels(l);
+        }
     }
 
     fn op(&mut self, op: &Op, in_loop: bool) {

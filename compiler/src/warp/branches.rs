@@ -37,7 +37,7 @@ impl Lower<'_> {
         for (n, body) in arms.into_iter().enumerate() {
             let saved = self.save();
             self.b.open();
-            self.plain_nodes(body)?;
+            self.nested(body)?;
             let mut moves = Vec::new();
             for (m, r, d) in &merged {
                 let e = self.element(if n == 0 { m.then_value } else { m.else_value }, *r)?;

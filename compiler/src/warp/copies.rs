@@ -5,7 +5,8 @@
 //! write. Where a thread would need more than four pointers (narrow copies, deep tiles), one pointer walks down the rows at each copy
 //! instead, and rows past the end are ignored. A *rolled* copy walks in a loop: groups of accesses that are translates of one another,
 //! by a constant distance in shared memory and in rows, are emitted once. Rows that are looked up (`x[src[i], k]`) are looked up once; where
-//! they are many, their pointers are computed anew for each access.
+//! they are many, their pointers are computed anew for each access. Rows that are computed and may lie outside (`x[l - 1, k]`) are tested at each access and
+//! copied as zeros.
 //!
 //! **The end of the contraction.** A unit is wholly inside or outside, so one predicate per step tells, for all rows of an operand:
 //! ignored units are zero-filled, also in iterations past the last.
@@ -31,6 +32,8 @@ pub struct CopyState {
     pub k_left: Reg,
     elem_bytes: u32,
     by: u32,
+    /// The numbers of rows that may lie outside of the tensor, and how many it has: those outside are zeros.
+    tested: Option<(Vec<Reg>, Src)>,
 }
 
 /// One access of a thread per iteration.
@@ -176,8 +179,19 @@ impl Lower<'_> {
             Src::Reg(r) => self.b.add(r, -1),
             other => self.b.mov(Class::B32, other),
         };
+        let mut tested = None;
         let rows = if let Some(tile) = ix[outer_dim].tile {
-            let rows = self.gathered(tile, &constants)?;
+            let mut rows = self.gathered(tile, &constants)?;
+            if ix[outer_dim].checked {
+                let extent = self.scalars.extent(&mut self.b, *tensor, outer_dim)?;
+                tested = Some((rows.clone(), extent));
+                if rows.len() <= MOST_POINTERS {
+                    // A pointer into the tensor all the same.
+                    let last = self.in_register(extent, Class::B32);
+                    let last = self.b.add(last, -1);
+                    rows = rows.into_iter().map(|r| self.b.int(IntOp::Min, IntTy::U32, r, last)).collect();
+                }
+            }
             if rows.len() <= MOST_POINTERS {
                 let mut pointers = Vec::new();
                 for row in rows {
@@ -210,7 +224,7 @@ impl Lower<'_> {
             units.sort_by_key(|u| (u.row, u.k));
             Rows::Walk { start, pitch: pitch_step, left }
         };
-        Ok(CopyState { op: kind.clone(), rows, units, k_left, elem_bytes, by: l.by })
+        Ok(CopyState { op: kind.clone(), rows, units, k_left, elem_bytes, by: l.by, tested })
     }
 
     /// The rows that a lookup gives for these of the thread's rows.
@@ -475,7 +489,19 @@ impl Lower<'_> {
         first: u32,
         walk: Option<&Walk>,
     ) -> (Address, Reg) {
-        let past = self.outside(state.k_left, u.k + along);
+        let mut past = self.outside(state.k_left, u.k + along);
+        if let Some((rows, extent)) = &state.tested {
+            let ignore = self.b.reg(Class::Pred);
+            self.b.push(Op::SetIntOr {
+                cmp: Cmp::Ge,
+                ty: IntTy::U32,
+                d: ignore,
+                a: rows[u.row].into(),
+                b: *extent,
+                or: past,
+            });
+            past = ignore;
+        }
         match (&state.rows, walk) {
             (Rows::Pointers(p), _) => {
                 let offset = ((u.k + along) * state.elem_bytes) as i32;

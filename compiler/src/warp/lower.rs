@@ -9,7 +9,7 @@ use super::build::Builder;
 use super::copies::CopyState;
 use super::ir::*;
 use super::packed::PackedState;
-use super::pipelined_loop::copies_in;
+use super::pipelined_loop::{begins, copies_in, filling};
 use super::scalars::Scalars;
 use super::tilemap::TileMap;
 use crate::artifact::{GridRule, ParamSlot};
@@ -296,46 +296,22 @@ impl Lower<'_> {
     /// One item: the module's body.
     pub fn body(&mut self) -> Result<(), Refusal> {
         let module = self.module;
-        for node in &module.body {
-            if let t2::Node::Loop(l) = node
-                && copies_in(l)
-            {
-                self.b.comment("lane addresses and row pointers");
-                for node in &l.body {
-                    if let t2::Node::Op(t2::Op {
-                        kind: kind @ t2::OpKind::CopyIn { buf, ix, .. },
-                        span,
-                        ..
-                    }) = node
-                    {
-                        self.b.span = *span;
-                        let state = if ix.last().is_some_and(|i| i.axis.is_some() && i.axis == l.axis()) {
-                            Copy::Along(self.prepare_copy(kind, l)?)
-                        } else {
-                            Copy::Across(self.prepare_across(kind, l)?)
-                        };
-                        self.copies.push((*buf, state));
-                    }
-                    if let t2::Node::Op(t2::Op {
-                        kind: kind @ t2::OpKind::CopyPacked { buf, .. },
-                        span,
-                        ..
-                    }) = node
-                    {
-                        self.b.span = *span;
-                        let state = Copy::Packed(self.prepare_packed(kind, l)?);
-                        self.copies.push((*buf, state));
-                    }
-                }
-            }
+        let mut prepared = false;
+        if let Some(l) = filling(&module.body) {
+            self.prepare_loop(l)?;
+            prepared = true;
         }
-        // Rows that were looked up have the layout of their copy; what follows the loop has another.
-        self.rows.clear();
-        self.exists.clear();
         let mut after_loop = false;
         let mut fresh = Vec::new();
         self.b.comment("prologue");
-        for node in &module.body {
+        for (n, node) in module.body.iter().enumerate() {
+            if !prepared
+                && begins(node)
+                && let Some(l) = filling(&module.body[n..])
+            {
+                self.prepare_loop(l)?;
+                prepared = true;
+            }
             match node {
                 // Cleared accumulators wait until the first copies are on their way.
                 t2::Node::Op(op) if matches!(op.kind, t2::OpKind::AccNew { .. }) => fresh.push(op),
@@ -353,11 +329,71 @@ impl Lower<'_> {
                         self.op(op, 0)?;
                     }
                     self.emit_loop(l)?;
+                    self.leave_loop();
+                    prepared = false;
                     after_loop = true;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Ops, loops and conditionals in a loop or conditional.
+    pub fn nested(&mut self, nodes: &[t2::Node]) -> Result<(), Refusal> {
+        let mut prepared = false;
+        for (n, node) in nodes.iter().enumerate() {
+            if !prepared
+                && begins(node)
+                && let Some(l) = filling(&nodes[n..])
+            {
+                self.prepare_loop(l)?;
+                prepared = true;
+            }
+            match node {
+                t2::Node::Op(op) => self.op(op, self.turn)?,
+                t2::Node::Sync(s) => self.sync(s),
+                t2::Node::Loop(l) if copies_in(l) => {
+                    self.emit_loop(l)?;
+                    self.leave_loop();
+                    prepared = false;
+                }
+                t2::Node::Loop(l) => self.emit_plain_loop(l)?,
+                t2::Node::If(i) => self.emit_if(i)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// What the copies of a loop keep.
+    fn prepare_loop(&mut self, l: &t2::Loop) -> Result<(), Refusal> {
+        self.b.comment("lane addresses and row pointers");
+        for node in &l.body {
+            let t2::Node::Op(t2::Op { kind, span, .. }) = node else { continue };
+            self.b.span = *span;
+            let (buf, state) = match kind {
+                t2::OpKind::CopyIn { buf, ix, .. } => {
+                    let along = ix.last().is_some_and(|i| i.axis.is_some() && i.axis == l.axis());
+                    let state = match along {
+                        true => Copy::Along(self.prepare_copy(kind, l)?),
+                        false => Copy::Across(self.prepare_across(kind, l)?),
+                    };
+                    (*buf, state)
+                }
+                t2::OpKind::CopyPacked { buf, .. } => (*buf, Copy::Packed(self.prepare_packed(kind, l)?)),
+                _ => continue,
+            };
+            self.copies.push((buf, state));
+        }
+        // Rows that were looked up have the layout of their copy; what follows the loop has another.
+        self.rows.clear();
+        self.exists.clear();
+        Ok(())
+    }
+
+    /// Pointers and counters have moved with the loop: the next one has its own.
+    fn leave_loop(&mut self) {
+        self.copies.clear();
+        self.k_left.clear();
     }
 
     fn written(&self, kind: &t2::OpKind) -> String {

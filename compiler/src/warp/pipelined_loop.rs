@@ -34,7 +34,24 @@ struct Step<'a> {
 pub fn copies_in(l: &t2::Loop) -> bool {
     let copies =
         |kind: &t2::OpKind| matches!(kind, t2::OpKind::CopyIn { .. } | t2::OpKind::CopyPacked { .. });
-    l.body.iter().any(|n| matches!(n, t2::Node::Op(op) if copies(&op.kind)))
+    l.is_pipeline() && l.body.iter().any(|n| matches!(n, t2::Node::Op(op) if copies(&op.kind)))
+}
+
+/// The first loop of these that fills a ring.
+pub fn filling(nodes: &[t2::Node]) -> Option<&t2::Loop> {
+    nodes.iter().find_map(|n| match n {
+        t2::Node::Loop(l) if copies_in(l) => Some(l),
+        _ => None,
+    })
+}
+
+/// Whether a node belongs to a loop that fills a ring: it is the loop, or runs ahead of it.
+pub fn begins(node: &t2::Node) -> bool {
+    match node {
+        t2::Node::Op(op) => matches!(op.iter, t2::Iter::Const(_)),
+        t2::Node::Loop(l) => copies_in(l),
+        _ => false,
+    }
 }
 
 /// A node that makes elements.

@@ -130,22 +130,9 @@ impl Lower<'_> {
         for c in &l.carry {
             self.publish(c.param)?;
         }
-        self.plain_nodes(&l.body)?;
+        self.nested(&l.body)?;
         self.hand_on(state)?;
         Ok(self.b.close())
-    }
-
-    /// Ops, loops and conditionals that no pipeline reaches into.
-    pub fn plain_nodes(&mut self, nodes: &[t2::Node]) -> Result<(), Refusal> {
-        for node in nodes {
-            match node {
-                t2::Node::Op(op) => self.op(op, self.turn)?,
-                t2::Node::Sync(s) => self.sync(s),
-                t2::Node::Loop(l) => self.emit_plain_loop(l)?,
-                t2::Node::If(i) => self.emit_if(i)?,
-            }
-        }
-        Ok(())
     }
 
     /// The coordinate of the first trip: `lo`, or backwards the last multiple of the step above it; `left` is `hi - lo`.

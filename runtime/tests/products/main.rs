@@ -8,6 +8,7 @@ mod packed;
 mod persistent;
 mod program;
 mod serving;
+mod several;
 mod templates;
 mod variants;
 

@@ -3,7 +3,7 @@
 //! Warps stand along the rows; where no product's columns are contracted by another, they may stand along columns too. By default each
 //! has 16 rows, or 32 where at least four warps are left and the accumulators fit: twice the rows for every fragment of a right operand.
 
-use super::super::contraction::{Major, Operand};
+use super::super::contraction::{Major, Operand, multiplies};
 use super::super::fragments::Tiling;
 use super::super::items::{self, Items, Pin, integer, printed, unknown};
 use super::super::knobs::{bytes, chosen_by, read_warps};
@@ -18,8 +18,8 @@ use crate::tile::ir as t1;
 #[derive(Clone, Debug)]
 pub struct Knobs {
     pub warps: (u32, u32),
-    /// Slots of the ring.
-    pub stages: u32,
+    /// Slots of each loop's ring.
+    pub stages: Vec<u32>,
     pub dispatch: Dispatch,
     pub items: Items,
     pub printed: Vec<ScheduleItem>,
@@ -28,6 +28,11 @@ pub struct Knobs {
 const STAGES: std::ops::RangeInclusive<u32> = 2..=4;
 
 impl Knobs {
+    /// Slots of a loop's ring.
+    pub fn stages_of(&self, found: &Products, id: t1::LoopId) -> u32 {
+        found.loops.iter().zip(&self.stages).find(|(l, _)| **l == id).map_or(2, |(_, n)| *n)
+    }
+
     /// Blocks that one SM shall hold at least.
     pub fn occupancy(&self) -> u32 {
         self.items.occupancy.map_or(1, |(n, _)| n)
@@ -56,10 +61,14 @@ pub fn tilings(kernel: &t1::Kernel, found: &Products, (wm, wn): (u32, u32)) -> V
 
 /// Reads the schedule of a kernel for its loop of products.
 pub fn read(kernel: &t1::Kernel, found: &Products, target: Target) -> Result<Knobs, Refusal> {
-    let name = &kernel.loop_(found.loop_id).name;
+    // Loops of one name share what is said of it.
+    let mut names: Vec<&str> = found.loops.iter().map(|l| &*kernel.loop_(*l).name).collect();
+    names.dedup();
+    let name = names[0];
     let staged: Vec<t1::TensorId> = found.staged().map(|(_, _, o)| o.tensor).collect();
     let mut items = Items::default();
-    let (mut warps, mut stages): (Option<Pin<(u32, u32)>>, Option<Pin<u32>>) = (None, None);
+    let mut warps: Option<Pin<(u32, u32)>> = None;
+    let mut stages: Vec<(&str, Pin<u32>)> = Vec::new();
     let mut persistent = (Dispatch::Each, ChosenBy::Default);
     for item in &kernel.schedule {
         if items.take(kernel, item, &staged, target)? {
@@ -70,7 +79,11 @@ pub fn read(kernel: &t1::Kernel, found: &Products, target: Target) -> Result<Kno
         match path[..] {
             ["warps"] => warps = Some((read_warps(item)?, by)),
             ["persistent"] => persistent = (items::read_persistent(kernel, item)?, by),
-            [l, "stages"] if l == name => stages = Some((integer(item, STAGES)?, by)),
+            [l, "stages"] if names.contains(&l) => {
+                let n = integer(item, STAGES)?;
+                stages.retain(|(name, _)| *name != l);
+                stages.extend(names.iter().filter(|name| **name == l).map(|name| (*name, (n, by))));
+            }
             _ => {
                 let can = format!(
                     "`warps = (4, 1)`, `occupancy = 1`, `persistent`, `{name}.stages = 2`, and `via` and `evict` of a parameter"
@@ -112,7 +125,10 @@ pub fn read(kernel: &t1::Kernel, found: &Products, target: Target) -> Result<Kno
             false => refusal,
         });
     }
-    let (stages, stages_by) = stages.unwrap_or((2, ChosenBy::Default));
+    let stages_of = |l: &str| {
+        let pin = stages.iter().find(|(name, _)| *name == l);
+        pin.map_or((2, ChosenBy::Default), |(_, pin)| *pin)
+    };
     let estimate = register_estimate(kernel, found, warps);
     let occupancy = items.occupancy.map_or(1, |(n, _)| n);
     let cap = items::register_cap(warps.0 * warps.1, occupancy, target);
@@ -131,12 +147,16 @@ pub fn read(kernel: &t1::Kernel, found: &Products, target: Target) -> Result<Kno
         printed("warps", format!("({}, {})", warps.0, warps.1), warps_by),
         printed("occupancy", occupancy, by(items.occupancy)),
         printed("persistent", items::persistence(persistent.0), persistent.1),
-        printed(format!("{name}.stages"), stages, stages_by),
     ];
+    for (n, l) in names.iter().enumerate().filter(|(n, l)| !names[..*n].contains(l)) {
+        let (stages, by) = stages_of(names[n]);
+        out.push(printed(format!("{l}.stages"), stages, by));
+    }
     let mut tensors = staged;
     tensors.sort_unstable();
     tensors.dedup();
     out.extend(items.tensors(kernel, &tensors));
+    let stages = found.loops.iter().map(|l| stages_of(&kernel.loop_(*l).name).0).collect();
     Ok(Knobs { warps, stages, dispatch: persistent.0, items, printed: out })
 }
 
@@ -208,7 +228,13 @@ fn register_estimate(kernel: &t1::Kernel, found: &Products, (wm, wn): (u32, u32)
     let extent = |a: t1::AxisId| kernel.axis(a).extent;
     let threads = wm * wn * 32;
     let rows = found.height();
-    let carried = &kernel.loop_(found.loop_id).carried;
+    let carried: Vec<&t1::Carried> = kernel
+        .loops
+        .iter()
+        .enumerate()
+        .filter(|(n, l)| found.loops.contains(&t1::LoopId(*n as u32)) || multiplies(kernel, &l.body))
+        .flat_map(|(_, l)| &l.carried)
+        .collect();
     let tile = |v: t1::ValueId| kernel.ty(v).axes.iter().map(|a| extent(*a)).product::<u32>();
     let kept: u32 = carried.iter().map(|c| (tile(c.result) / threads).max(2)).sum();
     let own = found.products.iter().filter(|p| !carried.iter().any(|c| c.next == p.value));
@@ -222,9 +248,11 @@ fn register_estimate(kernel: &t1::Kernel, found: &Products, (wm, wn): (u32, u32)
         .unwrap_or(0)
         .min(40);
     // A thread that copies more than four units of an operand has addresses for the narrow ones.
-    let axis = kernel.loop_(found.loop_id).axis;
-    let moving = |o: &Operand| !o.packed && o.ix.iter().any(|i| i.axis.is_some() && i.axis == axis);
-    let units = found.staged().filter(|(_, _, o)| moving(o)).map(|(is_a, n, o)| {
+    let moving = |n: usize, o: &Operand| {
+        let axis = kernel.loop_(found.products[n].loop_id).axis;
+        !o.packed && o.ix.iter().any(|i| i.axis.is_some() && i.axis == axis)
+    };
+    let units = found.staged().filter(|(_, n, o)| moving(*n, o)).map(|(is_a, n, o)| {
         let p = &found.products[n];
         let kept = if is_a { rows } else { columns(extent(p.n)) };
         kept * extent(p.k).next_power_of_two() * o.elem.bits() / 128 / threads

@@ -18,6 +18,15 @@
 //! **Pipeline.** One ring holds the operands of a step. Copies run ahead by all slots but one; a step waits, then the copies of a later step
 //! are issued, then everything is computed in the order of the text, which the assembler overlaps.
 //!
+//! **Several loops.** One may follow another, and stand in ordinary loops; all keep the same rows, and each has a ring of its own. A ring is filled from its
+//! first slot whenever its loop begins, whichever slot the loop left it at. So a trip of an ordinary loop around one ends with what ends an item
+//! of a persistent block, an op that overwrites all of shared memory as far as synchronisation is concerned:
+//! ```text
+//! for j over N by 64 { for k over K by 32 { acc += a[i, k] @ b[j, k].T; } best = max(best, max(acc over j)); }
+//!
+//! loop j   prologue of k; loop k { … }; best; item.done
+//! ```
+//!
 //! | file | decides |
 //! | --- | --- |
 //! | this one | what is multiplied |
@@ -31,21 +40,24 @@ use super::access::launch_scalar;
 use super::contraction::{self, Operand, multiplies, strip};
 use super::fragments::Part;
 use super::refuse::Refusal;
-use super::{monotone, simplify};
+use super::{cover, monotone, simplify};
 use crate::scheduled::ir::MmaAtom;
 use crate::target::Target;
 use crate::tile::ir as t1;
 use rustc_hash::FxHashSet;
 use t1::{AxisId, Op, ValueId};
 
-/// A loop around products.
+/// The loops around products.
 #[derive(Clone, Debug)]
 pub struct Products {
-    pub loop_id: t1::LoopId,
+    /// In the order of the text.
+    pub loops: Vec<t1::LoopId>,
     /// What all left operands keep, outermost first, and how many coordinates each has.
     pub rows: Vec<(AxisId, u32)>,
     /// In the order of the text.
     pub products: Vec<Product>,
+    /// Ranges that are neither rows nor columns of a product, and their coordinates: columns of tiles that other loops compute with.
+    pub others: Vec<(AxisId, u32)>,
     /// The values of the loop's body that are computed in registers.
     pub computed: FxHashSet<ValueId>,
 }
@@ -53,6 +65,8 @@ pub struct Products {
 /// One product of a step.
 #[derive(Clone, Debug)]
 pub struct Product {
+    /// Whose step it is of.
+    pub loop_id: t1::LoopId,
     /// The value of T1 that the accumulator holds: the product, or `start + product`.
     pub value: ValueId,
     /// What the accumulator starts from, where that is not zero.
@@ -75,14 +89,20 @@ pub enum Factor {
     Held(ValueId),
 }
 
-/// Whether the kernel's products are more than a plain contraction: not one loop that carries one sum of products and nothing else.
+/// Whether the kernel's products are more than a plain contraction: not one loop that carries one sum of products, and no other loop.
 pub fn wanted(kernel: &t1::Kernel) -> bool {
-    let around = |s: &t1::Stmt| match s {
-        t1::Stmt::For(l) => multiplies(kernel, &kernel.loop_(*l).body).then_some(*l),
+    let all = |s: &t1::Stmt| match s {
+        t1::Stmt::For(l) => Some(*l),
         _ => None,
     };
-    let loops: Vec<t1::LoopId> = kernel.body.stmts.iter().filter_map(around).collect();
-    let [id] = loops[..] else { return false };
+    let all: Vec<t1::LoopId> = kernel.body.stmts.iter().filter_map(all).collect();
+    let around = |l: &t1::LoopId| multiplies(kernel, &kernel.loop_(*l).body);
+    let loops: Vec<t1::LoopId> = all.iter().copied().filter(around).collect();
+    let id = match loops[..] {
+        [] => return false,
+        [id] if all.len() == 1 && kernel.grid_when.is_none() && steps(kernel, id) => id,
+        _ => return true,
+    };
     let l = kernel.loop_(id);
     let plain = match &l.carried[..] {
         [c] => match kernel.value(c.next).op {
@@ -104,15 +124,27 @@ pub fn fits(kernel: &t1::Kernel, target: Target) -> bool {
     find(&plain).and_then(|found| knobs::read(&plain, &found, target)).is_ok()
 }
 
-/// The products of the kernel's loop.
-pub fn find(kernel: &t1::Kernel) -> Result<Products, Refusal> {
-    let mut found = None;
-    for stmt in &kernel.body.stmts {
+/// Whether a loop's own step multiplies, rather than a loop in it.
+fn steps(kernel: &t1::Kernel, id: t1::LoopId) -> bool {
+    let multiplies = |s: &t1::Stmt| match s {
+        t1::Stmt::Let(v) => matches!(kernel.value(*v).op, Op::Mma { .. }),
+        _ => false,
+    };
+    kernel.loop_(id).body.stmts.iter().any(multiplies)
+}
+
+/// The loops whose steps multiply, in the order of the text.
+fn loops(kernel: &t1::Kernel, block: &t1::Block, found: &mut Vec<t1::LoopId>) -> Result<(), Refusal> {
+    for stmt in &block.stmts {
         match stmt {
             t1::Stmt::For(id) if !multiplies(kernel, &kernel.loop_(*id).body) => {}
-            t1::Stmt::For(id) if found.replace(*id).is_some() => {
-                let span = kernel.loop_(*id).span;
-                return Err(Refusal::construct(span, "a second loop around `@`"));
+            t1::Stmt::For(id) if steps(kernel, *id) => found.push(*id),
+            t1::Stmt::For(id) => {
+                let l = kernel.loop_(*id);
+                if l.when.is_some() {
+                    return Err(Refusal::construct(l.span, "a loop with `when` around a loop around `@`"));
+                }
+                loops(kernel, &l.body, found)?;
             }
             t1::Stmt::Let(v) if matches!(kernel.value(*v).op, Op::Mma { .. }) => {
                 let span = kernel.value(*v).span;
@@ -121,34 +153,54 @@ pub fn find(kernel: &t1::Kernel) -> Result<Products, Refusal> {
                     "`@` outside the loop in a kernel that has one around `@`",
                 ));
             }
+            t1::Stmt::If(id) => {
+                let i = kernel.if_(*id);
+                if multiplies(kernel, &i.then_block) || multiplies(kernel, &i.else_block) {
+                    return Err(Refusal::construct(i.span, "`if` around a loop in a kernel with `@`")
+                        .help("`where(c, x, y)` chooses values, `place = value when c;` what is written"));
+                }
+            }
             _ => {}
         }
     }
-    let Some(loop_id) = found else {
+    Ok(())
+}
+
+/// The products of the kernel's loops.
+pub fn find(kernel: &t1::Kernel) -> Result<Products, Refusal> {
+    let mut ids = Vec::new();
+    loops(kernel, &kernel.body, &mut ids)?;
+    if ids.is_empty() {
         return Err(Refusal::construct(kernel.span, "`@` outside a loop"));
-    };
-    let l = kernel.loop_(loop_id);
-    if l.axis.is_none() {
-        return Err(Refusal::construct(
-            l.span,
-            format!("the loop over single coordinates `{}` around `@`", l.name),
-        ));
-    }
-    if l.rev {
-        return Err(Refusal::construct(l.span, "a loop over `rev(…)` around `@`"));
     }
     let mut products: Vec<Product> = Vec::new();
-    for stmt in &l.body.stmts {
-        if let t1::Stmt::Let(v) = stmt
-            && let Op::Mma { .. } = kernel.value(*v).op
-        {
-            let product = product(kernel, loop_id, *v, &products)?;
-            products.push(product);
+    for id in &ids {
+        let l = kernel.loop_(*id);
+        if l.axis.is_none() {
+            return Err(Refusal::construct(
+                l.span,
+                format!("the loop over single coordinates `{}` around `@`", l.name),
+            ));
+        }
+        if l.rev {
+            return Err(Refusal::construct(l.span, "a loop over `rev(…)` around `@`"));
+        }
+        let earlier = products.len();
+        for stmt in &l.body.stmts {
+            if let t1::Stmt::Let(v) = stmt
+                && let Op::Mma { .. } = kernel.value(*v).op
+            {
+                let product = product(kernel, *id, *v, &products[earlier..])?;
+                products.push(product);
+            }
         }
     }
     let rows = rows(kernel, &products)?;
-    let computed = computed(kernel, l, &products);
-    let found = Products { loop_id, rows, products, computed };
+    let computed = ids.iter().flat_map(|id| computed(kernel, kernel.loop_(*id), &products)).collect();
+    let is_other = |a: &AxisId| !rows.iter().any(|(r, _)| r == a) && !products.iter().any(|p| p.n == *a);
+    let all = (0..kernel.axes.len() as u32).map(AxisId);
+    let others = all.filter(is_other).map(|a| (a, kernel.axis(a).extent)).collect();
+    let found = Products { loops: ids, rows, products, others, computed };
     if let Some(p) = found.products.iter().find(|p| found.part(p.n).is_some()) {
         return Err(Refusal::construct(kernel.value(p.value).span, "a product of a range with itself"));
     }
@@ -265,7 +317,7 @@ fn product(
         _ => (v, None),
     };
     let atom = MmaAtom { a: ty, b: b.ty };
-    Ok(Product { value, start, atom, a, n: b.outer, k: contract, b })
+    Ok(Product { loop_id, value, start, atom, a, n: b.outer, k: contract, b })
 }
 
 /// An operand that travels through shared memory.
@@ -273,9 +325,15 @@ fn operand(kernel: &t1::Kernel, loop_id: t1::LoopId, v: ValueId, k: AxisId) -> R
     let operand = contraction::operand(kernel, v, k, kernel.loop_(loop_id).axis)?;
     let span = kernel.value(v).span;
     contraction::check(kernel, &operand, span)?;
-    if let Some((dim, _)) = operand.gather.first()
-        && operand.ix[*dim].axis != Some(operand.down(kernel.loop_(loop_id).axis, k))
-    {
+    let moving = kernel.loop_(loop_id).axis;
+    let range = operand.gather_axis();
+    // Rows that stay where they are while the loop moves along them.
+    let kept =
+        range == Some(operand.outer) && moving.is_some() && operand.ix.last().map(|i| i.axis) == Some(moving);
+    if let Some(dim) = operand.ix.iter().position(|i| i.checked && i.axis.is_some() && !kept) {
+        return Err(cover::may_leave(kernel.tensor(operand.tensor), dim, span));
+    }
+    if range.is_some() && !kept && range != Some(operand.down(moving, k)) {
         let name = &kernel.tensor(operand.tensor).name;
         return Err(Refusal::construct(
             span,

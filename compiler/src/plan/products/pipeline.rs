@@ -57,9 +57,10 @@ pub fn build(
     let layouts = Layouts::Products { products: found, tilings: &tilings };
     let mut general = General::new(kernel, layouts, module);
     general.products = Some(Plan { found, tilings: &tilings, knobs });
-    general.body(kernel.body.stmts.iter())?;
+    general.instance()?;
     let module = general.finish(target)?;
-    knobs::check_shared(kernel, module.shared_bytes, knobs.stages, target)?;
+    let stages = knobs.stages.iter().copied().max().unwrap_or(2);
+    knobs::check_shared(kernel, module.shared_bytes, stages, target)?;
     Ok(module)
 }
 
@@ -71,11 +72,12 @@ struct Arrived {
 }
 
 impl General<'_> {
-    /// The loop of products.
-    pub(in super::super) fn product_loop(&mut self, plan: Plan<'_>) -> Result<(), Refusal> {
+    /// A loop of products.
+    pub(in super::super) fn product_loop(&mut self, plan: Plan<'_>, id: t1::LoopId) -> Result<(), Refusal> {
         let kernel = self.kernel;
-        let l = kernel.loop_(plan.found.loop_id);
-        let (Some(axis), last) = (l.axis, plan.knobs.stages - 1) else {
+        let l = kernel.loop_(id);
+        let stages = plan.knobs.stages_of(plan.found, id);
+        let (Some(axis), last) = (l.axis, stages - 1) else {
             return Err(Refusal::construct(l.span, "a loop over single coordinates around `@`"));
         };
         self.uniform(l.lo)?;
@@ -86,9 +88,10 @@ impl General<'_> {
         // Operands by product: left, right.
         let mut arrived: Vec<[Option<Arrived>; 2]> =
             plan.found.products.iter().map(|_| [None, None]).collect();
-        let mut ring: Vec<(usize, usize, Staged, &Operand)> = Vec::new();
+        let mut ring: Vec<(usize, usize, Staged, &Operand, Option<Vec<Index>>)> = Vec::new();
         let mut again: Vec<(usize, usize, usize)> = Vec::new();
-        for (is_a, n, operand) in plan.found.staged() {
+        let own = |(_, n, _): &(bool, usize, &Operand)| plan.found.products[*n].loop_id == id;
+        for (is_a, n, operand) in plan.found.staged().filter(own) {
             // Read by several products, copied once.
             let same = |(before_a, m, o): &(bool, usize, &Operand)| {
                 *before_a == is_a
@@ -104,7 +107,7 @@ impl General<'_> {
                             operand.negative,
                         )
             };
-            if let Some((_, m, _)) = plan.found.staged().find(same) {
+            if let Some((_, m, _)) = plan.found.staged().filter(own).find(same) {
                 again.push((n, usize::from(!is_a), m));
                 continue;
             }
@@ -112,10 +115,18 @@ impl General<'_> {
             let side = usize::from(!is_a);
             let name = &kernel.tensor(operand.tensor).name;
             let along = operand.down(Some(axis), plan.found.products[n].k);
-            let slots = if moving { plan.knobs.stages } else { 1 };
+            let slots = if moving { stages } else { 1 };
             let staged = self.stage(plan, operand, n, is_a, along, slots, name)?;
             match moving {
-                true => ring.push((n, side, staged, operand)),
+                true => {
+                    // Rows that stay the same are known before the loop.
+                    let rows = !operand.gather.is_empty() && operand.gather_axis() == Some(operand.outer);
+                    let ix = match rows && along != operand.outer {
+                        true => Some(self.looked_up(&staged, operand, operand.outer)?),
+                        false => None,
+                    };
+                    ring.push((n, side, staged, operand, ix));
+                }
                 false => {
                     let ix = self.looked_up(&staged, operand, along)?;
                     let slot = self.once(&staged, operand, ix)?;
@@ -123,7 +134,7 @@ impl General<'_> {
                 }
             }
         }
-        for v in plan.found.products.iter().filter_map(Product::held) {
+        for v in plan.found.products.iter().filter(|p| p.loop_id == id).filter_map(Product::held) {
             self.value(v)?;
         }
         let mut carry = Vec::new();
@@ -138,18 +149,21 @@ impl General<'_> {
         let chan = ChanId(self.module.channels.len() as u16);
         self.module.channels.push(Channel {
             name: l.name.clone(),
-            bufs: ring.iter().map(|(_, _, s, _)| s.buf).collect(),
-            slots: plan.knobs.stages,
+            bufs: ring.iter().map(|(_, _, s, ..)| s.buf).collect(),
+            slots: stages,
             from: RoleId(0),
             to: vec![RoleId(0)],
-            bytes: ring.iter().map(|(_, _, s, _)| self.module.buffer(s.buf).slot_bytes).sum(),
+            bytes: ring.iter().map(|(_, _, s, ..)| self.module.buffer(s.buf).slot_bytes).sum(),
         });
         let slot = self.module.new_value(ValKind::Slot(chan), "s");
         self.staged_op(OpKind::Acquire { chan }, Some(slot), 0, 1, l.span);
         let mut tokens = Vec::new();
-        for (_, _, staged, operand) in &ring {
+        for (_, _, staged, operand, known) in &ring {
             let from = self.open.last().map_or(0, Vec::len);
-            let ix = self.looked_up(staged, operand, axis)?;
+            let ix = match known {
+                Some(ix) => ix.clone(),
+                None => self.looked_up(staged, operand, axis)?,
+            };
             if let Some(ops) = self.open.last_mut() {
                 place(&mut ops[from..], At { stage: 0, order: 1 });
             }
@@ -161,7 +175,7 @@ impl General<'_> {
         self.staged_op(OpKind::Commit { chan, slot, after: tokens }, None, 0, 1, l.span);
         let filled = self.module.new_value(ValKind::Slot(chan), "r");
         self.staged_op(OpKind::Wait { chan }, Some(filled), last, 0, l.span);
-        for (n, side, staged, _) in ring {
+        for (n, side, staged, ..) in ring {
             arrived[n][side] = Some(Arrived { staged, slot: filled });
         }
         for (n, side, m) in again {
@@ -209,7 +223,7 @@ impl General<'_> {
             carry: done,
             body,
             ahead: 0,
-            unroll: plan.knobs.stages,
+            unroll: stages,
             full: l.full.clone().filter(|_| self.module.variant == Variant::Wide),
         }));
         Ok(())
@@ -263,7 +277,11 @@ impl General<'_> {
     ) -> Result<(), Refusal> {
         for stmt in &block.stmts {
             let t1::Stmt::Let(v) = stmt else {
-                let span = self.kernel.loop_(plan.found.loop_id).span;
+                let span = match stmt {
+                    t1::Stmt::For(id) => self.kernel.loop_(*id).span,
+                    t1::Stmt::If(id) => self.kernel.if_(*id).span,
+                    _ => self.kernel.span,
+                };
                 return Err(Refusal::construct(span, "a loop around `@` that writes, branches or loops"));
             };
             match plan.found.products.iter().position(|p| p.value == *v) {

@@ -169,7 +169,11 @@ impl<'a, 'm> Block<'a, 'm> {
     /// One arm; in a loop, every op of it works for `turn`.
     fn if_(&mut self, i: &'a If, turn: Option<Turn>) -> Result<(), Halt> {
         let yes = self.tile(i.cond, turn, i.span)?.any();
-        for node in if yes { &i.then_body } else { &i.else_body } {
+        let body = if yes { &i.then_body } else { &i.else_body };
+        if turn.is_none() {
+            self.nodes(body)?;
+        }
+        for node in body.iter().filter(|_| turn.is_some()) {
             match node {
                 Node::Op(op) => self.op(op, turn)?,
                 Node::Sync(s) => self.sync(&s.op)?,
@@ -190,6 +194,13 @@ impl<'a, 'm> Block<'a, 'm> {
         let count = trips(lo, hi, i64::from(l.by));
         for trip in 0..count {
             let step = if l.rev { count - 1 - trip } else { trip };
+            if l.around_pipeline() {
+                // Each trip is like a kernel of its own.
+                self.place(l, step)?;
+                self.nodes(&l.body)?;
+                self.hand_on(l, |c| (c.next, c.param))?;
+                continue;
+            }
             for node in &l.body {
                 match node {
                     Node::Op(op) => {
@@ -464,6 +475,8 @@ impl<'a, 'm> Block<'a, 'm> {
                 if let Err(problem) = self.shared.next_item(&told) {
                     self.find(format!("the next item {}", problem.words()), span);
                 }
+                // Every ring begins anew.
+                self.hands.iter_mut().for_each(|hands| *hands = Hands::default());
                 Ok(())
             }
             OpKind::WorkGet { work } => {
