@@ -183,7 +183,11 @@ impl Elab<'_> {
             let text = item.path.join(".");
             let ok = match &item.path[..] {
                 [one] => KERNEL_ITEMS.contains(&one.as_str()),
-                [name, setting] => names.iter().any(|n| n == name) && NAME_ITEMS.contains(&setting.as_str()),
+                // A row of `:` that a product contracts is a loop, called like the row's length.
+                [name, setting] => {
+                    let row = || kernel.generics.iter().any(|g| g.name() == name.as_str());
+                    (names.iter().any(|n| n == name) || row()) && NAME_ITEMS.contains(&setting.as_str())
+                }
                 _ => false,
             };
             if ok {

@@ -105,7 +105,7 @@ impl Wrap<'_> {
             rev: false,
             when: None,
             carried: vec![Carried {
-                name: product.name.clone().unwrap_or_else(|| "product".into()),
+                name: product.name.clone().unwrap_or_else(|| old.name.clone()),
                 init,
                 param,
                 next,
