@@ -185,7 +185,7 @@ impl Elab<'_> {
                 [one] => KERNEL_ITEMS.contains(&one.as_str()),
                 // A row of `:` that a product contracts is a loop, called like the row's length.
                 [name, setting] => {
-                    let row = || kernel.generics.iter().any(|g| g.name() == name.as_str());
+                    let row = || kernel.generics.iter().any(|g| g.name().to_string() == *name);
                     (names.iter().any(|n| n == name) || row()) && NAME_ITEMS.contains(&setting.as_str())
                 }
                 _ => false,
