@@ -118,7 +118,7 @@ fn main() -> ExitCode {
         Command::Sass => assembler::fetch().and_then(|bin| sass::check(&bin)),
         Command::Fuzz { n, seed } => steps::fuzz(n, seed),
         Command::Verify { seeds, only } => verify::run(seeds, &only),
-        Command::AttentionGrid(_) if cfg!(debug_assertions) => steps::again_in_release(),
+        Command::AttentionGrid(args) if args.wants_release() => steps::again_in_release(),
         Command::AttentionGrid(args) => attention::run(&args),
         Command::ExecVsGpu { dry_run, only } => versus::run(&only, dry_run),
         Command::Templates { write } => assembler::fetch().and_then(|bin| templates::run(&bin, write)),

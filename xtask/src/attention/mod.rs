@@ -54,9 +54,19 @@ pub struct Args {
     /// Print the cases and run none
     #[arg(long)]
     list: bool,
+    /// In whatever build this is; else a debug build runs the same command in release
+    #[arg(long)]
+    as_built: bool,
     /// A JSON object a case and one for all, instead of words
     #[arg(long)]
     json: bool,
+}
+
+impl Args {
+    /// Whether this build is too slow for it.
+    pub fn wants_release(&self) -> bool {
+        cfg!(debug_assertions) && !self.list && !self.as_built
+    }
 }
 
 fn shard(text: &str) -> Result<(usize, usize), String> {
@@ -134,10 +144,15 @@ pub fn run(args: &Args) -> Result<()> {
     let before = cases.len();
     cases.retain(|case| !done.contains(&case.to_string()));
     if args.list {
+        let mut out = std::io::stdout().lock();
         for case in &cases {
-            match args.json {
-                true => println!("{}", json!({ "case": case.to_string(), "flop": case.flops(), "is": case })),
-                false => println!("{case}: {:.1e} operations", case.flops()),
+            let line = match args.json {
+                true => json!({ "case": case.to_string(), "flop": case.flops(), "is": case }).to_string(),
+                false => format!("{case}: {:.1e} operations", case.flops()),
+            };
+            // Whoever reads may have seen enough.
+            if writeln!(out, "{line}").is_err() {
+                break;
             }
         }
         return Ok(());
@@ -284,6 +299,7 @@ mod tests {
             device: "cpu".into(),
             sanitize: false,
             list: true,
+            as_built: false,
             json: false,
         }
     }

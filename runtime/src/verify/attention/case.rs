@@ -170,8 +170,8 @@ impl Case {
         let seen = match self.mask {
             Mask::Full => (self.queries * self.keys) as f64,
             mask => {
-                // Every mask of a test is the same for every head; a sample of queries will do.
-                let step = self.queries.div_ceil(64).max(1);
+                // Every mask of a test is the same for every head; of many queries a sample will do.
+                let step = self.queries.div_ceil(1024).max(1);
                 let rows: Vec<usize> = (0..self.queries).step_by(step).collect();
                 let seen = |i: &usize| {
                     (0..self.keys).filter(|&j| mask.allows(*i, j, self.queries, self.keys)).count()
