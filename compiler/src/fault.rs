@@ -12,6 +12,7 @@ use crate::ptx;
 use crate::scheduled::ir as t2;
 use crate::sync::SyncOp;
 use crate::tile::ir as t1;
+use crate::warp::bits::GATHER;
 use crate::warp::ir as t3;
 
 /// One planted fault.
@@ -79,6 +80,14 @@ pub enum FaultKind {
     WrongCount,
     /// Lower: the search for a part of a ragged range adds up other lanes.
     WrongSearch,
+    /// Lower: two words of a packed tile change places.
+    SwapWords,
+    /// Lower: a mask that picks codes out of words is one bit off.
+    WrongMask,
+    /// Lower: bits that a multiplication gathers come to lie one place beside their own.
+    WrongGather,
+    /// Lower: bytes of a table change places.
+    WrongEntry,
     /// Select: a guard holds where it should not.
     NegateGuard,
     /// Print: a number is off by one.
@@ -86,7 +95,7 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
-    pub const ALL: [FaultKind; 29] = [
+    pub const ALL: [FaultKind; 33] = [
         FaultKind::ExchangeAxes,
         FaultKind::WrongSlice,
         FaultKind::WrongInit,
@@ -114,6 +123,10 @@ impl FaultKind {
         FaultKind::DropFence,
         FaultKind::WrongCount,
         FaultKind::WrongSearch,
+        FaultKind::SwapWords,
+        FaultKind::WrongMask,
+        FaultKind::WrongGather,
+        FaultKind::WrongEntry,
         FaultKind::NegateGuard,
         FaultKind::Misprint,
     ];
@@ -130,6 +143,7 @@ impl FaultKind {
             SwapFragments | ShiftSwizzle | WrongOffset | MaskOffByOne => Pass::Lower,
             SwapElements | SkipShuffle | WrongSlot | InvertMask => Pass::Lower,
             DropFence | WrongCount | WrongSearch => Pass::Lower,
+            SwapWords | WrongMask | WrongGather | WrongEntry => Pass::Lower,
             NegateGuard => Pass::Select,
             Misprint => Pass::Print,
         }
@@ -345,6 +359,24 @@ impl Plant {
                 *b = Src::Int(0)
             }
             (FaultKind::WrongSearch, Op::ShuffleUp { by, .. }) if self.here() => *by += 1,
+            (FaultKind::SwapWords, Op::LoadSharedWords { d, .. }) if d.len() > 1 && self.here() => {
+                d.swap(0, 1)
+            }
+            (FaultKind::WrongMask, Op::Lop3 { b: Src::Int(mask), .. }) if self.here() => {
+                *mask = i64::from((*mask as u32).rotate_left(1));
+            }
+            (FaultKind::WrongGather, Op::Int { op: IntOp::MulLo, b: Src::Int(factor), .. })
+                if *factor == GATHER && self.here() =>
+            {
+                *factor /= 2;
+            }
+            // The bytes of a table are constants; others are chosen by one.
+            (
+                FaultKind::WrongEntry,
+                Op::Permute { a: Src::Int(bytes), b: Src::Int(_), select: Src::Reg(_), .. },
+            ) if *bytes != 0 && self.here() => {
+                *bytes = i64::from((*bytes as u32).rotate_left(8));
+            }
             (FaultKind::WrongOffset, Op::Ldmatrix { from, .. }) if self.here() => from.offset ^= 16,
             (
                 FaultKind::MaskOffByOne | FaultKind::InvertMask,

@@ -137,7 +137,7 @@ fn pack_arguments(ui: &Ui, args: Args) -> Result<(), Failure> {
 
 fn describe(name: &str, packed: &PackedTensor) -> Value {
     let storage = packed.storage();
-    let weights = packed.shape()[0] * packed.shape()[1];
+    let weights: usize = packed.shape().iter().product();
     json!({
         "name": name,
         "type": storage.elem.to_string(),
@@ -156,12 +156,12 @@ fn sentence(report: &Value, output: &str) -> String {
         format!(" ({} bits a weight)", text.trim_end_matches('0').trim_end_matches('.'))
     });
     let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
+    let shape: Vec<String> = report["shape"].as_array().into_iter().flatten().map(Value::to_string).collect();
     format!(
-        "{}: {}[{}, {}] in {} bytes{bits}, tiles of {}x{}, recipe {}, to {output}",
+        "{}: {}[{}] in {} bytes{bits}, tiles of {}x{}, recipe {}, to {output}",
         text(&report["name"]),
         text(&report["type"]),
-        report["shape"][0],
-        report["shape"][1],
+        shape.join(", "),
         report["bytes"],
         report["tile"][0],
         report["tile"][1],

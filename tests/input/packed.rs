@@ -8,7 +8,7 @@ use tilewright_runtime::tensor::{HostTensor, SafeFile, load, store};
 const QGEMM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dsl_examples/qgemm.tw");
 
 /// A folder with the weights `w.npy`: every code of the type, as far as there is room.
-fn weights(ty: &str, shape: [usize; 2]) -> (Folder, HostTensor) {
+fn weights<const N: usize>(ty: &str, shape: [usize; N]) -> (Folder, HostTensor) {
     let folder = Folder::new();
     let elem = ElemType::from_name(ty).expect("a type");
     let codes = |at: usize| (at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40 & ((1 << elem.bits()) - 1);
@@ -60,6 +60,31 @@ fn weights_are_packed_once_and_read_as_they_are() {
         fine(&["pack", "--unpack", &format!("{again}:w"), "-o", &back]);
         assert_eq!(load(back.as_ref(), tensor.elem()).expect("unpacked"), tensor);
     }
+}
+
+/// Matrices side by side, whose edges are filled up each for itself.
+#[test]
+fn experts_are_packed_one_after_the_other() {
+    let (folder, tensor) = weights("i4", [3, 70, 40]);
+    let source = folder.file(
+        "experts.tw",
+        "kernel experts(x: f16[M, K], packed w: i4[E, N, K], out y: f32[E, M, N]) {
+             tune BM in {16}, BN in {64}, BK in {32};
+             grid e over E, i over M by BM, j over N by BN;
+             let mut acc: f32[i, j] = 0;
+             for k over K by BK { acc += x[i, k] @ (w[e, j, k] as f16).T; }
+             y[e, i, j] = acc;
+         }",
+    );
+    let (w, packed, back) = (folder.arg("w.npy"), folder.arg("p.safetensors"), folder.arg("back.npy"));
+    let said = fine(&["pack", &source, "--arg", &format!("w={w}"), "-o", &packed]);
+    assert!(said.contains("w: i4[3, 70, 40] in 12288 bytes"), "{said}");
+    let from = format!("w={packed}:w");
+    let said =
+        fine(&["run", &source, "--device", "cpu", "--dim", "M=5", "--check", "--sanitize", "--arg", &from]);
+    assert!(said.contains("y: right"), "{said}");
+    fine(&["pack", "--unpack", &packed, "-o", &back]);
+    assert_eq!(load(back.as_ref(), tensor.elem()).expect("unpacked"), tensor);
 }
 
 #[test]

@@ -12,10 +12,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 use tilewright_compiler::packed::Form;
-use tilewright_compiler::templates::{Family, Stage, Template, ptx};
-use tilewright_compiler::warp::ir::Half;
-
-const HALVES: [Half; 2] = [Half::F16, Half::Bf16];
+use tilewright_compiler::templates::{Family, Stage, Template, To, ptx};
 
 /// Groups that are counted: what more groups cost is theirs, and no constant's or address'.
 const GROUPS: [u32; 2] = [1, 9];
@@ -30,10 +27,10 @@ pub fn run(bin: &Path, write: bool) -> Result<()> {
     let path = folder.join("README.md");
     if write {
         std::fs::create_dir_all(&folder)?;
-        for half in HALVES {
+        for to in To::ALL {
             for family in Family::ALL {
-                let text = ptx(&family.templates(half), &[Stage::Finished], &[1]);
-                std::fs::write(folder.join(format!("{}_{}.ptx", family.name(), half.name())), text)?;
+                let Some(name) = family.file(to) else { continue };
+                std::fs::write(folder.join(name), ptx(&family.templates(to), &[Stage::Finished], &[1]))?;
             }
         }
         std::fs::write(&page, paged).with_context(|| format!("cannot write {}", page.display()))?;
@@ -59,19 +56,19 @@ fn documented(page: &str, table: &str) -> Result<String> {
     let (_, after) =
         rest.split_once(MARKS[1]).context("docs/lowbit.md has no mark of where its table ends")?;
     let mut rows = String::from(
-        "| type | bits per weight | with scales | way to f16 | instructions per weight | way to bf16 | instructions per weight |\n\
-         | --- | --- | --- | --- | --- | --- | --- |\n",
+        "| type | bits per weight | with scales | way to f16 | instructions per weight | way to bf16 | instructions per weight | to bytes |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for line in table.lines() {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-        let &[ty, bits, f16, _, finished, bf16, _, bf16_finished] = &cells[..] else { continue };
+        let &[ty, bits, f16, _, finished, bf16, _, bf16_finished, bytes] = &cells[..] else { continue };
         let Ok(n) = bits.parse::<f64>() else { continue };
         // 16 bits for 128 weights, and a zero point's as many.
         let scales = if ty.starts_with('e') { 0.125 } else { 0.25 };
         let way = |way: &str| way.split(',').next().unwrap_or_default().to_string();
         let _ = writeln!(
             rows,
-            "| {ty} | {bits} | {} | {} | {finished} | {} | {bf16_finished} |",
+            "| {ty} | {bits} | {} | {} | {finished} | {} | {bf16_finished} | {bytes} |",
             n + scales,
             way(f16),
             way(bf16)
@@ -83,7 +80,7 @@ fn documented(page: &str, table: &str) -> Result<String> {
 const HEAD: &str = "\
 # Unpacking, type by type
 
-Packed operands of products are unpacked two values at a time (`compiler/src/warp/unpack.rs`). The files of this folder hold what that emits, a
+Packed operands of products are unpacked two values at a time, or to bytes four at a time (`compiler/src/warp/unpack.rs`). The files of this folder hold what that emits, a
 kernel for each type: they are made by `cargo xtask templates --write` and held to the compiler by a test, which also runs them with every code of
 every type. Take them for kernels of your own: thread t loads one group of words and stores its values; the comments say which bit of which word
 is which bit of a value, the highest first.
@@ -91,15 +88,15 @@ is which bit of a value, the highest first.
 Cost is arithmetic instructions per value on sm_80, as ptxas assembles them. *Picked* leaves each value times a factor plus an addend, which may meet
 with the zero point or the scale that follows; *finished* is the value. Types without a figure are unpacked element by element.
 
-| type | bits per weight | way to f16 | picked | finished | way to bf16 | picked | finished |
-| --- | --- | --- | --- | --- | --- | --- | --- |
+| type | bits per weight | way to f16 | picked | finished | way to bf16 | picked | finished | bytes, finished |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |
 ";
 
 fn table(bin: &Path) -> Result<String> {
     let mut costs: HashMap<String, f64> = HashMap::new();
-    for half in HALVES {
-        let templates: Vec<Template> = Family::ALL.into_iter().flat_map(|f| f.templates(half)).collect();
-        let counts = count(bin, half, &ptx(&templates, &[Stage::Picked, Stage::Finished], &GROUPS))?;
+    for (number, to) in To::ALL.into_iter().enumerate() {
+        let templates: Vec<Template> = Family::ALL.into_iter().flat_map(|f| f.templates(to)).collect();
+        let counts = count(bin, number, &ptx(&templates, &[Stage::Picked, Stage::Finished], &GROUPS))?;
         for t in &templates {
             for stage in [Stage::Picked, Stage::Finished] {
                 let count = |n| counts.get(&t.entry(stage, n)).copied().context("a template without code");
@@ -112,8 +109,10 @@ fn table(bin: &Path) -> Result<String> {
     let mut out = String::from(HEAD);
     for elem in Family::ALL.into_iter().flat_map(Family::types) {
         let _ = write!(out, "| {elem} | {} ", elem.bits());
-        for half in HALVES {
-            let _ = match Template::new(elem, half) {
+        for to in To::ALL {
+            let _ = match Template::new(elem, to) {
+                Some(t) if to == To::Bytes => write!(out, "| {:.2} ", costs[&t.entry(Stage::Finished, 1)]),
+                None if to == To::Bytes => write!(out, "| – "),
                 Some(t) => write!(
                     out,
                     "| {} | {:.2} | {:.2} ",
@@ -132,20 +131,16 @@ fn table(bin: &Path) -> Result<String> {
 fn way(t: &Template) -> String {
     let words = t.placement.words;
     let group = if words == 1 { String::new() } else { format!(", {} values in {words} words", t.values()) };
-    let toward = match t.half {
-        Half::F16 => tilewright_compiler::packed::Toward::F16,
-        Half::Bf16 => tilewright_compiler::packed::Toward::Bf16,
-    };
-    match toward.form(t.elem) {
+    match t.to.toward().form(t.elem) {
         Form::Magic { .. } => format!("magic mantissa{group}"),
         Form::Float { .. } => format!("bits and bias{group}"),
-        Form::Byte | Form::Planes | Form::Codes => "codes".into(),
+        Form::Byte | Form::Planes | Form::Nibbles | Form::Codes => "codes".into(),
     }
 }
 
 /// Arithmetic instructions of each entry.
-fn count(bin: &Path, half: Half, text: &str) -> Result<HashMap<String, usize>> {
-    let file = scratch()?.join(format!("templates_{}.ptx", half.name()));
+fn count(bin: &Path, number: usize, text: &str) -> Result<HashMap<String, usize>> {
+    let file = scratch()?.join(format!("templates_{number}.ptx"));
     std::fs::write(&file, text)?;
     let cubin = file.with_extension("cubin");
     assembler::ptxas(bin, &file, "sm_80", &cubin)?;

@@ -36,17 +36,22 @@ pub struct Recipe {
     pub placement: Placement,
     /// Words of a thread.
     pub words: u32,
+    /// Neighbouring warps that hold the same elements.
+    pub same: u32,
     /// Which element of the tile, on (row, k), each register of each thread has.
     map: TileMap,
 }
 
 impl Recipe {
-    /// The storage for a fragment's layout on (row, k), of which the first `warps` warps hold different elements; `None` where a thread's
-    /// elements fill no whole number of groups.
-    pub fn new(elem: ElemType, toward: Toward, layout: &Layout, warps: u32) -> Option<Recipe> {
+    /// The storage for a fragment's layout on (row, k), of which `warps` warps hold different elements, and `same` neighbours the same; `None`
+    /// where a thread's elements fill no whole number of groups.
+    pub fn new(elem: ElemType, toward: Toward, layout: &Layout, warps: u32, same: u32) -> Option<Recipe> {
         let mut map = TileMap::of(layout);
-        let bits = 5 + warps.trailing_zeros();
-        map.axes.iter_mut().for_each(|a| a.thread.truncate(bits as usize));
+        let bits = 5 + warps.trailing_zeros() as usize;
+        for axis in &mut map.axes {
+            axis.thread.drain(5..5 + same.trailing_zeros() as usize);
+            axis.thread.truncate(bits);
+        }
         let shape = layout.shape();
         let [(_, rows), (_, depth)] = shape[..] else { return None };
         let form = toward.form(elem);
@@ -56,7 +61,7 @@ impl Recipe {
             return None;
         }
         let words = (map.registers / values) as u32 * placement.words;
-        Some(Recipe { elem, form, tile: (rows, depth), threads: 32 * warps, placement, words, map })
+        Some(Recipe { elem, form, tile: (rows, depth), threads: 32 * warps, placement, words, same, map })
     }
 
     /// The chunks of a thread's words: the first word and how many.
@@ -153,8 +158,8 @@ mod tests {
     #[test]
     fn a_nibble_is_where_the_picture_says() {
         let t = tiling(64, 32, 2);
-        let recipe =
-            Recipe::new(ElemType::Uint(4), Toward::F16, &t.b_part(32, &[true, false]), 2).expect("a recipe");
+        let recipe = Recipe::new(ElemType::Uint(4), Toward::F16, &t.b_part(32, &[true, false]), 2, 1)
+            .expect("a recipe");
         assert_eq!(recipe.chunks(), [(0, 4)]);
         // Thread 0 holds k = 0 and 1 of column 0 in registers 0 and 1: the lowest fields of the two halves.
         let codes = |r: u32, k: u32| (r == 0 && k < 2).then_some(u64::from(k + 10));

@@ -1,7 +1,7 @@
 //! Where the bits of packed codes lie in a thread's words, so that unpacking is cheap.
 //!
 //! A word has two *lanes* of 16 bits, and two neighbours (a *member*) have the same bits of both, so that one instruction with the same mask
-//! in both lanes unpacks both; where bytes are wanted it has four of 8 bits, and a member four neighbours. A *group* is the least number of words that members fill exactly: one word holds 16/N members where N
+//! in both lanes unpacks both; where bytes are wanted it has four of 8 bits, and a member four neighbours, and for tables eight of 4 bits. A *group* is the least number of words that members fill exactly: one word holds 16/N members where N
 //! divides 16, and N words hold 16 where N is odd. Unpacking moves a member's bits to where its *form* wants them: the mantissa of a
 //! magic number for integers, exponent and mantissa and sign of the format for floats. Bits that move by the same distance move
 //! together, as one *piece*: a shift where the distance is not zero, and one `lop3` that picks the piece's bits out.
@@ -32,6 +32,8 @@ pub enum Form {
     Byte,
     /// Words of single bits: as many words as a code has bits, of 32 neighbours.
     Planes,
+    /// Codes of four bits, eight neighbours in the nibbles of a word: selectors of bytes.
+    Nibbles,
     /// The codes themselves.
     Codes,
 }
@@ -42,6 +44,7 @@ impl Form {
         match self {
             Form::Byte => 8,
             Form::Planes => 1,
+            Form::Nibbles => 4,
             Form::Magic { .. } | Form::Float { .. } | Form::Codes => LANE,
         }
     }
@@ -56,6 +59,8 @@ pub enum Toward {
     Bytes,
     /// Single bits of the codes, each on its own.
     Bits,
+    /// What a table of at most sixteen values holds.
+    Table,
     /// Something else: codes as integers.
     Codes,
 }
@@ -66,7 +71,7 @@ impl Toward {
         match self {
             Toward::F16 => Some(10),
             Toward::Bf16 => Some(7),
-            Toward::Bytes | Toward::Bits | Toward::Codes => None,
+            Toward::Bytes | Toward::Bits | Toward::Table | Toward::Codes => None,
         }
     }
 
@@ -75,6 +80,13 @@ impl Toward {
         if self == Toward::Bits {
             let integer = matches!(elem, ElemType::Uint(_) | ElemType::Int(_) | ElemType::Bipolar(_));
             return if integer { Form::Planes } else { Form::Codes };
+        }
+        if self == Toward::Table {
+            return if matches!(elem, ElemType::Uint(4) | ElemType::Int(4)) {
+                Form::Nibbles
+            } else {
+                Form::Codes
+            };
         }
         if self == Toward::Bytes {
             return match elem {
@@ -145,7 +157,7 @@ impl Placement {
         let mut placed = match form {
             Form::Float { mantissa } => floats(elem, mantissa, &mut free),
             Form::Magic { room } => integers(elem, form, room, &mut free),
-            Form::Byte | Form::Codes => integers(elem, form, form.lane(), &mut free),
+            Form::Byte | Form::Nibbles | Form::Codes => integers(elem, form, form.lane(), &mut free),
             // Word after word.
             Form::Planes => Vec::new(),
         };
@@ -218,7 +230,7 @@ fn integers(elem: ElemType, form: Form, room: u32, free: &mut Free) -> Vec<Membe
             let fits = |right: i32| {
                 let at = from - right;
                 // Plain codes and bytes have nothing to scale them back.
-                let exact = !matches!(form, Form::Byte | Form::Codes) || at == least as i32;
+                let exact = !matches!(form, Form::Byte | Form::Nibbles | Form::Codes) || at == least as i32;
                 at >= least as i32 && at as u32 + width <= room && exact
             };
             if !fits(right) {
@@ -298,7 +310,9 @@ mod tests {
     #[test]
     fn members_fill_their_words_without_overlap() {
         for elem in types() {
-            for toward in [Toward::F16, Toward::Bf16, Toward::Bytes, Toward::Bits, Toward::Codes] {
+            for toward in
+                [Toward::F16, Toward::Bf16, Toward::Bytes, Toward::Bits, Toward::Table, Toward::Codes]
+            {
                 let form = toward.form(elem);
                 let p = Placement::new(elem, form);
                 let mut seen = vec![0u32; p.words as usize];

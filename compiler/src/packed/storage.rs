@@ -429,7 +429,7 @@ mod tests {
     fn recipe(ty: ElemType, toward: Toward, (bn, bk, wn): (u32, u32, u32)) -> Option<Recipe> {
         let atom = MmaAtom { a: MmaType::F16, b: MmaType::F16 };
         let tiling = Tiling { bm: 64, bn, bk, wm: 1, wn, atom, interleave: true };
-        Recipe::new(ty, toward, &tiling.b_part(bk, &[true, false]), wn)
+        Recipe::new(ty, toward, &tiling.b_part(bk, &[true, false]), wn, 1)
     }
 
     fn tiles() -> Vec<(u32, u32, u32)> {

@@ -55,15 +55,8 @@ pub fn build(
     // Each column that a thread copies across k keeps a predicate through the loop, and a thread has seven.
     let columns = if c.a.major == Major::Outer { 2 } else { 4 };
     let mut stage = |name: &str, operand: &Operand, is_a: bool, columns: u32| {
+        knobs.items.check_packed(kernel, operand)?;
         if operand.packed {
-            if knobs.items.via(operand.tensor) == Via::Direct {
-                let name = &kernel.tensor(operand.tensor).name;
-                return Err(Refusal::schedule(
-                    kernel.tensor(operand.tensor).span,
-                    format!("`{name}.via = direct`: packed tiles are copied as they are"),
-                    format!("`{name}.via = cpasync`"),
-                ));
-            }
             return shared::packed_buffer(kernel, &mut module, name, operand, &tiling, is_a, knobs.stages);
         }
         let via = knobs.items.via(operand.tensor);
@@ -97,7 +90,7 @@ pub fn build(
     let bytes = module.buffers.iter().map(|b| b.slot_bytes).sum();
     module.channels.push(Channel {
         name: "ab".into(),
-        bufs: vec![a.buf, b.buf],
+        bufs: [&a, &b].into_iter().flat_map(|s| std::iter::once(s).chain(&s.also)).map(|s| s.buf).collect(),
         slots: knobs.stages,
         from: role,
         to: vec![role],
@@ -172,10 +165,13 @@ impl Pipeline<'_> {
         // Order of the ops of a step: 0 fragments of slice 1, 1 copies, then slice by slice.
         let slot = self.module.new_value(ValKind::Slot(self.chan), "s");
         self.op(OpKind::Acquire { chan: self.chan }, Some(slot), 0, 1, span);
-        let tokens: Vec<ValId> = [(a, &c.a, "ta"), (b, &c.b, "tb")]
-            .into_iter()
-            .map(|(staged, operand, name)| self.copy(staged, operand, slot, name))
-            .collect();
+        let mut tokens: Vec<ValId> = Vec::new();
+        for (staged, operand, name) in [(a, &c.a, "ta"), (b, &c.b, "tb")] {
+            tokens.push(self.copy(staged, operand, slot, name));
+            for (staged, (_, other)) in staged.also.iter().zip(&operand.also) {
+                tokens.push(self.copy(staged, other, slot, &format!("{name}.{}", other.name)));
+            }
+        }
         self.op(OpKind::Commit { chan: self.chan, slot, after: tokens }, None, 0, 1, span);
 
         let filled = self.module.new_value(ValKind::Slot(self.chan), "r");
@@ -318,8 +314,19 @@ impl Pipeline<'_> {
             false => OpKind::Load { slot, buf: staged.buf, at: 0, size: tiling.bk, atom: staged.atom },
         };
         self.op(kind, Some(whole), stage, 0, self.kernel.tensor(operand.tensor).span);
+        let mut all = vec![(computed.staged, whole)];
+        for (staged, (read, other)) in staged.also.iter().zip(&operand.also) {
+            let (axes, span) = (self.kernel.ty(*read).axes.clone(), self.kernel.tensor(other.tensor).span);
+            let Some(layout) = layouts.layout(&axes) else {
+                return Err(Refusal::construct(span, "an operand on other axes"));
+            };
+            let tile = self.tile(other.elem, axes, layout, false, other.name.clone());
+            let kind = OpKind::LoadPacked { slot, buf: staged.buf, tensor: other.tensor };
+            self.op(kind, Some(tile), stage, 0, span);
+            all.push((*read, tile));
+        }
         let module = self.module.clone();
-        let (module, ops, value) = general::operand(self.kernel, computed, whole, layouts, module)?;
+        let (module, ops, value) = general::operand(self.kernel, computed, &all, layouts, module)?;
         self.module = module;
         for op in ops {
             self.op(op.kind, op.result, stage, 0, op.span);

@@ -73,7 +73,7 @@ pub fn class(p: Problem, warps: (u32, u32), stages: u32) -> String {
     // Nothing has been measured of operands that a schedule sends through registers, nor of promotions.
     let direct = if p.direct { " direct" } else { "" };
     let promoted = if p.promoted { " promoted" } else { "" };
-    let packed = p.packed.map_or("", |_| " packed");
+    let packed = if p.packed { " packed" } else { "" };
     format!(
         "{bits}-bit {a}{b} {after} {}x{}x{} ({wm}, {wn}) {stages} stages{direct}{promoted}{packed}",
         p.bm, p.bn, p.bk

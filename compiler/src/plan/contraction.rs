@@ -9,7 +9,7 @@ use super::{cover, instances};
 use crate::diagnostics::Span;
 use crate::packed::Toward;
 use crate::scheduled::ir::{Index, MmaAtom, MmaType};
-use crate::tile::ir as t1;
+use crate::tile::{ir as t1, multiples::is_multiple};
 
 /// One operand of the product.
 #[derive(Clone, Debug)]
@@ -38,6 +38,15 @@ pub struct Operand {
     pub packed: bool,
     /// What a packed tensor's elements are converted to.
     pub toward: Toward,
+    /// Further packed tensors that it is computed from, each with the read that stands for it.
+    pub also: Vec<(t1::ValueId, Operand)>,
+}
+
+impl Operand {
+    /// The tensors that travel through shared memory for it.
+    pub fn tensors(&self) -> impl Iterator<Item = t1::TensorId> {
+        std::iter::once(self.tensor).chain(self.also.iter().map(|(_, o)| o.tensor))
+    }
 }
 
 impl Operand {
@@ -259,12 +268,9 @@ pub(super) fn operand(
     let (v, computed) = match kernel.value(v).op {
         // What is packed is unpacked by threads in any case.
         t1::Op::Read { tensor, .. } if is_packed(tensor) => (v, Some(Computed { value: v, staged: v })),
-        t1::Op::Read { .. } => (v, None),
+        t1::Op::Read { ref ix, .. } if !looks_up(kernel, ix, k) => (v, None),
         _ => {
-            let staged = staged(kernel, v, k).ok_or_else(|| {
-                Refusal::construct(kernel.value(v).span, "a computed operand of `@`")
-                    .note("what is computed element by element from numbers of 8 or 16 bits, or packed ones, that lie side by side along the contracted range is lowered today")
-            })?;
+            let staged = staged(kernel, v, k).ok_or_else(|| not_staged(kernel, v))?;
             (staged, Some(Computed { value: v, staged }))
         }
     };
@@ -280,13 +286,6 @@ pub(super) fn operand(
             format!("a computed operand of `@` of {elem}"),
         )
         .note("computed operands of f16, bf16, i8 and u8 are lowered today"));
-    }
-    if t.kind == t1::TensorKind::Packed && ix.len() != 2 {
-        return Err(Refusal::construct(
-            value.span,
-            format!("`packed {}` of {} dimensions", t.name, ix.len()),
-        )
-        .note("packed tensors of two dimensions are lowered today"));
     }
     let ty = matrix_type(elem, value.span)?;
     let (ix, gather) = subscripts(kernel, *tensor, ix, k, moving, value.span)?;
@@ -311,7 +310,11 @@ pub(super) fn operand(
                 .note("the contracted or the kept range must subscript the last dimension, as in `a[i, k]` and `a[k, i].T`"));
         }
     };
-    Ok(Operand {
+    let packed = t.kind == t1::TensorKind::Packed;
+    if packed {
+        tiles(kernel, *tensor, &ix, !gather.is_empty(), value.span)?;
+    }
+    let mut operand = Operand {
         name: t.name.clone(),
         tensor: *tensor,
         elem: value.ty.elem,
@@ -323,9 +326,130 @@ pub(super) fn operand(
         major,
         computed,
         negative: None,
-        packed: t.kind == t1::TensorKind::Packed,
+        packed,
         toward: computed.map_or(Toward::Codes, |c| toward(kernel, c.value, c.staged)),
-    })
+        also: Vec::new(),
+    };
+    if let Some(c) = computed {
+        let mut reads = Vec::new();
+        packed_reads(kernel, c.value, &mut reads);
+        for v in reads.into_iter().filter(|v| *v != c.staged) {
+            let other = beside(kernel, v, &operand, c.value, (k, moving))?;
+            operand.also.push((v, other));
+        }
+    }
+    Ok(operand)
+}
+
+/// The reads of packed tensors that a value is made of, in order.
+fn packed_reads(kernel: &t1::Kernel, v: t1::ValueId, found: &mut Vec<t1::ValueId>) {
+    let op = &kernel.value(v).op;
+    if let t1::Op::Read { tensor, .. } = op
+        && kernel.tensor(*tensor).kind == t1::TensorKind::Packed
+    {
+        if !found.contains(&v) {
+            found.push(v);
+        }
+        return;
+    }
+    op.operands().into_iter().for_each(|x| packed_reads(kernel, x, found));
+}
+
+/// A packed tensor that another operand is computed from, too: on the same axes, and staged beside it.
+fn beside(
+    kernel: &t1::Kernel,
+    v: t1::ValueId,
+    first: &Operand,
+    whole: t1::ValueId,
+    (k, moving): (t1::AxisId, Option<t1::AxisId>),
+) -> Result<Operand, Refusal> {
+    let value = kernel.value(v);
+    let t1::Op::Read { tensor, ix } = &value.op else { unreachable!("a packed tensor is read") };
+    let t = kernel.tensor(*tensor);
+    let (ix, gather) = subscripts(kernel, *tensor, ix, k, moving, value.span)?;
+    tiles(kernel, *tensor, &ix, !gather.is_empty(), value.span)?;
+    let axes = |ix: &[Index]| ix.iter().filter_map(|i| i.axis).collect::<Vec<_>>();
+    if axes(&ix) != axes(&first.ix) {
+        let what = format!("`packed {}` beside `{}` on other ranges", t.name, first.name);
+        return Err(Refusal::construct(value.span, what));
+    }
+    let other = Operand {
+        name: t.name.clone(),
+        tensor: *tensor,
+        elem: value.ty.elem,
+        ix,
+        gather,
+        computed: None,
+        packed: true,
+        toward: toward(kernel, whole, v),
+        also: Vec::new(),
+        ..first.clone()
+    };
+    check(kernel, &other, value.span)?;
+    Ok(other)
+}
+
+/// Refuses subscripts of a packed tensor that are not those of whole tiles: a range each for rows and depth, which begin where tiles do.
+fn tiles(
+    kernel: &t1::Kernel,
+    tensor: t1::TensorId,
+    ix: &[Index],
+    gathered: bool,
+    span: Span,
+) -> Result<(), Refusal> {
+    let t = kernel.tensor(tensor);
+    let refused = |what: &str| {
+        Refusal::construct(span, format!("`packed {}` {what}", t.name))
+            .note("a packed tensor is read in whole tiles, by ranges of its last two dimensions that begin at multiples of their own length, as in `w[e, j, k]`")
+    };
+    let Some((tile, leading)) = ix.split_last_chunk::<2>().map(|(rest, tile)| (tile, rest)) else {
+        return Err(refused("of less than two dimensions"));
+    };
+    if gathered {
+        return Err(refused("with rows that are looked up"));
+    }
+    if leading.iter().any(|i| i.axis.is_some() || i.tile.is_some()) {
+        return Err(refused("with a range in front of its last two dimensions"));
+    }
+    for index in tile {
+        let Some(axis) = index.axis.filter(|_| index.offset.is_none()) else {
+            return Err(refused("from a row that is no tile's"));
+        };
+        if !begins_with_tiles(kernel, axis) {
+            return Err(refused(&format!("by `{}`, which may begin inside a tile", kernel.axis(axis).name)));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a range begins at a multiple of its length.
+fn begins_with_tiles(kernel: &t1::Kernel, axis: t1::AxisId) -> bool {
+    let a = kernel.axis(axis);
+    let lo = match kernel.value(a.lo).op {
+        t1::Op::GridVar(g) => kernel.grid_var(g).lo,
+        t1::Op::LoopVar(l) => kernel.loop_(l).lo,
+        _ => a.lo,
+    };
+    is_multiple(kernel, lo, a.extent)
+}
+
+/// Whether a subscript is a tile of codes, a coordinate for every element: a codebook, `NF4[c[j, k]]`. A coordinate for every row is no such.
+fn looks_up(kernel: &t1::Kernel, ix: &[t1::ValueId], k: t1::AxisId) -> bool {
+    let codes = |axes: &[t1::AxisId]| axes.len() > 1 && axes.contains(&k);
+    ix.iter().any(|x| index(kernel, *x).is_none() && codes(&kernel.ty(*x).axes))
+}
+
+/// What is said of a computed operand of which nothing can travel through shared memory.
+fn not_staged(kernel: &t1::Kernel, v: t1::ValueId) -> Refusal {
+    let value = kernel.value(v);
+    let what = match &value.op {
+        t1::Op::Read { tensor, .. } => {
+            format!("the computed subscript of `{}`", kernel.tensor(*tensor).name)
+        }
+        _ => "a computed operand of `@`".into(),
+    };
+    Refusal::construct(value.span, what)
+        .note("what is computed element by element from numbers of 8 or 16 bits, or packed ones, that lie side by side along the contracted range is lowered today, and what such numbers look up")
 }
 
 /// The type as which matrix instructions take elements.
@@ -362,7 +486,12 @@ fn toward(kernel: &t1::Kernel, v: t1::ValueId, staged: t1::ValueId) -> Toward {
             t1::ElemType::Int(8) | t1::ElemType::Uint(8) => Toward::Bytes,
             _ => Toward::Codes,
         },
-        t1::Op::Read { .. } if matches!(value.ty.elem, t1::ElemType::Int(8) | t1::ElemType::Uint(8)) => {
+        t1::Op::Read { tensor, ix } if small_table(kernel, *tensor) && subscripted_by(kernel, ix, staged) => {
+            Toward::Table
+        }
+        t1::Op::Read { .. }
+            if v == staged && matches!(value.ty.elem, t1::ElemType::Int(8) | t1::ElemType::Uint(8)) =>
+        {
             Toward::Bytes
         }
         t1::Op::Reorder(x) => toward(kernel, *x, staged),
@@ -372,6 +501,33 @@ fn toward(kernel: &t1::Kernel, v: t1::ValueId, staged: t1::ValueId) -> Toward {
         }
         _ => Toward::Codes,
     }
+}
+
+/// Whether a tensor is a constant of as many values as four bits choose among, in whole bytes of a product's types.
+fn small_table(kernel: &t1::Kernel, tensor: t1::TensorId) -> bool {
+    let t = kernel.tensor(tensor);
+    matches!(&t.kind, t1::TensorKind::Const(list) if list.len() <= 16)
+        && t.shape.len() == 1
+        && matches!(t.elem.bits(), 8 | 16)
+}
+
+/// Whether the subscript is what is staged, converted or moved by a constant.
+fn subscripted_by(kernel: &t1::Kernel, ix: &[t1::ValueId], staged: t1::ValueId) -> bool {
+    let &[mut x] = ix else { return false };
+    while x != staged {
+        x = match kernel.value(x).op {
+            t1::Op::Cast(y) | t1::Op::Reorder(y) => y,
+            t1::Op::Binary(t1::BinaryOp::Add | t1::BinaryOp::Sub, y, z) => {
+                match (kernel.const_int(y), kernel.const_int(z)) {
+                    (None, Some(_)) => y,
+                    (Some(_), None) => z,
+                    _ => return false,
+                }
+            }
+            _ => return false,
+        };
+    }
+    true
 }
 
 /// The first read, of those that a value is made of element by element, that has the value's axes as plain subscripts: the one that
@@ -385,7 +541,7 @@ fn staged(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Option<t1::Valu
                 |a: &t1::AxisId| ix.iter().any(|x| index(kernel, *x).is_some_and(|i| i.axis == Some(*a)));
             let last = ix.last().and_then(|x| index(kernel, *x)).and_then(|i| i.axis);
             let t = kernel.tensor(*tensor);
-            let packed = t.kind == t1::TensorKind::Packed && ix.len() == 2;
+            let packed = t.kind == t1::TensorKind::Packed;
             let elem = t.elem.bits();
             let whole = axes.len() == 2 && axes.iter().all(plain) && last == Some(k);
             // What looks something up is computed, too, from what its subscripts read.

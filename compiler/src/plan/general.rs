@@ -138,17 +138,18 @@ pub fn rows_in_step(
     Ok((module, ops, value))
 }
 
-/// The ops that compute an operand of a product, in order, and its tile; `staged` is the tile of what is read from shared memory.
+/// The ops that compute an operand of a product, in order, and its tile; `staged` are the tiles of what is read from shared memory, by the
+/// reads that they stand for.
 pub fn operand(
     kernel: &t1::Kernel,
     computed: Computed,
-    staged: ValId,
+    staged: &[(t1::ValueId, ValId)],
     layouts: Layouts<'_>,
     module: Module,
 ) -> Result<(Module, Vec<Op>, ValId), Refusal> {
     let mut general = General::new(kernel, layouts, module);
     let done = std::mem::take(&mut general.open[0]);
-    general.values.insert(computed.staged, staged);
+    general.values.extend(staged.iter().copied());
     let value = general.value(computed.value)?;
     let (module, ops) = general.straight(done, computed.value, "an operand of `@` that loops or branches")?;
     let shared = |op: &Op| {

@@ -10,6 +10,7 @@
 //! b.evict = last       who leaves L2 first: a cache policy on every access to the tensor
 //! ```
 
+use super::contraction::Operand;
 use super::instances;
 use super::knobs::chosen_by;
 use super::refuse::Refusal;
@@ -21,6 +22,9 @@ use t1::ScheduleValue;
 
 /// A value and where it came from.
 pub type Pin<T> = (T, ChosenBy);
+
+/// Rows of a tile up to which weights are read by few blocks.
+const FEW_ROWS: u32 = 16;
 
 /// What a schedule says of the kernel as a whole and of its tensors.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -117,6 +121,31 @@ impl Items {
     pub fn through_registers(&mut self, tensor: t1::TensorId) {
         if !self.via.iter().any(|(t, _)| *t == tensor) {
             self.via.push((tensor, (Via::Direct, ChosenBy::Default)));
+        }
+    }
+
+    /// Refuses packed tensors of an operand that a schedule sends through registers.
+    pub fn check_packed(&self, kernel: &t1::Kernel, operand: &Operand) -> Result<(), Refusal> {
+        let own = operand.packed.then_some(operand.tensor);
+        let direct = |t: &t1::TensorId| self.via(*t) == Via::Direct;
+        let Some(t) = own.into_iter().chain(operand.also.iter().map(|(_, o)| o.tensor)).find(direct) else {
+            return Ok(());
+        };
+        let t = kernel.tensor(t);
+        Err(Refusal::schedule(
+            t.span,
+            format!("`{}.via = direct`: packed tiles are copied as they are", t.name),
+            format!("`{}.via = cpasync`", t.name),
+        ))
+    }
+
+    /// Packed weights of a product with few rows: each is read once, and what was read need not stay in L2, unless a schedule says so.
+    pub fn stream_weights(&mut self, operand: &Operand, rows: u32) {
+        let weights = operand.packed.then_some(operand.tensor).into_iter();
+        for t in weights.chain(operand.also.iter().map(|(_, o)| o.tensor)) {
+            if rows <= FEW_ROWS && !self.evict.iter().any(|(x, _)| *x == t) {
+                self.evict.push((t, (Evict::First, ChosenBy::Model)));
+            }
         }
     }
 

@@ -5,7 +5,7 @@
 //! settled by the [`calibration`](super::calibration) table.
 
 use super::calibration::{self, Judgement, Registers, judge};
-use super::contraction::{Contraction, Major};
+use super::contraction::{Contraction, Major, Operand};
 use super::items::{self, Items, flag, integer, printed, unknown, wrong};
 use super::refuse::Refusal;
 use crate::artifact::{ChosenBy, ScheduleItem};
@@ -51,7 +51,9 @@ pub struct Problem {
     /// A schedule sends an operand through registers.
     pub direct: bool,
     /// An operand is stored for a number of warps.
-    pub packed: Option<u32>,
+    pub packed: bool,
+    /// Bits in shared memory of an element of each operand.
+    pub bits: (u32, u32),
     /// There is a second accumulator: see [`Knobs::promote`].
     pub promoted: bool,
 }
@@ -64,7 +66,7 @@ impl Problem {
 
     /// A tile of a kernel's contraction.
     pub fn of(kernel: &t1::Kernel, c: &Contraction, (bm, bn, bk): (u32, u32, u32)) -> Problem {
-        let own = [c.a.tensor, c.b.tensor];
+        let own: Vec<t1::TensorId> = [&c.a, &c.b].into_iter().flat_map(Operand::tensors).collect();
         let more = |v: &t1::Value| match &v.op {
             _ if v.ty.is_scalar() => false,
             t1::Op::Read { tensor, .. } => !own.contains(tensor),
@@ -73,18 +75,21 @@ impl Problem {
             _ => false,
         };
         let fused = kernel.values.iter().any(more);
-        let packed = [&c.a, &c.b].into_iter().find(|o| o.packed).map(|o| o.elem.bits());
+        let packed = [&c.a, &c.b].into_iter().any(|o| o.packed || !o.also.is_empty());
+        // A computed operand counts as what it becomes.
+        let bits = |o: &Operand| {
+            let own = if o.packed { o.elem.bits() } else { c.atom.a.bits() };
+            own + o.also.iter().map(|(_, o)| o.elem.bits()).sum::<u32>()
+        };
+        let bits = (bits(&c.a), bits(&c.b));
         let order = (c.a.major, c.b.major);
         let promoted = Pins::of(kernel, c).promote.is_some();
-        Problem { bm, bn, bk, atom: c.atom, order, fused, direct: false, packed, promoted }
+        Problem { bm, bn, bk, atom: c.atom, order, fused, direct: false, packed, bits, promoted }
     }
 
     /// Bytes of one ring entry: a slot of each operand.
     pub fn stage_bytes(self) -> u32 {
-        match self.packed {
-            Some(bits) => self.bk * (self.bm * self.elem_bytes() + self.bn * bits / 8),
-            None => self.bk * (self.bm + self.bn) * self.elem_bytes(),
-        }
+        self.bk * (self.bm * self.bits.0 + self.bn * self.bits.1) / 8
     }
 }
 
@@ -140,11 +145,7 @@ impl Knobs {
         let doubled = if p.bm / wm > p.bn / wn { (2 * wm, wn) } else { (wm, 2 * wn) };
         let copies = p.bm.max(p.bn) * p.bk * p.elem_bytes() / 4 / (wm * wn * 32);
         let crowded = variant != Variant::Wide && (accumulators(p, self.warps) > 96 || copies > 16);
-        if crowded && p.packed.is_none() && wm * wn <= 4 && divides(p, doubled) {
-            doubled
-        } else {
-            self.warps
-        }
+        if crowded && !p.packed && wm * wn <= 4 && divides(p, doubled) { doubled } else { self.warps }
     }
 
     /// Whether a variant's copies are loops of their own. Narrow copies are many per thread, and the assembler keeps the address of
@@ -176,7 +177,7 @@ pub fn read(
     registers: Registers,
 ) -> Result<Knobs, Refusal> {
     let loop_name = &kernel.loop_(c.loop_id).name;
-    let staged = [c.a.tensor, c.b.tensor];
+    let staged: Vec<t1::TensorId> = [&c.a, &c.b].into_iter().flat_map(Operand::tensors).collect();
     let (mut warps, mut stages, mut raster, mut unroll, mut overlap) = (None, None, None, None, None);
     let (mut items, mut atom) = (Items::default(), ChosenBy::Default);
     let mut promote = (None, ChosenBy::Default);
@@ -233,10 +234,12 @@ pub fn read(
     let dispatch = stream.map_or(persistent.0, Dispatch::Stream);
     // So do what an epilogue needs and where a block stands among its tiles; parts of sums were measured with an epilogue's needs.
     let stays = matches!(dispatch, Dispatch::Persistent | Dispatch::Drawn) && p.fused;
-    let computed = [&c.a, &c.b].iter().any(|o| o.computed.is_some() && !o.packed);
+    // Nothing has been measured of other computed operands than packed weights.
+    let computed = c.a.computed.is_some() || c.b.computed.is_some() && !c.b.packed || !c.b.also.is_empty();
     let direct =
         staged.iter().any(|t| items.via(*t) == Via::Direct) || gathered && parts || stays || computed;
     let p = Problem { direct, ..p };
+    items.stream_weights(&c.b, p.bm);
     let pins = Pins {
         warps: warps.map(|(w, _)| w),
         stages: stages.map(|(n, _)| n),
@@ -430,7 +433,7 @@ fn squarest(p: Problem, fits: impl Fn(Problem, (u32, u32)) -> bool) -> Option<(u
         |(wm, wn)| {
             let (warps, tm, tn) = (wm * wn, p.bm / wm, p.bn / wn);
             // Warps along the rows would each unpack the same.
-            let shape = if p.packed.is_some() { *wm } else { tm.max(tn) * 16 / tm.min(tn) };
+            let shape = if p.packed { *wm } else { tm.max(tn) * 16 / tm.min(tn) };
             (4u32.saturating_sub(warps), warps, shape)
         },
     )
@@ -550,7 +553,7 @@ fn check_shared(kernel: &t1::Kernel, p: Problem, stages: u32, target: Target) ->
 /// 32-bit registers per thread that a schedule is expected to need.
 pub fn register_estimate(p: Problem, warps: (u32, u32)) -> u32 {
     let (wm, wn) = (p.bm / warps.0, p.bn / warps.1);
-    if p.packed.is_some() {
+    if p.packed {
         // What is unpacked lives from one matrix instruction to the next, and each thread has an address or two of the packed tiles.
         let units = p.bm * p.bk * p.elem_bytes() / 16 / (warps.0 * warps.1 * 32);
         let rest = 2 * (wm / 16 * 4) + wn / 8 * 2 + 32 + if units > 4 { 16 } else { 0 };
@@ -634,7 +637,8 @@ mod tests {
             order: (Major::K, Major::K),
             fused: false,
             direct: false,
-            packed: None,
+            packed: false,
+            bits: (16, 16),
             promoted: false,
         }
     }

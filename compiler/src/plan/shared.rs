@@ -17,7 +17,7 @@ use crate::layout::atoms::{MatrixAccess, matrix_rows};
 use crate::layout::{Accessor, Axis, Dim, Layout, LayoutError, OddDigit, SharedLayout, Space, solve_shared};
 use crate::packed::Recipe;
 use crate::scheduled::ir::*;
-use crate::tile::ir::{AxisId, Kernel};
+use crate::tile::ir::{AxisId, AxisKind, Kernel};
 
 /// An operand's buffer, how it is filled and how it is read.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub struct Staged {
     pub plan: CopyPlan,
     pub map: Layout,
     pub atom: LoadAtom,
+    /// Of the packed tensors that the operand is computed from, too, in its order.
+    pub also: Vec<Staged>,
 }
 
 /// Bytes to which the base of a ring is aligned: what swizzles of 128 bytes by 8 rows need.
@@ -113,7 +115,25 @@ pub fn buffer(
         base,
         slot_stride,
     });
-    Ok(Staged { buf: BufId(module.buffers.len() as u16 - 1), plan, map, atom })
+    let buf = BufId(module.buffers.len() as u16 - 1);
+    let also = beside(kernel, module, name, operand, tiling, is_a, slots)?;
+    Ok(Staged { buf, plan, map, atom, also })
+}
+
+/// The rings of the packed tensors that an operand is computed from beside its own.
+fn beside(
+    kernel: &Kernel,
+    module: &mut Module,
+    name: &str,
+    operand: &Operand,
+    tiling: &Tiling,
+    is_a: bool,
+    slots: u32,
+) -> Result<Vec<Staged>, Refusal> {
+    let ring = |(_, other): &(_, Operand)| {
+        packed_buffer(kernel, module, &format!("{name}.{}", other.name), other, tiling, is_a, slots)
+    };
+    operand.also.iter().map(ring).collect()
 }
 
 /// Adds the ring of a packed operand: a tile's bytes as they lie in memory. Each thread copies units of 16 bytes, and reads its own words.
@@ -131,11 +151,22 @@ pub fn packed_buffer(
         true => tiling.a_part(tiling.bk, &[true, false]),
         false => tiling.b_part(tiling.bk, &[true, false]),
     };
-    if is_a {
-        return Err(Refusal::construct(t.span, format!("`packed {}` as the left operand of `@`", t.name))
-            .note("packed right operands, as in `x @ w.T`, are lowered today"));
+    let rows = kernel.axis(operand.outer);
+    let moves = matches!(rows.kind, AxisKind::Grid(_) | AxisKind::Loop(_));
+    let tall = if is_a { tiling.bm } else { tiling.bn };
+    if moves && rows.extent != tall {
+        return Err(Refusal::schedule(
+            t.span,
+            format!(
+                "`packed {}` in tiles of {} rows, which matrix instructions fill up to {tall}",
+                t.name, rows.extent
+            ),
+            format!("`{}` by {tall}", rows.name),
+        ));
     }
-    let Some(recipe) = Recipe::new(operand.elem, operand.toward, &fragment, tiling.wn) else {
+    // Warps along the result's other axis hold the same elements.
+    let (warps, same) = if is_a { (tiling.wm, tiling.wn) } else { (tiling.wn, 1) };
+    let Some(recipe) = Recipe::new(operand.elem, operand.toward, &fragment, warps, same) else {
         return Err(Refusal::schedule(
             t.span,
             format!(
@@ -160,7 +191,7 @@ pub fn packed_buffer(
         layout_name: format!(
             "packed {}, {} to {}",
             operand.elem,
-            plural(recipe.placement.members.len() * 2, "value"),
+            plural(recipe.placement.members.len() * (32 / recipe.form.lane()) as usize, "value"),
             plural(recipe.placement.words as usize, "word")
         ),
         layout,
@@ -168,13 +199,20 @@ pub fn packed_buffer(
         base,
         slot_stride,
     });
-    module.packed.push((operand.tensor, recipe));
-    Ok(Staged {
-        buf: BufId(module.buffers.len() as u16 - 1),
-        plan: CopyPlan::CpAsync { bytes: 16 },
-        map: fragment,
-        atom: LoadAtom::Elements,
-    })
+    match module.recipe(operand.tensor) {
+        Some(before) if *before != recipe => {
+            return Err(Refusal::construct(
+                t.span,
+                format!("`packed {}`, which this kernel reads in two ways that need two storages,", t.name),
+            )
+            .help("give it as two parameters"));
+        }
+        Some(_) => {}
+        None => module.packed.push((operand.tensor, recipe)),
+    }
+    let buf = BufId(module.buffers.len() as u16 - 1);
+    let also = beside(kernel, module, name, operand, tiling, is_a, slots)?;
+    Ok(Staged { buf, plan: CopyPlan::CpAsync { bytes: 16 }, map: fragment, atom: LoadAtom::Elements, also })
 }
 
 /// The rows that `ldmatrix.x4` reads for a fragment on (kept axis, k) whose elements have `bits` bits.

@@ -16,6 +16,9 @@ use crate::scheduled::ir as t2;
 use crate::tile::ir as t1;
 use t1::{BinaryOp, Const, ElemType, Op as T1, ValueId};
 
+/// The factor that moves the lowest bits of four bytes to the uppermost four.
+pub const GATHER: i64 = 0x1020_4080;
+
 /// `a | (b & c)` as a truth table.
 const OR_AND: u8 = 0xf8;
 
@@ -98,7 +101,7 @@ impl Lower<'_> {
                 for word in words {
                     let low = self.b.shift(word, -(bit as i32));
                     let ones = self.b.and(low, 0x0101_0101);
-                    let up = self.b.int(IntOp::MulLo, IntTy::U32, ones, 0x1020_4080);
+                    let up = self.b.int(IntOp::MulLo, IntTy::U32, ones, GATHER);
                     // The newest four are uppermost; those before move down, and what lay below the first falls out.
                     all = Some(match all {
                         None => up,

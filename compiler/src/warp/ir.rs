@@ -389,7 +389,7 @@ pub enum Op {
         d: Reg,
         a: Src,
         b: Src,
-        select: u32,
+        select: Src,
     },
     /// Bit by bit what the truth table says of the bits of `a` (its index' highest bit), `b` and `c`.
     Lop3 {

@@ -59,6 +59,7 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
         scalar_elements: FxHashMap::default(),
         pairs: FxHashMap::default(),
         shifted: FxHashMap::default(),
+        looked: super::tables::Looked::default(),
         addends: FxHashMap::default(),
         products: FxHashMap::default(),
         totals: FxHashMap::default(),
@@ -209,6 +210,8 @@ pub struct Lower<'a> {
     /// Two elements at a time, of operands of products: by tile and registers.
     pub pairs: FxHashMap<(t2::ValId, usize, usize), super::unpack::Halves>,
     pub shifted: super::unpack::Shifted,
+    /// What tables gave in the step.
+    pub looked: super::tables::Looked,
     /// What a difference adds, and products of two registers, each for a group.
     pub addends: FxHashMap<(Reg, u64), Reg>,
     pub products: FxHashMap<(Reg, Reg), Reg>,
@@ -274,6 +277,7 @@ impl Lower<'_> {
         (self.thread_bits, self.scalar_elements) = (saved.thread_bits, saved.scalar_elements);
         self.pairs.clear();
         self.shifted.clear();
+        self.looked.clear();
         self.addends.clear();
         self.products.clear();
     }

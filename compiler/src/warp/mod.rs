@@ -12,6 +12,7 @@
 //! | [`elements`], [`integers`], [`casts`] | elementwise work, element by element; integers; conversions |
 //! | [`sharing`], [`grouped`] | which registers hold the same element; scales of groups, read a step ahead |
 //! | [`packed`], [`unpack`] | packed operands; their codes to halves and bytes |
+//! | [`tables`] | codebooks of few values, looked up in registers |
 //! | [`pairs`], [`quads`], [`bits`] | operands of products two elements at a time, four, and 32 |
 //! | [`places`], [`global`], [`packing`] | where elements are in global memory; reading and writing them, several at a time |
 //! | [`functions`] | functions that the machine has not, or only roughly |
@@ -54,6 +55,7 @@ pub mod scalars;
 pub mod scans;
 pub mod sharing;
 pub mod sorting;
+pub mod tables;
 pub mod tilemap;
 pub mod unpack;
 pub mod work;

@@ -9,7 +9,7 @@ use super::ir::*;
 use super::lower::Lower;
 use crate::packed::{Form, Recipe};
 use crate::plan::Refusal;
-use crate::scheduled::ir as t2;
+use crate::scheduled::ir::{self as t2, Index};
 use crate::tile::ir as t1;
 use t1::ElemType;
 
@@ -40,21 +40,21 @@ impl Lower<'_> {
             unreachable!("called for copies of packed tiles");
         };
         let recipe = self.recipe(*tensor);
-        let t = self.kernel.tensor(*tensor);
-        let [row, _] = &ix[..] else {
-            return Err(Refusal::construct(t.span, "a packed tensor of other than two dimensions"));
+        let Some((leading, [Index { axis: Some(kept), .. }, _])) = ix.split_last_chunk::<2>() else {
+            unreachable!("the planner reads packed tensors by two ranges at least");
         };
-        let Some(row) = row.axis.filter(|_| row.offset.is_none()) else {
-            return Err(Refusal::construct(
-                t.span,
-                format!("`packed {}` from a row that is no tile's", t.name),
-            ));
-        };
-        // The tile's number: its row of tiles, and its place in it.
-        let kept = row;
-        let row = self.scalars.coordinate(&mut self.b, self.kernel.axis(kept).lo)?;
-        let row = self.quotient(row, recipe.tile.0);
-        let depth = self.scalars.extent(&mut self.b, *tensor, 1)?;
+        // The tile's number: its row of tiles, and its place in it; whole tiles for every coordinate in front.
+        let row = self.scalars.coordinate(&mut self.b, self.kernel.axis(*kept).lo)?;
+        let mut row = self.quotient(row, recipe.tile.0);
+        let last = leading.len();
+        if let Some(in_front) = self.in_front(*tensor, leading)? {
+            let rows = self.scalars.extent(&mut self.b, *tensor, last)?;
+            let rows = self.in_register(rows, Class::B32);
+            let high = self.b.add(rows, i64::from(recipe.tile.0) - 1);
+            let high = self.quotient(high.into(), recipe.tile.0);
+            row = self.b.mad(IntTy::U32, in_front, high, row);
+        }
+        let depth = self.scalars.extent(&mut self.b, *tensor, last + 1)?;
         let depth = self.in_register(depth, Class::B32);
         let along = self.b.add(depth, i64::from(recipe.tile.1) - 1);
         let along = self.quotient(along.into(), recipe.tile.1);
@@ -74,8 +74,28 @@ impl Lower<'_> {
         let columns: Vec<u32> = (0..threads.trailing_zeros()).map(|b| UNIT << b).collect();
         let mut to = self.threads.shared(&mut self.b, &columns, 0);
         to.offset += self.module.buffer(*buf).base as i32;
-        let k_left = self.k_left(l, &[], Some(kept), *tensor, ix)?;
+        let k_left = self.k_left(l, &[], Some(*kept), *tensor, ix)?;
         Ok(PackedState { buf: *buf, from, to, accesses, last, k_left, tile: recipe.tile_bytes(), by: l.by })
+    }
+
+    /// The number of the matrix that scalar subscripts choose, row-major; `None` without any.
+    fn in_front(&mut self, tensor: t1::TensorId, leading: &[Index]) -> Result<Option<Reg>, Refusal> {
+        let mut number: Option<Reg> = None;
+        for (dim, index) in leading.iter().enumerate() {
+            let at = match index.offset {
+                Some(o) => self.scalars.coordinate(&mut self.b, o)?,
+                None => Src::Int(0),
+            };
+            let at = self.in_register(at, Class::B32);
+            number = Some(match number {
+                None => at,
+                Some(before) => {
+                    let extent = self.scalars.extent(&mut self.b, tensor, dim)?;
+                    self.b.mad(IntTy::U32, before, extent, at)
+                }
+            });
+        }
+        Ok(number)
     }
 
     pub fn recipe(&self, tensor: t1::TensorId) -> Recipe {
@@ -122,8 +142,9 @@ impl Lower<'_> {
         let regs = self.fragment(result, recipe.words as usize);
         for chunk in recipe.chunks() {
             let (first, n) = chunk;
-            // Warps along the rows of the result hold the same.
-            let columns: Vec<u32> = (0..recipe.threads.trailing_zeros()).map(|b| (4 * n) << b).collect();
+            // Warps along the other axis of the result hold the same.
+            let mut columns: Vec<u32> = (0..recipe.threads.trailing_zeros()).map(|b| (4 * n) << b).collect();
+            columns.splice(5..5, std::iter::repeat_n(0, recipe.same.trailing_zeros() as usize));
             let mut from = self.threads.shared(&mut self.b, &columns, 0);
             from.offset += base + recipe.chunk_offset(chunk) as i32;
             let d = regs[first as usize..(first + n) as usize].to_vec();

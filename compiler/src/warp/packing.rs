@@ -104,7 +104,7 @@ impl Lower<'_> {
         let total = bits * codes.len() as u32;
         let mut width = bits;
         while width < 32 && codes.len() > 1 {
-            let select = if width == 8 { 0x0040 } else { 0x5410 };
+            let select = Src::Int(if width == 8 { 0x0040 } else { 0x5410 });
             codes = codes
                 .chunks(2)
                 .map(|pair| {

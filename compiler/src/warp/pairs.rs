@@ -114,6 +114,9 @@ impl Lower<'_> {
     }
 
     fn by_rule(&mut self, v: t2::ValId, two: Two, half: Half) -> Result<Option<Halves>, Refusal> {
+        if let Some(x) = self.halves_of_table(v, two, half) {
+            return Ok(Some(Halves::plain(x)));
+        }
         let Some(t2::OpKind::Elementwise { value, args }) = self.producers.get(&v).cloned() else {
             return Ok(None);
         };
@@ -206,7 +209,7 @@ impl Lower<'_> {
         let wide = match recipe.form {
             Form::Magic { room } => room,
             Form::Float { mantissa } => mantissa,
-            Form::Byte | Form::Planes | Form::Codes => return Ok(None),
+            Form::Byte | Form::Planes | Form::Nibbles | Form::Codes => return Ok(None),
         };
         let own = if half == Half::F16 { 10 } else { 7 };
         if b != a + 1 || !a.is_multiple_of(2) || wide != own {

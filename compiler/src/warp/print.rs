@@ -143,7 +143,11 @@ impl Printer<'_> {
                 format!("{} = {name} {}", r(d), r(a))
             }
             Op::Permute { d, a, b, select } => {
-                format!("{} = permute {}, {}, {select:#06x}", r(d), s(a), s(b))
+                let select = match select {
+                    Src::Int(n) => format!("{n:#06x}"),
+                    other => s(other),
+                };
+                format!("{} = permute {}, {}, {select}", r(d), s(a), s(b))
             }
             Op::Lop3 { d, a, b, c, table } => {
                 format!("{} = lop3 {}, {}, {}, {table:#04x}", r(d), s(a), s(b), s(c))

@@ -19,6 +19,9 @@ impl Lower<'_> {
         if let Some(d) = self.unpacked(v, four)? {
             return Ok(d);
         }
+        if let Some(d) = self.bytes_of_table(v, four) {
+            return Ok(d);
+        }
         let span = self.b.span;
         let mut word: Option<Reg> = None;
         for (n, r) in (0..).zip(four) {

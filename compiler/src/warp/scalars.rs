@@ -117,20 +117,14 @@ impl<'a> Scalars<'a> {
                 let what = format!("a constant of {}, which is no whole byte,", tensor.elem);
                 return Err(Refusal::construct(tensor.span, what));
             }
-            let format = tensor.elem.format();
-            let code = |c: &t1::Const| match *c {
-                t1::Const::Float(x) => format.encode_f64(x),
-                t1::Const::Int(i) => format.encode_f64(i as f64),
-                t1::Const::Bool(b) => u64::from(b),
-            };
-            let integer = |c: &t1::Const| match *c {
-                t1::Const::Int(i) if !tensor.elem.is_float() => i as u64 & (u64::MAX >> (64 - bits)),
-                _ => code(c),
-            };
             let d = b.reg(Class::B64);
             b.push(Op::Table { d, index: tables.len() });
             constants.push((t1::TensorId(n as u32), d));
-            tables.push(Table { name: tensor.name.clone(), bits, codes: list.iter().map(integer).collect() });
+            tables.push(Table {
+                name: tensor.name.clone(),
+                bits,
+                codes: list.iter().map(|c| bits_of(tensor.elem, c)).collect(),
+            });
         }
         Ok(Scalars {
             kernel,
@@ -460,4 +454,14 @@ fn divided(b: &mut Builder, op: t1::BinaryOp, x: Reg, by: Reg) -> Reg {
     let d = b.reg(Class::B64);
     b.push(Op::Select { d, a: result.into(), b: otherwise, p: some });
     d
+}
+
+/// The bits of a constant of that type.
+pub fn bits_of(elem: t1::ElemType, c: &t1::Const) -> u64 {
+    match *c {
+        t1::Const::Int(i) if !elem.is_float() => i as u64 & (u64::MAX >> (64 - elem.bits())),
+        t1::Const::Int(i) => elem.format().encode_f64(i as f64),
+        t1::Const::Float(x) => elem.format().encode_f64(x),
+        t1::Const::Bool(b) => u64::from(b),
+    }
 }

@@ -59,7 +59,7 @@ pub fn unpack(
     };
     let both = |mask: u32| i64::from(mask << LANE | mask);
     match form {
-        Form::Byte | Form::Planes | Form::Codes => None,
+        Form::Byte | Form::Planes | Form::Nibbles | Form::Codes => None,
         Form::Magic { room } => {
             let (picked, mask) = pick(b, shifted, member, words, LANE);
             let magic = f64::from(1u32 << room);

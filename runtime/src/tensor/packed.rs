@@ -29,13 +29,13 @@ const FORMAT: u64 = 1;
 /// What the names of descriptions in a file's metadata begin with.
 pub const KEY: &str = "tilewright.packed.";
 
-/// A tensor of two dimensions as a kernel reads it.
+/// A tensor of two dimensions, or several such side by side, as a kernel reads it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PackedTensor {
     storage: Storage,
     hash: u64,
-    /// Rows and depth.
-    shape: [usize; 2],
+    /// Rows and depth, and what is in front of them.
+    shape: Vec<usize>,
     bytes: Vec<u8>,
     pub made: Made,
 }
@@ -63,14 +63,14 @@ impl From<&Meta> for Made {
 /// Why a tensor cannot be packed, or a file is no packed tensor.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum PackError {
-    #[error("{got} cannot be packed: tensors of two dimensions of {want} can")]
+    #[error("{got} cannot be packed: tensors of at least two dimensions of {want} can")]
     Unfit { got: String, want: String },
     #[error("its description (metadata {KEY}…) is damaged: {0}")]
     Description(String),
     #[error("its description is of format {0}, and this version of tilewright reads {FORMAT}; pack it again")]
     Format(u64),
     #[error("it holds {got} bytes, but {shape:?} in that storage are {want}: the file is damaged")]
-    Bytes { got: usize, want: usize, shape: [usize; 2] },
+    Bytes { got: usize, want: usize, shape: Vec<usize> },
     #[error(transparent)]
     Tensor(#[from] TensorError),
 }
@@ -82,27 +82,32 @@ impl PackedTensor {
             got: format!("{}{:?}", tensor.elem(), tensor.shape()),
             want: storage.elem.to_string(),
         };
-        let &[rows, depth] = tensor.shape() else { return Err(unfit()) };
+        let Some((matrices, rows, depth)) = matrices(tensor.shape()) else { return Err(unfit()) };
         if tensor.elem() != storage.elem {
             return Err(unfit());
         }
         let bits = storage.elem.bits();
         let dense = tensor.to_dense();
         let pitch = row_bytes(depth, bits);
-        let size = storage.bytes(rows, depth).ok_or_else(unfit)?;
+        let size = storage.bytes(rows, depth).and_then(|n| sized(n, matrices)).ok_or_else(unfit)?;
         let mut bytes = HostTensor::zeros(tilewright_compiler::tile::ElemType::Uint(8), &[size])?;
         let packer = storage.packer();
         let from = dense.bytes();
+        let (high, across) = storage.tiles(rows, depth);
+        let tiles = high * across;
         bytes.bytes_storage().par_chunks_mut(storage.tile_bytes()).enumerate().for_each(|(n, tile)| {
-            packer.pack_nth(n, (rows, depth), |r, k| read_code(&from[r * pitch..], k, bits), tile);
+            let from = &from[n / tiles * rows * pitch..];
+            packer.pack_nth(n % tiles, (rows, depth), |r, k| read_code(&from[r * pitch..], k, bits), tile);
         });
-        let bytes = std::mem::take(bytes.bytes_storage());
-        Ok(PackedTensor { hash: storage.hash(), storage, shape: [rows, depth], bytes, made })
+        let (bytes, shape) = (std::mem::take(bytes.bytes_storage()), tensor.shape().to_vec());
+        Ok(PackedTensor { hash: storage.hash(), storage, shape, bytes, made })
     }
 
     /// The logical values.
     pub fn unpack(&self) -> Result<HostTensor, TensorError> {
-        let [rows, depth] = self.shape;
+        let Some((_, rows, depth)) = matrices(&self.shape) else {
+            unreachable!("a packed tensor has rows and depth")
+        };
         let elem = self.storage.elem;
         // A row of tiles at a time: its rows are nobody else's.
         let (tall, (_, across)) = (self.storage.tile.0 as usize, self.storage.tiles(rows, depth));
@@ -110,11 +115,14 @@ impl PackedTensor {
         let packer = self.storage.packer();
         let mut tensor = HostTensor::zeros(elem, &self.shape)?;
         let pitch = row_bytes(depth, elem.bits());
-        if rows == 0 || depth == 0 {
+        if self.shape.contains(&0) {
             return Ok(tensor);
         }
-        tensor.bytes_storage().par_chunks_mut(tall * pitch).zip(self.bytes.par_chunks(band)).for_each(
-            |(lines, band)| {
+        let high = self.storage.tiles(rows, depth).0;
+        let matrices =
+            tensor.bytes_storage().par_chunks_mut(rows * pitch).zip(self.bytes.par_chunks(high * band));
+        matrices.for_each(|(matrix, bytes)| {
+            matrix.par_chunks_mut(tall * pitch).zip(bytes.par_chunks(band)).for_each(|(lines, band)| {
                 let shape = (lines.len() / pitch, depth);
                 for (n, tile) in band.chunks(self.storage.tile_bytes()).enumerate() {
                     packer.unpack_nth(n, shape, tile, |r, k, code| {
@@ -126,8 +134,8 @@ impl PackedTensor {
                         );
                     });
                 }
-            },
-        );
+            });
+        });
         Ok(tensor)
     }
 
@@ -140,8 +148,8 @@ impl PackedTensor {
         self.hash
     }
 
-    /// Of the logical tensor: rows and depth.
-    pub fn shape(&self) -> &[usize; 2] {
+    /// Of the logical tensor: rows and depth last.
+    pub fn shape(&self) -> &[usize] {
         &self.shape
     }
 
@@ -184,15 +192,19 @@ impl PackedTensor {
             Some(other) => return Err(PackError::Format(other)),
             None => return Err(damaged("`format` is no number")),
         }
-        let extent = |n: usize| json["shape"][n].as_u64().and_then(|n| usize::try_from(n).ok());
-        let (Some(rows), Some(depth), None) = (extent(0), extent(1), json["shape"].get(2)) else {
-            return Err(damaged("`shape` is not two numbers"));
+        let extent = |n: &Value| n.as_u64().and_then(|n| usize::try_from(n).ok());
+        let shape =
+            json["shape"].as_array().map(|all| all.iter().map(extent).collect::<Option<Vec<usize>>>());
+        let shape = shape.flatten().ok_or_else(|| damaged("`shape` is no list of numbers"))?;
+        let Some((matrices, rows, depth)) = matrices(&shape) else {
+            return Err(damaged("`shape` is not two numbers, or more"));
         };
         let storage =
             Storage::from_json(&json["storage"]).map_err(|e| PackError::Description(e.to_string()))?;
-        let want = storage.bytes(rows, depth).ok_or_else(|| damaged("`shape` is beyond all memory"))?;
+        let want = storage.bytes(rows, depth).and_then(|n| sized(n, matrices));
+        let want = want.ok_or_else(|| damaged("`shape` is beyond all memory"))?;
         if array.dtype != Dtype::U8 || array.bytes.len() != want {
-            return Err(PackError::Bytes { got: array.bytes.len(), want, shape: [rows, depth] });
+            return Err(PackError::Bytes { got: array.bytes.len(), want, shape });
         }
         let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
         let settings = json["settings"].as_object().into_iter().flatten();
@@ -201,8 +213,19 @@ impl PackedTensor {
             target: text(&json["target"]),
             settings: settings.map(|(name, value)| (name.clone(), text(value))).collect(),
         };
-        Ok(PackedTensor { hash: storage.hash(), storage, shape: [rows, depth], bytes: array.bytes, made })
+        Ok(PackedTensor { hash: storage.hash(), storage, shape, bytes: array.bytes, made })
     }
+}
+
+/// How many matrices a shape is, and the rows and depth of each; `None` below two dimensions, or where nobody could count them.
+fn matrices(shape: &[usize]) -> Option<(usize, usize, usize)> {
+    let (front, &[rows, depth]) = shape.split_last_chunk::<2>()?;
+    Some((front.iter().try_fold(1usize, |n, e| n.checked_mul(*e))?, rows, depth))
+}
+
+/// Bytes of so many matrices.
+fn sized(bytes: usize, matrices: usize) -> Option<usize> {
+    bytes.checked_mul(matrices).filter(|n| *n <= isize::MAX as usize)
 }
 
 /// Writes packed tensors to one file.
@@ -212,8 +235,10 @@ pub fn write(path: &Path, tensors: Vec<(String, PackedTensor)>) -> Result<(), Sa
     let arrays: Vec<(String, SafeArray)> = tensors
         .into_iter()
         .map(|(name, t)| {
-            let (i, j) = t.storage.tiles(t.shape[0], t.shape[1]);
-            (name, SafeArray { dtype: Dtype::U8, shape: vec![i, j, t.storage.tile_bytes()], bytes: t.bytes })
+            let (front, tile) = t.shape.split_at(t.shape.len().saturating_sub(2));
+            let (i, j) = t.storage.tiles(tile[0], tile[1]);
+            let shape = front.iter().copied().chain([i, j, t.storage.tile_bytes()]).collect();
+            (name, SafeArray { dtype: Dtype::U8, shape, bytes: t.bytes })
         })
         .collect();
     safetensors::write_with(path, &arrays, Some(metadata))

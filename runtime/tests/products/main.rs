@@ -9,6 +9,7 @@ mod persistent;
 mod program;
 mod serving;
 mod several;
+mod tables;
 mod templates;
 mod variants;
 

@@ -230,3 +230,30 @@ fn faults_are_found_in_what_warps_exchange() {
         [barrier, slot]
     );
 }
+
+/// Plants these kinds in an example and wants each to happen somewhere.
+fn plant_in_example(name: &str, text: &'static str, sets: &[(&str, &str)], kinds: &[FaultKind]) {
+    let file = load("example.tw", text);
+    assert_eq!(plant_these(&file, name, &with(sets), kinds), kinds, "{name}");
+}
+
+/// Packed words, masks that pick codes out of them, bits gathered by multiplication, and tables in registers.
+#[test]
+fn faults_are_found_in_what_is_unpacked() {
+    let (words, mask) = (FaultKind::SwapWords, FaultKind::WrongMask);
+    let qgemm = include_str!("../../../dsl_examples/qgemm.tw");
+    // Magic numbers, codes in pieces, and floats.
+    for (w, kinds) in [("u4", &[words, mask][..]), ("i3", &[words, mask]), ("e4m3", &[words])] {
+        let sets = [("W", w), ("G", "32"), ("BM", "16"), ("BN", "64"), ("BK", "64")];
+        plant_in_example("qgemm", qgemm, &sets, kinds);
+    }
+    let w4a8 = include_str!("../../../dsl_examples/w4a8_gemm.tw");
+    let sets = [("W", "i4"), ("G", "64"), ("BM", "16"), ("BN", "64"), ("BK", "64")];
+    plant_in_example("w4a8_gemm", w4a8, &sets, &[words, mask]);
+    let planes = include_str!("../../../dsl_examples/bitplane_gemm.tw");
+    let sets = [("W", "i2"), ("P", "2"), ("Q", "2"), ("BM", "16"), ("BN", "32"), ("BK", "256")];
+    plant_in_example("bitplane_gemm", planes, &sets, &[words, FaultKind::WrongGather]);
+    let nf4 = include_str!("../../../dsl_examples/nf4_gemm.tw");
+    let sets = [("G", "32"), ("BM", "16"), ("BN", "64"), ("BK", "32")];
+    plant_in_example("nf4_gemm", nf4, &sets, &[words, FaultKind::WrongEntry]);
+}

@@ -65,7 +65,7 @@ pub fn read(kernel: &t1::Kernel, found: &Products, target: Target) -> Result<Kno
     let mut names: Vec<&str> = found.loops.iter().map(|l| &*kernel.loop_(*l).name).collect();
     names.dedup();
     let name = names[0];
-    let staged: Vec<t1::TensorId> = found.staged().map(|(_, _, o)| o.tensor).collect();
+    let staged: Vec<t1::TensorId> = found.staged().flat_map(|(_, _, o)| o.tensors()).collect();
     let mut items = Items::default();
     let mut warps: Option<Pin<(u32, u32)>> = None;
     let mut stages: Vec<(&str, Pin<u32>)> = Vec::new();
@@ -129,6 +129,7 @@ pub fn read(kernel: &t1::Kernel, found: &Products, target: Target) -> Result<Kno
         let pin = stages.iter().find(|(name, _)| *name == l);
         pin.map_or((2, ChosenBy::Default), |(_, pin)| *pin)
     };
+    found.products.iter().for_each(|p| items.stream_weights(&p.b, found.height()));
     let estimate = register_estimate(kernel, found, warps);
     let occupancy = items.occupancy.map_or(1, |(n, _)| n);
     let cap = items::register_cap(warps.0 * warps.1, occupancy, target);

@@ -106,6 +106,8 @@ impl General<'_> {
                             operand.toward,
                             operand.negative,
                         )
+                    && o.also.is_empty()
+                    && operand.also.is_empty()
             };
             if let Some((_, m, _)) = plan.found.staged().filter(own).find(same) {
                 again.push((n, usize::from(!is_a), m));
@@ -149,11 +151,15 @@ impl General<'_> {
         let chan = ChanId(self.module.channels.len() as u16);
         self.module.channels.push(Channel {
             name: l.name.clone(),
-            bufs: ring.iter().map(|(_, _, s, ..)| s.buf).collect(),
+            bufs: ring.iter().flat_map(|(_, _, s, ..)| bufs(s)).collect(),
             slots: stages,
             from: RoleId(0),
             to: vec![RoleId(0)],
-            bytes: ring.iter().map(|(_, _, s, ..)| self.module.buffer(s.buf).slot_bytes).sum(),
+            bytes: ring
+                .iter()
+                .flat_map(|(_, _, s, ..)| bufs(s))
+                .map(|b| self.module.buffer(b).slot_bytes)
+                .sum(),
         });
         let slot = self.module.new_value(ValKind::Slot(chan), "s");
         self.staged_op(OpKind::Acquire { chan }, Some(slot), 0, 1, l.span);
@@ -167,10 +173,12 @@ impl General<'_> {
             if let Some(ops) = self.open.last_mut() {
                 place(&mut ops[from..], At { stage: 0, order: 1 });
             }
-            let token = self.module.new_value(ValKind::Tok(class(staged.plan)), "t");
-            let span = kernel.tensor(operand.tensor).span;
-            self.staged_op(copy(slot, staged, operand, ix), Some(token), 0, 1, span);
-            tokens.push(token);
+            for (staged, operand, ix) in everything(staged, operand, ix) {
+                let token = self.module.new_value(ValKind::Tok(class(staged.plan)), "t");
+                let span = kernel.tensor(operand.tensor).span;
+                self.staged_op(copy(slot, staged, operand, ix), Some(token), 0, 1, span);
+                tokens.push(token);
+            }
         }
         self.staged_op(OpKind::Commit { chan, slot, after: tokens }, None, 0, 1, l.span);
         let filled = self.module.new_value(ValKind::Slot(chan), "r");
@@ -241,6 +249,7 @@ impl General<'_> {
         name: &str,
     ) -> Result<Staged, Refusal> {
         let variant = self.module.variant;
+        plan.knobs.items.check_packed(self.kernel, operand)?;
         if operand.packed {
             let t = self.kernel.tensor(operand.tensor);
             if along != plan.found.products[n].k || slots == 1 {
@@ -332,17 +341,21 @@ impl General<'_> {
         let chan = ChanId(self.module.channels.len() as u16);
         self.module.channels.push(Channel {
             name,
-            bufs: vec![staged.buf],
+            bufs: bufs(staged).collect(),
             slots: 1,
             from: RoleId(0),
             to: vec![RoleId(0)],
-            bytes: self.module.buffer(staged.buf).slot_bytes,
+            bytes: bufs(staged).map(|b| self.module.buffer(b).slot_bytes).sum(),
         });
         let slot = self.module.new_value(ValKind::Slot(chan), "s");
         self.push(OpKind::Acquire { chan }, Some(slot), span);
-        let token = self.module.new_value(ValKind::Tok(class(staged.plan)), "t");
-        self.push(copy(slot, staged, operand, ix), Some(token), span);
-        self.push(OpKind::Commit { chan, slot, after: vec![token] }, None, span);
+        let mut after = Vec::new();
+        for (staged, operand, ix) in everything(staged, operand, ix) {
+            let token = self.module.new_value(ValKind::Tok(class(staged.plan)), "t");
+            self.push(copy(slot, staged, operand, ix), Some(token), span);
+            after.push(token);
+        }
+        self.push(OpKind::Commit { chan, slot, after }, None, span);
         let filled = self.module.new_value(ValKind::Slot(chan), "r");
         self.push(OpKind::Wait { chan }, Some(filled), span);
         Ok(filled)
@@ -442,8 +455,19 @@ impl General<'_> {
             false => OpKind::Load { slot, buf, at: 0, size: t.bk, atom: arrived.staged.atom },
         };
         self.push(load, Some(whole), span);
+        let mut all = vec![(computed.staged, whole)];
+        for (staged, (read, other)) in arrived.staged.also.iter().zip(&operand.also) {
+            let axes = self.kernel.ty(*read).axes.clone();
+            let Some(layout) = layouts.layout(&axes) else {
+                return Err(Refusal::construct(span, "an operand on other axes"));
+            };
+            let kind = ValKind::Tile { elem: other.elem, axes, layout, acc: false };
+            let tile = self.module.new_value(kind, other.name.clone());
+            self.push(OpKind::LoadPacked { slot, buf: staged.buf, tensor: other.tensor }, Some(tile), span);
+            all.push((*read, tile));
+        }
         let (module, ops, value) =
-            general::operand(self.kernel, computed, whole, layouts, self.module.clone())?;
+            general::operand(self.kernel, computed, &all, layouts, self.module.clone())?;
         self.module = module;
         ops.into_iter().for_each(|op| self.node(Node::Op(op)));
         Ok(Some(value))
@@ -509,6 +533,21 @@ fn class(plan: CopyPlan) -> TokClass {
         CopyPlan::CpAsync { .. } => TokClass::CpAsync,
         CopyPlan::LoadStore { .. } => TokClass::Immediate,
     }
+}
+
+/// The buffers of an operand.
+fn bufs(staged: &Staged) -> impl Iterator<Item = BufId> {
+    std::iter::once(staged).chain(&staged.also).map(|s| s.buf)
+}
+
+/// An operand, whose copy reads at `ix`, and what else it is computed from.
+fn everything<'a>(
+    staged: &'a Staged,
+    operand: &'a Operand,
+    ix: Vec<Index>,
+) -> impl Iterator<Item = (&'a Staged, &'a Operand, Vec<Index>)> {
+    let others = staged.also.iter().zip(&operand.also).map(|(staged, (_, o))| (staged, o, o.ix.clone()));
+    std::iter::once((staged, operand, ix)).chain(others)
 }
 
 /// The copy of an operand. Narrow accesses are so many that they are a loop of their own.

@@ -97,8 +97,7 @@ impl Select<'_, '_> {
                 self.push(Lop3 { pred: None, dst, a, b, c, lut: *table });
             }
             t3::Op::Permute { d, a, b, select } => {
-                let (dst, a, b) = (self.reg(*d), self.src(*a), self.src(*b));
-                let c = Operand::Imm(Imm::Int(i64::from(*select)));
+                let (dst, a, b, c) = (self.reg(*d), self.src(*a), self.src(*b), self.src(*select));
                 self.push(Prmt { mode: PrmtMode::Default, dst, a, b, c });
             }
             _ => unreachable!("not a data op"),
