@@ -133,7 +133,7 @@ fn positive(kernel: &t1::Kernel, v: ValueId) -> bool {
     }
 }
 
-/// `where(x == -inf, c, x)`.
+/// `where(x == -inf, c, x)`, `max(x, c)`.
 fn never_negative_infinity(kernel: &t1::Kernel, v: ValueId) -> bool {
     let least = |v: ValueId| constant(kernel, v) == Some(f64::NEG_INFINITY);
     match kernel.value(v).op {
@@ -145,6 +145,9 @@ fn never_negative_infinity(kernel: &t1::Kernel, v: ValueId) -> bool {
                 _ => false,
             };
             finite && guards
+        }
+        Op::Binary(BinaryOp::Max, x, y) => {
+            [x, y].into_iter().any(|v| constant(kernel, v).is_some_and(f64::is_finite))
         }
         _ => constant(kernel, v).is_some_and(f64::is_finite),
     }

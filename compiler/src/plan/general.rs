@@ -20,6 +20,7 @@ use super::instances;
 use super::items;
 use super::knobs;
 use super::layouts::Layouts;
+use super::monotone;
 use super::order::{self, Access};
 use super::products::pipeline::Plan;
 use super::refuse::Refusal;
@@ -492,7 +493,8 @@ impl General<'_> {
             }
         }
         let (x, ty) = (self.value(x)?, value.ty.clone());
-        let id = self.reduction(op, x, axes, ty, name, span)?;
+        let nan = op == t1::ReduceOp::Max && monotone::ignored_if_nan(self.kernel, v);
+        let id = self.reduction_of(op, x, axes, ty, name, span, nan)?;
         self.values.insert(v, id);
         Ok(id)
     }
@@ -507,8 +509,22 @@ impl General<'_> {
         name: String,
         span: Span,
     ) -> Result<ValId, Refusal> {
+        self.reduction_of(op, x, axes, ty, name, span, false)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn reduction_of(
+        &mut self,
+        op: t1::ReduceOp,
+        x: ValId,
+        axes: &[t1::AxisId],
+        ty: t1::TileType,
+        name: String,
+        span: Span,
+        nan: bool,
+    ) -> Result<ValId, Refusal> {
         let warps = self.layouts.warp_mask(axes);
-        let kind = OpKind::Reduce { x, op, axes: axes.to_vec() };
+        let kind = OpKind::Reduce { x, op, axes: axes.to_vec(), nan: nan && warps == 0 };
         if warps == 0 {
             let id = self.tile(ty.elem, &ty.axes, name, span)?;
             self.push(kind, Some(id), span);

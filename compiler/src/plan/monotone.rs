@@ -10,6 +10,9 @@
 //! %s = where(mask, %z, -inf)                   %t = where(mask, %x, -inf)           %s = %t * |c|
 //! %m = max %s over j                           %u = max %t over j                   %m = %u * |c|
 //! ```
+//! The greatest so far is then subtracted, unless it is -inf: `where(m == -inf, 0, m)` is `max(m, lowest)` where all that it is subtracted from is at
+//! most m, because -inf less anything finite is -inf. And a maximum of nothing but NaNs needs no test where another maximum ignores it.
+//!
 //! |c| is at least the smallest normal number, so that -inf stays what it is. Only products are turned whose left operand is the same in every step and is
 //! used for this one product.
 
@@ -130,10 +133,69 @@ fn rewrite(kernel: &mut t1::Kernel, id: t1::LoopId, found: &Scaled) {
             plain
         }
     };
+    guarded(kernel, found);
     let ty = kernel.ty(found.max).clone();
     let greatest = push(kernel, ty, Op::Reduce { op: ReduceOp::Max, x: plain, axes: found.axes.clone() });
     kernel.values[found.max.0 as usize].op = Op::Binary(BinaryOp::Mul, greatest, size);
     insert(kernel, id, found.max, vec![Stmt::Let(greatest)]);
+}
+
+/// `where(m == -inf, 0, m)` becomes `max(m, lowest)` where m is the greatest of what it is subtracted from.
+fn guarded(kernel: &mut t1::Kernel, found: &Scaled) {
+    let values = kernel.values.len() as u32;
+    let is_max = |v: ValueId, x: ValueId| match kernel.value(v).op {
+        Op::Binary(BinaryOp::Max, a, b) => a == x || b == x,
+        _ => false,
+    };
+    let Some(m) = (0..values).map(ValueId).find(|v| is_max(*v, found.max)) else { return };
+    let Op::Binary(_, x, y) = kernel.value(m).op else { return };
+    let before = if x == found.max { y } else { x };
+    let least = |v: ValueId| constant(kernel, v) == Some(f64::NEG_INFINITY);
+    let guards = |v: ValueId| match kernel.value(v).op {
+        Op::Select(c, zero, other) if other == m && constant(kernel, zero) == Some(0.0) => {
+            matches!(kernel.value(c).op, Op::Compare(CmpOp::Eq, a, b) if a == m && least(b) || b == m && least(a))
+        }
+        _ => false,
+    };
+    let Some(base) = (0..values).map(ValueId).find(|v| guards(*v)) else { return };
+    let whole = found.masked.map_or(found.scaled, |(masked, _)| masked);
+    let below = |v: ValueId| v == before || v == whole;
+    let subtracted = |v: &Value| match v.op {
+        Op::Binary(BinaryOp::Sub, x, y) if y == base => x != base && below(x),
+        ref op => !op.operands().contains(&base),
+    };
+    let carried = kernel.loops.iter().flat_map(|l| &l.carried).any(|c| c.next == base);
+    if carried || !kernel.values.iter().all(subtracted) {
+        return;
+    }
+    let lowest = push(kernel, TileType::scalar(ElemType::F32), Op::Const(Const::Float(f64::from(f32::MIN))));
+    kernel.values[base.0 as usize].op = Op::Binary(BinaryOp::Max, m, lowest);
+    if let Some(at) =
+        kernel.loops.iter().position(|l| l.body.stmts.iter().any(|s| matches!(s, Stmt::Let(v) if *v == base)))
+    {
+        insert(kernel, t1::LoopId(at as u32), base, vec![Stmt::Let(lowest)]);
+    }
+}
+
+/// Whether a value enters nothing but a maximum with what is never NaN, through positive factors at most.
+pub fn ignored_if_nan(kernel: &t1::Kernel, v: ValueId) -> bool {
+    let carried = |v: ValueId| kernel.loops.iter().flat_map(|l| &l.carried).find(|c| c.param == v);
+    // A maximum, from one step to the next, that began as a number.
+    let number = |v: ValueId| {
+        carried(v).is_some_and(|c| {
+            matches!(kernel.value(c.next).op, Op::Binary(BinaryOp::Max, a, b) if a == v || b == v)
+                && constant(kernel, c.init).is_some_and(|c| !c.is_nan())
+        })
+    };
+    let mut users = kernel.values.iter().enumerate().filter(|(_, u)| u.op.operands().contains(&v)).peekable();
+    let leaves = kernel.loops.iter().flat_map(|l| &l.carried).any(|c| c.next == v);
+    users.peek().is_some()
+        && !leaves
+        && users.all(|(n, u)| match u.op {
+            Op::Binary(BinaryOp::Max, x, y) => number(if x == v { y } else { x }),
+            Op::Binary(BinaryOp::Mul, ..) => ignored_if_nan(kernel, ValueId(n as u32)),
+            _ => false,
+        })
 }
 
 fn push(kernel: &mut t1::Kernel, ty: TileType, op: Op) -> ValueId {

@@ -388,6 +388,8 @@ pub enum OpKind {
         x: ValId,
         op: t1::ReduceOp,
         axes: Vec<t1::AxisId>,
+        /// Whether a maximum of nothing but NaNs may be one, because what uses it ignores them.
+        nan: bool,
     },
     /// One partial result per warp to shared memory; `warps` masks the bits of the warp number that number the partial results.
     PutPartials {
@@ -428,6 +430,20 @@ pub enum OpKind {
         buf: BufId,
         of: ValId,
         ix: Vec<Index>,
+    },
+    /// Sums of what each thread holds along these axes: its share. What shares become is their sum over the lanes that hold the same element, so they
+    /// may be added to one another and multiplied by what is no share.
+    ReduceOwn {
+        x: ValId,
+        axes: Vec<t1::AxisId>,
+    },
+    /// A tile as shares: the first of the lanes that hold an element has it.
+    Share {
+        x: ValId,
+    },
+    /// What shares become.
+    Total {
+        x: ValId,
     },
     /// Integers that ascend as the elements do, or descend; NaNs last.
     SortKey {
@@ -567,6 +583,9 @@ impl OpKind {
             OpKind::GetScan { .. } => "get.scan",
             OpKind::Atomic { .. } => "atomic",
             OpKind::Spread { .. } => "spread",
+            OpKind::ReduceOwn { .. } => "reduce.own",
+            OpKind::Share { .. } => "share",
+            OpKind::Total { .. } => "total",
             OpKind::WorkPut { .. } => "work.put",
             OpKind::WorkLast { .. } => "work.last",
             OpKind::ItemPart => "item.part",

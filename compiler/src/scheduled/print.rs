@@ -264,7 +264,7 @@ impl Printer<'_> {
                 let args: Vec<String> = args.iter().map(|a| self.name(*a)).collect();
                 format!("{} {}", elementwise_name(self.kernel, *value), args.join(", "))
             }
-            OpKind::Reduce { x, op, axes } => {
+            OpKind::Reduce { x, op, axes, .. } => {
                 let axes: Vec<&str> = axes.iter().map(|a| self.kernel.axis(*a).name.as_str()).collect();
                 format!("reduce {op:?} {} over {}", self.name(*x), axes.join(", "))
             }
@@ -309,6 +309,12 @@ impl Printer<'_> {
                 format!("atomic {op:?} {}[{}] <- {}{when}", tensor(t), self.index(ix), self.name(*value))
             }
             OpKind::Spread { x } => format!("spread {}", self.name(*x)),
+            OpKind::Share { x } => format!("share {}", self.name(*x)),
+            OpKind::Total { x } => format!("total {}", self.name(*x)),
+            OpKind::ReduceOwn { x, axes } => {
+                let axes: Vec<&str> = axes.iter().map(|a| &self.kernel.axis(*a).name[..]).collect();
+                format!("reduce.own Sum {} over {}", self.name(*x), axes.join(", "))
+            }
             OpKind::WorkPut { work, value } => {
                 format!("work.put {} <- {}", m.work(*work).name, self.name(*value))
             }

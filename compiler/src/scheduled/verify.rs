@@ -256,6 +256,9 @@ pub fn uses(kind: &OpKind) -> Vec<ValId> {
         OpKind::ReadReg { ix, .. } => ix.iter().filter_map(|i| i.tile).collect(),
         OpKind::Reduce { x, .. }
         | OpKind::Spread { x }
+        | OpKind::ReduceOwn { x, .. }
+        | OpKind::Share { x }
+        | OpKind::Total { x }
         | OpKind::Scan { x, .. }
         | OpKind::GetScan { x, .. } => vec![*x],
         OpKind::PutPartials { value, .. } | OpKind::PutTile { value, .. } => vec![*value],

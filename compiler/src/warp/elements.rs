@@ -76,6 +76,11 @@ impl Lower<'_> {
                 let q = self.counterpart(v, r, *x);
                 self.element(*x, q)?
             }
+            t2::OpKind::Share { x } => {
+                let q = self.counterpart(v, r, *x);
+                let e = self.element(*x, q)?;
+                self.share(v, e)?
+            }
             t2::OpKind::Elementwise { value, .. } if launch_scalar(self.kernel, *value) => {
                 self.scalar_element(*value)?
             }

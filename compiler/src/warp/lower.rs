@@ -505,14 +505,24 @@ impl Lower<'_> {
                     self.force(result)?;
                 }
             }
-            t2::OpKind::Reduce { x, op: how, axes } => {
+            t2::OpKind::Reduce { x, op: how, axes, nan } => {
                 if let Some(result) = op.result {
                     match how {
                         t1::ReduceOp::ArgMax | t1::ReduceOp::ArgMin => {
                             self.emit_arg_reduce(result, *x, *how, axes)?;
                         }
-                        _ => self.emit_reduce(result, *x, *how, axes)?,
+                        _ => self.emit_reduce(result, *x, *how, axes, *nan)?,
                     }
+                }
+            }
+            t2::OpKind::ReduceOwn { x, axes } => {
+                if let Some(result) = op.result {
+                    self.emit_reduce_own(result, *x, axes)?;
+                }
+            }
+            t2::OpKind::Total { x } => {
+                if let Some(result) = op.result {
+                    self.emit_total(result, *x)?;
                 }
             }
             t2::OpKind::Scan { x, op: how, axis, rev } => {
@@ -574,6 +584,7 @@ impl Lower<'_> {
             | t2::OpKind::ItemDone { .. }
             | t2::OpKind::Elementwise { .. }
             | t2::OpKind::Spread { .. }
+            | t2::OpKind::Share { .. }
             | t2::OpKind::SortKey { .. }
             | t2::OpKind::Position { .. }
             | t2::OpKind::WorkGet { .. }

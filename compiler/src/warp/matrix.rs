@@ -63,6 +63,23 @@ impl Lower<'_> {
         regs
     }
 
+    /// Computes what the lanes address, which is the same in every step.
+    pub fn prepare_load(&mut self, kind: &t2::OpKind, result: t2::ValId) {
+        let t2::OpKind::Load { buf, at, atom: t2::LoadAtom::Ldmatrix { trans, .. }, .. } = kind else {
+            return;
+        };
+        let rows = self.matrix_rows(result, *buf, *trans);
+        let buffer = self.module.buffer(*buf);
+        let (outer, k) = (&rows.axes[0], &rows.axes[1]);
+        let columns: Vec<u32> =
+            outer.thread.iter().zip(&k.thread).map(|(o, kk)| offset(&buffer.layout, *o, *kk)).collect();
+        let per_row = (16 * 8 / buffer.elem.bits()) as usize;
+        for m in 0..rows.registers / per_row {
+            let constant = offset(&buffer.layout, outer.register[per_row * m], k.register[per_row * m] + at);
+            self.threads.shared(&mut self.b, &columns, constant);
+        }
+    }
+
     /// Element by element, or neighbours together; what makes a register is put together by shifts.
     fn load_elements(&mut self, result: t2::ValId, buf: t2::BufId, at: u32, slot: u32) -> Vec<Reg> {
         let map = self.map(result);

@@ -102,6 +102,14 @@ impl Lower<'_> {
         }
         let state = self.carried_tiles(l)?;
         self.factors(&l.body)?;
+        for node in &l.body {
+            if let t2::Node::Op(t2::Op {
+                kind: kind @ t2::OpKind::Load { .. }, result: Some(result), ..
+            }) = node
+            {
+                self.prepare_load(kind, *result);
+            }
+        }
         let saved = self.save();
         self.outside_loop = Some(saved.clone());
         let step = Step { l, left, grouped: &grouped, state: &state, saved: &saved };

@@ -217,9 +217,9 @@ impl Lower<'_> {
 
 /// Whether an op makes each element of its result from the same element of its operands, when it is asked for.
 fn element_by_element(node: &t2::Node) -> bool {
-    use t2::OpKind::{Combine, Elementwise, Spread, WorkGet};
+    use t2::OpKind::{Combine, Elementwise, Share, Spread, WorkGet};
     let t2::Node::Op(op) = node else { return false };
-    matches!(op.kind, Combine { .. } | Elementwise { .. } | Spread { .. } | WorkGet { .. })
+    matches!(op.kind, Combine { .. } | Elementwise { .. } | Share { .. } | Spread { .. } | WorkGet { .. })
 }
 
 pub fn made_in(body: &[t2::Node], out: &mut Vec<t2::ValId>) {

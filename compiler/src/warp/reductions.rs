@@ -53,6 +53,7 @@ impl Lower<'_> {
         x: t2::ValId,
         op: ReduceOp,
         axes: &[t1::AxisId],
+        nan: bool,
     ) -> Result<(), Refusal> {
         let map = self.map(x);
         let (elem, x_axes) = self.tile(x);
@@ -78,7 +79,7 @@ impl Lower<'_> {
         let lanes: Vec<usize> = (0..LANE_BITS).filter(|b| moves(*b)).collect();
         for (r, sum) in sums {
             let mut sum = match sum {
-                Some(sum) if ignores_nan(op, elem) => self.combine(op, elem, sum, neutral(op, elem)),
+                Some(sum) if ignores_nan(op, elem) && !nan => self.combine(op, elem, sum, neutral(op, elem)),
                 Some(sum) => sum,
                 None => neutral(op, elem),
             };
@@ -108,6 +109,74 @@ impl Lower<'_> {
             t2::OpKind::Spread { x } => self.beyond(*x, axis),
             _ => None,
         }
+    }
+
+    /// Lane bits along which a tile's elements are copies.
+    fn copies(&mut self, v: t2::ValId) -> Vec<usize> {
+        let map = self.map(v);
+        (0..LANE_BITS).filter(|bit| map.axes.iter().all(|a| a.thread[*bit] == 0)).collect()
+    }
+
+    /// A thread's own sum along the axes that a result does not have.
+    pub fn emit_reduce_own(
+        &mut self,
+        result: t2::ValId,
+        x: t2::ValId,
+        axes: &[t1::AxisId],
+    ) -> Result<(), Refusal> {
+        let map = self.map(x);
+        let (elem, x_axes) = self.tile(x);
+        let masked: Vec<t1::AxisId> =
+            axes.iter().copied().filter(|a| !self.neutral_beyond(x, *a, ReduceOp::Sum)).collect();
+        let mut sums: Vec<(usize, Option<Src>)> =
+            self.distinct(result).into_iter().map(|r| (r, None)).collect();
+        for q in self.distinct(x) {
+            let r = self.counterpart(x, q, result);
+            let e = self.element(x, q)?;
+            let e = self.countable(e)?;
+            let exists = self.existing(&masked, &x_axes, &map, q)?;
+            let e = self.or_neutral(e, exists, ReduceOp::Sum, elem);
+            if let Some((_, sum)) = sums.iter_mut().find(|(s, _)| *s == r) {
+                *sum = Some(match *sum {
+                    None => e,
+                    Some(sum) => self.combine(ReduceOp::Sum, elem, sum, e),
+                });
+            }
+        }
+        for (r, sum) in sums {
+            let sum = sum.unwrap_or_else(|| neutral(ReduceOp::Sum, elem));
+            self.keep(result, r, elem, sum);
+        }
+        Ok(())
+    }
+
+    /// An element as the first lane's share.
+    pub fn share(&mut self, v: t2::ValId, e: Element) -> Result<Element, Refusal> {
+        let mask = self.copies(v).into_iter().fold(0, |mask, bit| mask | 1i64 << bit);
+        let (elem, _) = self.tile(v);
+        let lane = self.threads.tid;
+        let lane = self.b.and(lane, mask);
+        let first = self.b.set_int(Cmp::Eq, IntTy::B32, lane, 0);
+        let e = self.countable(e)?;
+        Ok(Element::F32(self.or_neutral(e, Some(first), ReduceOp::Sum, elem)))
+    }
+
+    /// The sum of the lanes' shares.
+    pub fn emit_total(&mut self, result: t2::ValId, x: t2::ValId) -> Result<(), Refusal> {
+        let (elem, _) = self.tile(x);
+        let lanes = self.copies(x);
+        for r in self.distinct(result) {
+            let q = self.counterpart(result, r, x);
+            let e = self.element(x, q)?;
+            let mut sum = self.countable(e)?;
+            for bit in &lanes {
+                let a = self.in_register(sum, class_of(elem));
+                let d = self.shuffle(a, 1 << bit);
+                sum = self.combine(ReduceOp::Sum, elem, a.into(), d.into());
+            }
+            self.keep(result, r, elem, sum);
+        }
+        Ok(())
     }
 
     /// The element where it exists, else what changes nothing.

@@ -141,8 +141,13 @@ impl General<'_> {
         }
         let mut carry = Vec::new();
         for c in &l.carried {
-            let init = self.tile_of(c.init, c.result)?;
+            let mut init = self.tile_of(c.init, c.result)?;
             let ty = kernel.ty(c.result).clone();
+            if self.shared_sum(plan, c).is_some() {
+                let share = self.tile(ty.elem, &ty.axes, format!("{}.share", c.name), c.span)?;
+                self.push(OpKind::Share { x: init }, Some(share), c.span);
+                init = share;
+            }
             let param = self.tile(ty.elem, &ty.axes, format!("{}.in", c.name), c.span)?;
             self.values.insert(c.param, param);
             carry.push((init, param));
@@ -234,6 +239,16 @@ impl General<'_> {
             unroll: stages,
             full: l.full.clone().filter(|_| self.module.variant == Variant::Wide),
         }));
+        for c in &l.carried {
+            if self.shared_sum(plan, c).is_none() {
+                continue;
+            }
+            let ty = kernel.ty(c.result).clone();
+            let x = self.value(c.result)?;
+            let total = self.tile(ty.elem, &ty.axes, c.name.clone(), c.span)?;
+            self.push(OpKind::Total { x }, Some(total), c.span);
+            self.values.insert(c.result, total);
+        }
         Ok(())
     }
 
@@ -293,6 +308,17 @@ impl General<'_> {
                 };
                 return Err(Refusal::construct(span, "a loop around `@` that writes, branches or loops"));
             };
+            let carried = &self.kernel.loop_(plan.found.loop_id).carried;
+            if let t1::Op::Reduce { x, ref axes, .. } = self.kernel.value(*v).op
+                && carried.iter().any(|c| self.shared_sum(plan, c) == Some(*v))
+            {
+                let value = self.kernel.value(*v);
+                let x = self.value(x)?;
+                let share = self.tile(value.ty.elem, &value.ty.axes, format!("v{}", v.0), value.span)?;
+                self.push(OpKind::ReduceOwn { x, axes: axes.clone() }, Some(share), value.span);
+                self.values.insert(*v, share);
+                continue;
+            }
             match plan.found.products.iter().position(|p| p.value == *v) {
                 Some(n) => self.product(plan, n, &arrived[n])?,
                 None if plan.found.computed.contains(v) => self.statements(std::iter::once(stmt))?,
@@ -300,6 +326,35 @@ impl General<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The sum that a carried value takes in, where its lanes may each keep a share until the loop is over: `l = l * alpha + sum(p over j)`, with
+    /// `l` and the sum used for nothing else.
+    fn shared_sum(&self, plan: Plan<'_>, c: &t1::Carried) -> Option<t1::ValueId> {
+        let kernel = self.kernel;
+        let users = |x: t1::ValueId| {
+            let body = kernel.loop_(plan.found.loop_id).body.stmts.iter();
+            let used =
+                body.filter(|s| matches!(s, t1::Stmt::Let(v) if kernel.value(*v).op.operands().contains(&x)));
+            used.count() + kernel.loop_(plan.found.loop_id).carried.iter().filter(|c| c.next == x).count()
+        };
+        let t1::Op::Binary(t1::BinaryOp::Add, x, y) = kernel.value(c.next).op else { return None };
+        let kept = |v: t1::ValueId| match kernel.value(v).op {
+            _ if v == c.param => true,
+            t1::Op::Binary(t1::BinaryOp::Mul, x, y) => (x == c.param) != (y == c.param) && users(v) == 1,
+            _ => false,
+        };
+        let (old, sum) = if kept(x) { (x, y) } else { (y, x) };
+        let t1::Op::Reduce { op: t1::ReduceOp::Sum, ref axes, .. } = kernel.value(sum).op else {
+            return None;
+        };
+        let fits = kept(old)
+            && users(c.param) == 1
+            && users(sum) == 1
+            && kernel.ty(c.result).elem == t1::ElemType::F32
+            && plan.found.computed.contains(&sum)
+            && self.layouts.warp_mask(axes) == 0;
+        fits.then_some(sum)
     }
 
     /// The subscripts of a copy: what is computed or looked up along the range that it goes along is computed here, by the threads that copy.

@@ -367,12 +367,18 @@ impl<'a, 'm> Block<'a, 'm> {
                 self.put(op.result, Contents::Tile(tile), turn);
                 Ok(())
             }
-            OpKind::Spread { x } => {
+            OpKind::ReduceOwn { x, axes } => {
+                let what = self.reduce(*x, t1::ReduceOp::Sum, axes, turn, span)?;
+                self.put(op.result, what, turn);
+                Ok(())
+            }
+            // A share stands for what it becomes.
+            OpKind::Spread { x } | OpKind::Share { x } | OpKind::Total { x } => {
                 let tile = self.spread(op, *x, turn)?;
                 self.hold(op, tile, turn);
                 Ok(())
             }
-            OpKind::Reduce { x, op: how, axes } => {
+            OpKind::Reduce { x, op: how, axes, .. } => {
                 let what = self.reduce(*x, *how, axes, turn, span)?;
                 self.put(op.result, what, turn);
                 Ok(())
