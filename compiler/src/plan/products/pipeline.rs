@@ -143,7 +143,7 @@ impl General<'_> {
         for c in &l.carried {
             let mut init = self.tile_of(c.init, c.result)?;
             let ty = kernel.ty(c.result).clone();
-            if self.shared_sum(plan, c).is_some() {
+            if self.shared_sum(id, c).is_some() {
                 let share = self.tile(ty.elem, &ty.axes, format!("{}.share", c.name), c.span)?;
                 self.push(OpKind::Share { x: init }, Some(share), c.span);
                 init = share;
@@ -196,11 +196,11 @@ impl General<'_> {
         }
         let mut when = None;
         if let Some(w) = &l.when {
-            self.step(plan, &w.block, &arrived)?;
+            self.step(plan, id, &w.block, &arrived)?;
             when = Some(self.some(w.cond)?);
             self.open.push(Vec::new());
         }
-        self.step(plan, &l.body, &arrived)?;
+        self.step(plan, id, &l.body, &arrived)?;
         let mut nexts = Vec::new();
         for c in &l.carried {
             nexts.push(self.tile_of(c.next, c.result)?);
@@ -240,7 +240,7 @@ impl General<'_> {
             full: l.full.clone().filter(|_| self.module.variant == Variant::Wide),
         }));
         for c in &l.carried {
-            if self.shared_sum(plan, c).is_none() {
+            if self.shared_sum(id, c).is_none() {
                 continue;
             }
             let ty = kernel.ty(c.result).clone();
@@ -296,6 +296,7 @@ impl General<'_> {
     fn step(
         &mut self,
         plan: Plan<'_>,
+        id: t1::LoopId,
         block: &t1::Block,
         arrived: &[[Option<Arrived>; 2]],
     ) -> Result<(), Refusal> {
@@ -308,9 +309,9 @@ impl General<'_> {
                 };
                 return Err(Refusal::construct(span, "a loop around `@` that writes, branches or loops"));
             };
-            let carried = &self.kernel.loop_(plan.found.loop_id).carried;
+            let carried = &self.kernel.loop_(id).carried;
             if let t1::Op::Reduce { x, ref axes, .. } = self.kernel.value(*v).op
-                && carried.iter().any(|c| self.shared_sum(plan, c) == Some(*v))
+                && carried.iter().any(|c| self.shared_sum(id, c) == Some(*v))
             {
                 let value = self.kernel.value(*v);
                 let x = self.value(x)?;
@@ -330,13 +331,13 @@ impl General<'_> {
 
     /// The sum that a carried value takes in, where its lanes may each keep a share until the loop is over: `l = l * alpha + sum(p over j)`, with
     /// `l` and the sum used for nothing else.
-    fn shared_sum(&self, plan: Plan<'_>, c: &t1::Carried) -> Option<t1::ValueId> {
+    fn shared_sum(&self, id: t1::LoopId, c: &t1::Carried) -> Option<t1::ValueId> {
         let kernel = self.kernel;
         let users = |x: t1::ValueId| {
-            let body = kernel.loop_(plan.found.loop_id).body.stmts.iter();
+            let body = kernel.loop_(id).body.stmts.iter();
             let used =
                 body.filter(|s| matches!(s, t1::Stmt::Let(v) if kernel.value(*v).op.operands().contains(&x)));
-            used.count() + kernel.loop_(plan.found.loop_id).carried.iter().filter(|c| c.next == x).count()
+            used.count() + kernel.loop_(id).carried.iter().filter(|c| c.next == x).count()
         };
         let t1::Op::Binary(t1::BinaryOp::Add, x, y) = kernel.value(c.next).op else { return None };
         let kept = |v: t1::ValueId| match kernel.value(v).op {
@@ -352,7 +353,6 @@ impl General<'_> {
             && users(c.param) == 1
             && users(sum) == 1
             && kernel.ty(c.result).elem == t1::ElemType::F32
-            && plan.found.computed.contains(&sum)
             && self.layouts.warp_mask(axes) == 0;
         fits.then_some(sum)
     }
