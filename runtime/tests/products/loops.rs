@@ -183,7 +183,7 @@ fn full_steps_mask_nothing() {
         assert_eq!(texts.len(), loops, "{kernel}");
         let choices = |n: usize| texts[n].matches("selp.f32").count();
         assert_eq!(choices(full), 0, "{kernel}");
-        assert!(choices(loops - 1) > 2 * 32, "{kernel}");
+        assert!(choices(loops - 1) >= 2 * 32, "{kernel}");
         for (s, l) in [(500, 500), (70, 512), (64, 640), (300, 100)] {
             let dims = [("B", 1), ("HQ", 1), ("HKV", 1), ("S", s), ("L", l)];
             assert!(holds(&program, kernel, &dims, s == 70) > 0);

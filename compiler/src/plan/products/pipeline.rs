@@ -152,6 +152,8 @@ impl General<'_> {
             self.values.insert(c.param, param);
             carry.push((init, param));
         }
+        // What a step computes is the step's own: without trips it is never made.
+        let outside = self.values.clone();
         self.open.push(Vec::new());
         let chan = ChanId(self.module.channels.len() as u16);
         self.module.channels.push(Channel {
@@ -223,9 +225,10 @@ impl General<'_> {
         for ((c, next), (init, param)) in l.carried.iter().zip(nexts).zip(carry) {
             let ty = kernel.ty(c.result).clone();
             let result = self.tile(ty.elem, &ty.axes, c.name.clone(), c.span)?;
-            self.values.insert(c.result, result);
             done.push(Carry { init, param, next, result });
         }
+        self.values = outside;
+        self.values.extend(l.carried.iter().zip(&done).map(|(c, d)| (c.result, d.result)));
         self.node(Node::Loop(Loop {
             name: l.name.clone(),
             over: Over::Tiles(axis),
