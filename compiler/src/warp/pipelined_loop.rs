@@ -54,6 +54,28 @@ pub fn begins(node: &t2::Node) -> bool {
     }
 }
 
+/// A node that moves operands and multiplies them, whatever exists of them.
+fn only_multiplies(node: &t2::Node) -> bool {
+    use t2::OpKind::*;
+    match node {
+        t2::Node::Op(op) => matches!(
+            op.kind,
+            Acquire { .. }
+                | CopyIn { .. }
+                | Commit { .. }
+                | Wait { .. }
+                | Load { .. }
+                | AccNew { .. }
+                | AccFrom { .. }
+                | Mma { .. }
+                | AccGet { .. }
+                | Release { .. }
+        ),
+        t2::Node::Sync(_) => true,
+        t2::Node::Loop(_) | t2::Node::If(_) => false,
+    }
+}
+
 /// A node that makes elements.
 fn computes(node: &t2::Node) -> bool {
     use t2::OpKind::{Elementwise, LoadPacked, ReadReg, Spread};
@@ -115,6 +137,7 @@ impl Lower<'_> {
         let step = Step { l, left, grouped: &grouped, state: &state, saved: &saved };
         let masks = |full: &&t1::Full| {
             grouped.is_empty()
+                && !l.body.iter().all(only_multiplies)
                 && !(full.holds.is_empty() && l.axis().is_some_and(|a| cover::always_full(self.kernel, a)))
         };
         if let Some(full) = l.full.as_ref().filter(masks) {
@@ -245,9 +268,8 @@ impl Lower<'_> {
             self.hand_on(state)?;
             copies.push(self.b.close());
         }
-        if computes {
-            self.restore(saved.clone());
-        }
+        // These turns may be none.
+        self.restore(saved.clone());
         self.outside.clear();
         let advance = self.advance(l, left);
         let (name, by) = (l.name.clone(), l.by);
