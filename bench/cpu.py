@@ -22,6 +22,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=30, help="of each compilation")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="for the executor and for numpy")
+    parser.add_argument("--examples", action="store_true", help="only the compile time of every kernel of every example; writes no file")
     parser.add_argument("--part", choices=["numpy", "triton"], help=argparse.SUPPRESS)  # this file calls itself
     args = parser.parse_args()
     if args.part:
@@ -30,11 +31,18 @@ def main():
         sys.exit("no tilewright: name it in TILEWRIGHT, or build it with cargo build --release")
     machine = f"none; {cpu_name()}, {args.threads} threads"
     rows = []
-    for r in [*compile_rows(args.runs), *executor_rows(args.threads)]:
+    for r in example_rows() if args.examples else [*compile_rows(args.runs), *example_rows(), *executor_rows(args.threads)]:
         report.show(r)
         rows.append(r)
     if not rows:
         sys.exit("nothing could be measured")
+    slow = [r for r in rows if r["bench"].startswith("compile/example/") and r["ours_ms"] > 10]
+    print(f"kernels of the examples that take more than 10 ms to PTX: {', '.join(r['shape'] for r in slow) or 'none'}")
+    if args.examples:
+        return
+    if busy():
+        print("this machine has other work: no file of results was written")
+        return
     print(f"wrote {report.write('cpu', machine, None, rows).relative_to(report.ROOT)}")
 
 
@@ -60,6 +68,27 @@ def compile_rows(runs):
     peers = dict(zip(("triton to PTX", "triton to cubin"), part("triton", {})))
     yield row("compile/in_process", "gemm", "f16", statistics.median(inside), peers, "ours_ms <= 10", spread=spread(inside))
     yield row("compile/process", "gemm", "f16", statistics.median(outside), peers, "ours_ms <= 40", spread=spread(outside))
+
+
+def example_rows():
+    """Text to PTX inside the process, of every kernel of every example: the best of a few, for machines have other work."""
+    for file in sorted(binary.EXAMPLES.glob("*.tw")):
+        for kernel in binary.kernels(file):
+            times = []
+            for _ in range(9):
+                status, out, err = binary.call(["compile", file, "--kernel", kernel, "--time-passes", "--json", "-o", os.devnull])
+                if status != 0:
+                    print(f"{kernel}: not compiled: {binary.message(status, out, err)}")
+                    break
+                result = next(o for o in binary.objects(out) if "passes" in o)
+                times.append(sum(p["ms"] for p in result["passes"]))
+            if times:
+                yield row(f"compile/example/{file.stem}", kernel, "", min(times), None, "ours_ms <= 10", spread=spread(times))
+
+
+def busy():
+    """Whether others keep more than half of the cores at work; what this file runs keeps one."""
+    return os.getloadavg()[0] > 1 + len(os.sched_getaffinity(0)) / 2
 
 
 def executor_rows(threads):

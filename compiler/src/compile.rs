@@ -12,7 +12,7 @@ use crate::plan::{self, Refusal, RefusalKind};
 use crate::scheduled::{self, ir::Dispatch, ir::Module};
 use crate::target::Target;
 use crate::tile::ir as t1;
-use crate::{ptx, warp};
+use crate::{parallel, ptx, warp};
 use std::fmt::Write;
 
 /// What to compile, and how.
@@ -152,25 +152,26 @@ pub fn compile_program(
     }
     plant.scheduled(Pass::Plan, &mut planned.modules);
     check(options, "plan", &planned.modules)?;
+    // What has been passed on is kept only where somebody will look at it.
+    let fused = if options.dumps || options.levels { planned.modules.clone() } else { Vec::new() };
     let mut expanded: Vec<Module> =
-        timer.time(Pass::Expand, || planned.modules.iter().cloned().map(scheduled::expand::expand).collect());
+        timer.time(Pass::Expand, || planned.modules.into_iter().map(scheduled::expand::expand).collect());
     plant.scheduled(Pass::Expand, &mut expanded);
     check(options, "expand", &expanded)?;
     let kept = if options.levels { expanded.clone() } else { Vec::new() };
     let mut synced = timer
         .time(Pass::Synchronise, || {
-            expanded.into_iter().map(scheduled::synchronise::synchronise).collect::<Result<Vec<Module>, _>>()
+            let synced = parallel::each(expanded, scheduled::synchronise::synchronise);
+            synced.into_iter().collect::<Result<Vec<Module>, _>>()
         })
         .map_err(|e| one_error(bug(format!("synchronisation: {e}"))))?;
     plant.scheduled(Pass::Synchronise, &mut synced);
     let mut lowered = timer
         .time(Pass::Lower, || {
-            synced
-                .iter()
-                .map(|m| {
-                    warp::lower::lower(&lowered_kernel, m, &format!("{}_{}", kernel.name, m.variant.name()))
-                })
-                .collect::<Result<Vec<_>, _>>()
+            let lowered = parallel::each(synced.iter().collect(), |m: &Module| {
+                warp::lower::lower(&lowered_kernel, m, &format!("{}_{}", kernel.name, m.variant.name()))
+            });
+            lowered.into_iter().collect::<Result<Vec<_>, _>>()
         })
         .map_err(refused)?;
     lowered.iter_mut().for_each(|l| plant.warp(&mut l.kernel));
@@ -185,7 +186,7 @@ pub fn compile_program(
     let mut dumps = Dumps::default();
     if options.dumps {
         dumps.tile = crate::tile::print::print(&kernel);
-        for m in planned.modules.iter().chain(&synced) {
+        for m in fused.iter().chain(&synced) {
             dumps.scheduled += &scheduled::print::print(m, &lowered_kernel);
             dumps.scheduled.push('\n');
         }
@@ -194,8 +195,7 @@ pub fn compile_program(
         }
     }
     let levels = match options.levels {
-        true => planned
-            .modules
+        true => fused
             .into_iter()
             .zip(kept)
             .zip(synced.iter().cloned())

@@ -27,6 +27,7 @@ pub mod front;
 pub mod layout;
 pub mod numeric;
 pub mod packed;
+pub mod parallel;
 pub mod passes;
 pub mod plan;
 pub mod ptx;

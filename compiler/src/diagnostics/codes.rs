@@ -121,6 +121,7 @@ codes! {
     803 BAD_PARAMETER "A parameter, `temp` or attribute that cannot be.";
     890 ACCESS_CONFLICT "Two lanes or instances write one element without `atomic`, or an instance reads what another writes; only data decides it.";
     891 BAD_ARGUMENT "An argument does not fit the kernel's parameter.";
+    892 OVERFLOW "Numbers on the way to a result are beyond what the program's own types hold, so it is inf or NaN.";
     901 NOT_LOWERED "The program is correct, and the back end has no code for this construct yet.";
     902 NO_KERNEL "The file has no kernel, or several and none was chosen.";
     990 EVALUATOR_BUG "The evaluator met a malformed kernel: a bug of the compiler.";

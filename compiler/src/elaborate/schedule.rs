@@ -176,7 +176,8 @@ impl Elab<'_> {
     pub(super) fn check_settings(&mut self, kernel: &ast::Kernel) {
         let mut known = self.parameter_names(kernel);
         known.extend(KERNEL_ITEMS.iter().map(|s| s.to_string()));
-        let names = path_names(self.program, kernel);
+        let named = path_names(self.program, kernel);
+        let names: Vec<String> = named.iter().map(|(n, _)| n.clone()).collect();
         let items: Vec<ScheduleItem> =
             self.schedule_items.iter().filter(|i| i.from == ValueSource::Set).cloned().collect();
         for item in items {
@@ -198,20 +199,29 @@ impl Elab<'_> {
                 format!("`--set {text}` sets nothing that this kernel has"),
             )
             .label(kernel.name.span, "this kernel");
-            let candidates: Vec<String> = match &item.path[..] {
-                [_, setting] if NAME_ITEMS.contains(&setting.as_str()) => {
-                    names.iter().map(|n| format!("{n}.{setting}")).collect()
+            let meant = match &item.path[..] {
+                // Only names that such an item belongs to.
+                [name, setting] if NAME_ITEMS.contains(&setting.as_str()) => {
+                    let bearers = named.iter().filter(|(_, b)| b.has(setting)).map(|(n, _)| n.as_str());
+                    near(name, bearers).map(|n| format!("{n}.{setting}"))
                 }
-                [name, _] => NAME_ITEMS.iter().map(|s| format!("{name}.{s}")).collect(),
-                _ => known.clone(),
+                [name, setting] => near(setting, NAME_ITEMS.iter().copied()).map(|s| format!("{name}.{s}")),
+                _ => near(&text, known.iter().map(String::as_str)).map(str::to_string),
             };
-            if let Some(n) = near(&text, candidates.iter().map(String::as_str)) {
+            if let Some(n) = meant {
                 d = d.help(format!("did you mean `{n}`?"));
+            }
+            let dim = self.k.dims.iter().find(|d| d.name == text);
+            if let (Some(dim), Some(value)) = (dim, self.setting(&text)) {
+                d = d.secondary(dim.span, "a dimension").help(format!("freeze it: `--dim {text}={value}`"));
+                self.error(d);
+                continue;
             }
             let d = match &item.path[..] {
                 [name, setting] if NAME_ITEMS.contains(&setting.as_str()) => d.note(format!(
-                    "`{name}` is no loop, variable or parameter of it; those are {}",
-                    names.join(", ")
+                    "`{name}` is no {} of it; those are {}",
+                    Bearer::of(setting).name(),
+                    list(&named.iter().filter(|(_, b)| b.has(setting)).map(|(n, _)| n).collect::<Vec<_>>())
                 )),
                 [name, _] if names.iter().any(|n| n == name) => {
                     d.note(format!("a loop, variable or parameter has {}", NAME_ITEMS.join(", ")))
@@ -287,16 +297,18 @@ fn parse_schedule_value(text: &str) -> ScheduleValue {
 }
 
 /// Names that a schedule's paths may start with: loop and grid variables, `let` names, parameters.
-fn path_names(program: &Program, kernel: &ast::Kernel) -> Vec<String> {
-    fn walk(stmts: &[Ast], out: &mut Vec<String>) {
+fn path_names(program: &Program, kernel: &ast::Kernel) -> Vec<(String, Bearer)> {
+    fn walk(stmts: &[Ast], out: &mut Vec<(String, Bearer)>) {
         for s in stmts {
             match &s.kind {
-                StmtKind::Let { pattern: ast::Pattern::Name(n), .. } => out.push(n.to_string()),
+                StmtKind::Let { pattern: ast::Pattern::Name(n), .. } => {
+                    out.push((n.to_string(), Bearer::Variable));
+                }
                 StmtKind::Let { pattern: ast::Pattern::Tuple { names, .. }, .. } => {
-                    out.extend(names.iter().flatten().map(|n| n.to_string()));
+                    out.extend(names.iter().flatten().map(|n| (n.to_string(), Bearer::Variable)));
                 }
                 StmtKind::For { var, body, .. } => {
-                    out.push(var.name.to_string());
+                    out.push((var.name.to_string(), Bearer::Loop));
                     walk(&body.stmts, out);
                 }
                 StmtKind::If { then, otherwise, .. } => {
@@ -305,16 +317,58 @@ fn path_names(program: &Program, kernel: &ast::Kernel) -> Vec<String> {
                         walk(&b.stmts, out);
                     }
                 }
-                StmtKind::Grid { vars, .. } => out.extend(vars.iter().map(|v| v.name.to_string())),
+                StmtKind::Grid { vars, .. } => {
+                    out.extend(vars.iter().map(|v| (v.name.to_string(), Bearer::Grid)));
+                }
                 _ => {}
             }
         }
     }
-    let mut out: Vec<String> = kernel.params.iter().map(|p| p.name.to_string()).collect();
+    let mut out: Vec<_> = kernel.params.iter().map(|p| (p.name.to_string(), Bearer::Parameter)).collect();
     walk(&kernel.body.stmts, &mut out);
     // Captures are parameters too, whatever function brings them.
-    out.extend(program.fns.iter().flat_map(|f| f.using.iter().map(|c| c.name.to_string())));
+    let captures = program.fns.iter().flat_map(|f| f.using.iter());
+    out.extend(captures.map(|c| (c.name.to_string(), Bearer::Parameter)));
     let mut seen = std::collections::BTreeSet::new();
-    out.retain(|name| seen.insert(name.clone()));
+    out.retain(|(name, _)| seen.insert(name.clone()));
     out
+}
+
+/// What a name is that schedule items hang on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Bearer {
+    Parameter,
+    Variable,
+    Loop,
+    Grid,
+}
+
+impl Bearer {
+    /// Whose the item is.
+    fn of(setting: &str) -> Bearer {
+        match setting {
+            "promote" | "atom" => Bearer::Variable,
+            "via" | "evict" | "multicast" | "pack" => Bearer::Parameter,
+            _ => Bearer::Loop,
+        }
+    }
+
+    fn has(self, setting: &str) -> bool {
+        Bearer::of(setting) == self
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Bearer::Parameter => "parameter",
+            Bearer::Variable => "variable",
+            Bearer::Loop | Bearer::Grid => "loop",
+        }
+    }
+}
+
+fn list(names: &[&String]) -> String {
+    match names {
+        [] => "none".into(),
+        _ => names.iter().map(|n| n.as_str()).collect::<Vec<_>>().join(", "),
+    }
 }

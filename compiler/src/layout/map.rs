@@ -235,6 +235,44 @@ impl<I: Label, O: Label> LinearMap<I, O> {
         .collect()
     }
 
+    /// [`coords`](Self::coords) of every value of one input, the others being zero: per output in reading order, by the input's value.
+    ///
+    /// ```
+    /// # use tilewright_compiler::layout::{Axis, Dim, Layout};
+    /// # let (m, n) = (Axis(0), Axis(1));
+    /// let pair = Layout::from_moves(&[(m, 1), (n, 1)], &[(Dim::Reg, vec![vec![(n, 1)], vec![(m, 1)]])]).unwrap();
+    /// assert_eq!(pair.coords_along(Dim::Reg), vec![vec![0, 0, 1, 1], vec![0, 1, 0, 1]]);
+    /// ```
+    pub fn coords_along(&self, label: I) -> Vec<Vec<u32>> {
+        let cols = self.cols_of(label);
+        // Each image is that of the value without its lowest bit, and that bit's column.
+        let mut images = vec![0u64; 1 << cols.len()];
+        for x in 1..images.len() {
+            images[x] = images[x & (x - 1)] ^ cols[x.trailing_zeros() as usize];
+        }
+        let mut outs: Vec<Vec<u32>> = Vec::with_capacity(self.outs.fields().len());
+        for &(o, bits) in self.outs.fields().iter().rev() {
+            let own: Vec<u32> = images.iter().map(|image| self.outs.get(*image, o) as u32).collect();
+            let mut all = Vec::with_capacity(self.size_in(label) as usize);
+            for rest in 0..self.odd_in(label) {
+                let (mut rest, mut outer, mut unit) = (rest, 0, 1);
+                for d in self.odd.iter().rev() {
+                    let digit = if d.from == label { rest % d.radix as u32 } else { 0 };
+                    if d.from == label {
+                        rest /= d.radix as u32;
+                    }
+                    if d.to == o {
+                        outer += digit * unit;
+                        unit *= d.radix as u32;
+                    }
+                }
+                all.extend(own.iter().map(|c| (outer << bits) + c));
+            }
+            outs.push(all);
+        }
+        outs
+    }
+
     /// One output of [`coords`](Self::coords).
     pub fn coord(&self, at: &[(I, u32)], out: O) -> u32 {
         self.coords(at).into_iter().find(|c| c.0 == out).map_or(0, |c| c.1)

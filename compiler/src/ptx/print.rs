@@ -18,6 +18,7 @@ use super::module::{
 use super::op::Op;
 use super::operand::{Address, Base, Imm, Operand, OperandVisitor, RegId, Symbol};
 use super::types::{Space, Spelled, Type, TypeKind};
+use crate::parallel;
 
 /// Column where operands start, and where trailing comments start.
 const OPERANDS: usize = 32;
@@ -25,8 +26,7 @@ const COMMENTS: usize = 80;
 
 /// The module as PTX text.
 pub fn print(module: &Module) -> String {
-    let statements: usize = module.entries.iter().map(|entry| entry.body.len()).sum();
-    let mut out = String::with_capacity(1024 + 96 * statements);
+    let mut out = String::with_capacity(1024);
     header(module, &mut out);
     // All are declared before the first is defined, so that each may call every other.
     for function in &module.functions {
@@ -53,10 +53,13 @@ pub fn print(module: &Module) -> String {
         });
         printer.body(&own.collect::<Vec<_>>());
     }
-    for entry in &module.entries {
-        out.push('\n');
-        Printer::new(module, entry, &mut out).entry();
-    }
+    let texts = parallel::each(module.entries.iter().collect(), |entry: &Entry| {
+        let mut text = String::with_capacity(1024 + 96 * entry.body.len());
+        text.push('\n');
+        Printer::new(module, entry, &mut text).entry();
+        text
+    });
+    texts.iter().for_each(|text| out.push_str(text));
     out
 }
 

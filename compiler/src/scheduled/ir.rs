@@ -833,11 +833,16 @@ impl Loop {
 impl Module {
     /// A fused module of one role that computes nothing yet.
     pub fn new(name: &str, variant: Variant, role: Role) -> Module {
+        Module { name: name.into(), roles: vec![role], ..Module::empty(variant) }
+    }
+
+    /// Nothing: what stands in a module's place while another hand works on it.
+    pub fn empty(variant: Variant) -> Module {
         Module {
-            name: name.into(),
+            name: String::new(),
             variant,
             form: Form::Fused,
-            roles: vec![role],
+            roles: Vec::new(),
             buffers: Vec::new(),
             channels: Vec::new(),
             values: Vec::new(),

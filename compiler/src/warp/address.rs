@@ -19,7 +19,8 @@ pub struct Threads {
 #[derive(Clone, Default)]
 pub struct Known {
     linear: FxHashMap<Vec<u32>, Option<Reg>>,
-    bases: FxHashMap<(Vec<u32>, u32), Reg>,
+    /// By columns, then by constant.
+    bases: FxHashMap<Vec<u32>, FxHashMap<u32, Reg>>,
 }
 
 impl Threads {
@@ -64,8 +65,7 @@ impl Threads {
     pub fn shared(&mut self, b: &mut Builder, columns: &[u32], constant: u32) -> Address {
         let lane_bits = columns.iter().fold(0, |m, c| m | c);
         let (clash, free) = (constant & lane_bits, constant & !lane_bits);
-        let key = (columns.to_vec(), clash);
-        let base = match self.known.bases.get(&key) {
+        let base = match self.known.bases.get(columns).and_then(|known| known.get(&clash)) {
             Some(r) => *r,
             None => {
                 let base = match (self.linear(b, columns), clash) {
@@ -76,7 +76,7 @@ impl Threads {
                         b.add(moved, self.shared_base)
                     }
                 };
-                self.known.bases.insert(key, base);
+                self.known.bases.entry(columns.to_vec()).or_default().insert(clash, base);
                 base
             }
         };

@@ -49,10 +49,10 @@ impl Lower<'_> {
         if let Some(e) = self.elements.get(&(v, r)) {
             return Ok(*e);
         }
-        let Some(kind) = self.producers.get(&v).cloned() else {
+        let Some(&kind) = self.producers.get(&v) else {
             unreachable!("T2.1: every value has one producer");
         };
-        let e = match &kind {
+        let e = match kind {
             t2::OpKind::AccGet { acc } => {
                 let x = self.accumulator(*acc, map.registers)[r];
                 if self.b.class(x) == Class::F32 { Element::F32(x.into()) } else { Element::Int(x.into()) }
@@ -107,7 +107,7 @@ impl Lower<'_> {
                 self.elementwise(*value, &operands, v, r)?
             }
             t2::OpKind::ReadReg { tensor, ix, vec, .. } => {
-                self.read_run(*tensor, ix, v, &map, r, *vec)?;
+                self.read_run(*tensor, ix, v, r, *vec)?;
                 self.elements[&(v, r)]
             }
             t2::OpKind::WorkGet { work } => {

@@ -7,7 +7,14 @@ use super::tilemap::TileMap;
 use crate::plan::Refusal;
 use crate::scheduled::ir as t2;
 use crate::tile::ir as t1;
+use std::rc::Rc;
 use t1::ElemType;
+
+/// The accesses that load a tile: the registers of each, and which loads a register.
+pub struct Runs {
+    runs: Vec<Vec<usize>>,
+    of: Vec<Option<usize>>,
+}
 
 impl Lower<'_> {
     /// Stores a register tile, in runs of neighbours along the last subscript.
@@ -126,27 +133,17 @@ impl Lower<'_> {
         }
     }
 
-    /// Loads the run of elements that holds register `r`.
-    pub fn read_run(
-        &mut self,
-        tensor: t1::TensorId,
-        ix: &[t2::Index],
-        v: t2::ValId,
-        map: &TileMap,
-        r: usize,
-        vec: u32,
-    ) -> Result<(), Refusal> {
-        let t2::ValKind::Tile { axes, .. } = &self.module.value(v).kind else {
-            unreachable!("T2.1: a read makes a register tile");
-        };
-        let axes = axes.clone();
+    /// The registers that one access each loads, of a tile read from a tensor; found once per tile.
+    fn runs(&mut self, tensor: t1::TensorId, ix: &[t2::Index], v: t2::ValId, vec: u32) -> Rc<Runs> {
+        if let Some(runs) = self.runs.get(&v) {
+            return runs.clone();
+        }
+        let (_, axes) = self.tile(v);
+        let map = self.map(v);
         let elem = self.kernel.tensor(tensor).elem;
-        let span = self.kernel.tensor(tensor).span;
         let last = ix.last().and_then(|i| i.axis).and_then(|a| axes.iter().position(|x| *x == a));
         // One register per distinct element, so that runs see each once.
-        let distinct: Vec<usize> = (0..map.registers)
-            .filter(|q| !(0..*q).any(|p| map.axes.iter().all(|m| m.register[p] == m.register[*q])))
-            .collect();
+        let distinct = self.distinct(v);
         let small = TileMap {
             axes: map
                 .axes
@@ -160,11 +157,37 @@ impl Lower<'_> {
         };
         let most = (16 / (elem.bits() / 8).max(1)).min(vec);
         let runs = small.runs(last.unwrap_or(0), if last.is_some() { most } else { 1 });
-        let Some(run) = runs.iter().find(|run| run.iter().any(|q| distinct[*q] == r)) else {
-            unreachable!("runs cover every register");
+        let mut of = vec![None; map.registers];
+        let runs: Vec<Vec<usize>> =
+            runs.iter().map(|run| run.iter().map(|q| distinct[*q]).collect()).collect();
+        for (n, run) in runs.iter().enumerate() {
+            run.iter().for_each(|r| of[*r] = Some(n));
+        }
+        let runs = Rc::new(Runs { runs, of });
+        self.runs.insert(v, runs.clone());
+        runs
+    }
+
+    /// Loads the run of elements that holds register `r`.
+    pub fn read_run(
+        &mut self,
+        tensor: t1::TensorId,
+        ix: &[t2::Index],
+        v: t2::ValId,
+        r: usize,
+        vec: u32,
+    ) -> Result<(), Refusal> {
+        let t2::ValKind::Tile { axes, .. } = &self.module.value(v).kind else {
+            unreachable!("T2.1: a read makes a register tile");
         };
-        let run: Vec<usize> = run.iter().map(|q| distinct[*q]).collect();
-        let mut guard = self.existing(&axes, &axes, map, run[0])?;
+        let elem = self.kernel.tensor(tensor).elem;
+        let span = self.kernel.tensor(tensor).span;
+        let runs = self.runs(tensor, ix, v, vec);
+        let Some(run) = runs.of[r].map(|n| &runs.runs[n]) else {
+            unreachable!("the register that stands for others is the first of its element");
+        };
+        let map = self.map(v);
+        let mut guard = self.existing(axes, axes, &map, run[0])?;
         let inside = self.inside(tensor, ix, v, run[0])?;
         guard = self.both(guard, inside);
         let from = self.global_address(tensor, ix, v, run[0])?;

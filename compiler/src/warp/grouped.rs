@@ -95,7 +95,7 @@ impl Lower<'_> {
         else {
             return Ok(None);
         };
-        let Some(t2::OpKind::Elementwise { value, .. }) = self.producers.get(&tile).cloned() else {
+        let Some(&&t2::OpKind::Elementwise { value, .. }) = self.producers.get(&tile) else {
             return Ok(None);
         };
         let (Some(log), t1::Op::Binary(_, coordinates, _)) =

@@ -46,7 +46,7 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
         threads,
         registers: FxHashMap::default(),
         maps: FxHashMap::default(),
-        producers: producers(&module.body),
+        producers: producers(&module.body, FxHashMap::default()),
         carried: carried(&module.body),
         k_left: Vec::new(),
         outside: Vec::new(),
@@ -55,6 +55,9 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
         matrix_rows: FxHashMap::default(),
         first_holders: FxHashMap::default(),
         counterparts: FxHashMap::default(),
+        distinct: FxHashMap::default(),
+        runs: FxHashMap::default(),
+        parts_seen: FxHashMap::default(),
         elements: FxHashMap::default(),
         scalar_elements: FxHashMap::default(),
         pairs: FxHashMap::default(),
@@ -107,21 +110,19 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
     })
 }
 
+type Producers<'a> = FxHashMap<t2::ValId, &'a t2::OpKind>;
+
 /// The op that makes each value.
-fn producers(body: &[t2::Node]) -> FxHashMap<t2::ValId, t2::OpKind> {
-    let mut map = FxHashMap::default();
-    for node in body {
-        match node {
-            t2::Node::Op(op) => map.extend(op.result.map(|r| (r, op.kind.clone()))),
-            t2::Node::Loop(l) => map.extend(producers(&l.body)),
-            t2::Node::If(i) => {
-                map.extend(producers(&i.then_body));
-                map.extend(producers(&i.else_body));
-            }
-            t2::Node::Sync(_) => {}
+fn producers<'a>(body: &'a [t2::Node], map: Producers<'a>) -> Producers<'a> {
+    body.iter().fold(map, |mut map, node| match node {
+        t2::Node::Op(op) => {
+            map.extend(op.result.map(|r| (r, &op.kind)));
+            map
         }
-    }
-    map
+        t2::Node::Loop(l) => producers(&l.body, map),
+        t2::Node::If(i) => producers(&i.else_body, producers(&i.then_body, map)),
+        t2::Node::Sync(_) => map,
+    })
 }
 
 /// Accumulators are linear: every name of one chain is the same registers. Maps each to the name at entry.
@@ -190,7 +191,7 @@ pub struct Lower<'a> {
     /// Registers of fragments and accumulators.
     registers: FxHashMap<t2::ValId, Vec<Reg>>,
     maps: FxHashMap<t2::ValId, Rc<TileMap>>,
-    pub producers: FxHashMap<t2::ValId, t2::OpKind>,
+    pub producers: Producers<'a>,
     carried: FxHashMap<t2::ValId, t2::ValId>,
     pub k_left: Vec<(CounterKey, Reg)>,
     /// Predicates of the current straight line: (counter, threshold) and its register.
@@ -203,6 +204,11 @@ pub struct Lower<'a> {
     /// By register, the one that stands for all that hold the same element; and the register of another tile that holds what is at the same coordinates.
     pub first_holders: FxHashMap<t2::ValId, Rc<[usize]>>,
     pub counterparts: FxHashMap<(t2::ValId, t2::ValId), Vec<usize>>,
+    /// By tile, a register for each element that a thread holds; and the registers that one access loads.
+    pub distinct: FxHashMap<t2::ValId, Vec<usize>>,
+    pub runs: FxHashMap<t2::ValId, Rc<super::global::Runs>>,
+    /// Threads' parts of coordinates, numbered: what is looked up often is found by their numbers.
+    pub parts_seen: FxHashMap<Vec<u32>, u32>,
     /// Elements computed so far after the loop.
     pub elements: FxHashMap<(t2::ValId, usize), super::elements::Element>,
     /// Scalars of the launch computed so far.
@@ -223,7 +229,7 @@ pub struct Lower<'a> {
     pub thread_bits: FxHashMap<usize, Reg>,
     /// Row pointers and existence predicates after the loop.
     pub rows: FxHashMap<(t1::TensorId, super::places::Row), Reg>,
-    pub exists: FxHashMap<(t1::AxisId, u32, Vec<u32>), Reg>,
+    pub exists: FxHashMap<(t1::AxisId, u32, u32), Reg>,
     /// The thread's addresses in the part of the instance that a loop is at.
     pub parts: FxHashMap<(t1::GridId, u32), Reg>,
     /// The steps that the block is at, where blocks share them.
@@ -245,7 +251,7 @@ pub struct Saved {
     elements: FxHashMap<(t2::ValId, usize), super::elements::Element>,
     scalar_elements: FxHashMap<t1::ValueId, super::elements::Element>,
     rows: FxHashMap<(t1::TensorId, super::places::Row), Reg>,
-    exists: FxHashMap<(t1::AxisId, u32, Vec<u32>), Reg>,
+    exists: FxHashMap<(t1::AxisId, u32, u32), Reg>,
     thread_bits: FxHashMap<usize, Reg>,
 }
 

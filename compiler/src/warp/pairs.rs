@@ -117,9 +117,10 @@ impl Lower<'_> {
         if let Some(x) = self.halves_of_table(v, two, half) {
             return Ok(Some(Halves::plain(x)));
         }
-        let Some(t2::OpKind::Elementwise { value, args }) = self.producers.get(&v).cloned() else {
+        let Some(&t2::OpKind::Elementwise { value, args }) = self.producers.get(&v) else {
             return Ok(None);
         };
+        let value = *value;
         if half_of(self.kernel.ty(value).elem) != Some(half) || launch_scalar(self.kernel, value) {
             return Ok(None);
         }
@@ -275,10 +276,11 @@ impl Lower<'_> {
         args: &[t2::ValId],
     ) -> Result<Option<Halves>, Refusal> {
         let &[difference, c] = args else { return Ok(None) };
-        let Some(t2::OpKind::Elementwise { value, args }) = self.producers.get(&difference).cloned() else {
+        let Some(&t2::OpKind::Elementwise { value, args }) = self.producers.get(&difference) else {
             return Ok(None);
         };
-        let (t1::Op::Binary(BinaryOp::Sub, _, y), &[a, b]) = (&self.kernel.value(value).op, &args[..]) else {
+        let (t1::Op::Binary(BinaryOp::Sub, _, y), &[a, b]) = (&self.kernel.value(*value).op, &args[..])
+        else {
             return Ok(None);
         };
         if self.small_integer(*y).is_some() {

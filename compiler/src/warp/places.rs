@@ -7,14 +7,15 @@
 use super::elements::Element;
 use super::ir::*;
 use super::lower::Lower;
-use super::tilemap::TileMap;
+use super::tilemap::{Places, TileMap};
 use crate::plan::{Refusal, cover};
 use crate::scheduled::ir as t2;
 use crate::tile::ir as t1;
 use rustc_hash::FxHashMap;
 
-/// What tells the pointer of one row from another's: per dimension axis, scalar, tile of coordinates, the register's part, and the threads'.
-pub type Row = Vec<(Option<t1::AxisId>, Option<t1::ValueId>, Option<t2::ValId>, u32, Vec<u32>)>;
+/// What tells the pointer of one row from another's: per dimension axis, scalar, tile of coordinates, the register's part, and the
+/// number of the threads'.
+pub type Row = Vec<(Option<t1::AxisId>, Option<t1::ValueId>, Option<t2::ValId>, u32, u32)>;
 
 impl Lower<'_> {
     /// The position `lo + thread part` of an axis, 32 bits.
@@ -46,7 +47,7 @@ impl Lower<'_> {
                 continue;
             }
             // The same coordinate may be other threads' in another tile.
-            let key = (*axis, constant, m.thread.clone());
+            let key = (*axis, constant, self.thread_number(&m.thread));
             let p = match self.exists.get(&key) {
                 Some(p) => *p,
                 None => {
@@ -138,7 +139,7 @@ impl Lower<'_> {
             |i: &t2::Index| i.axis.and_then(|a| axes.iter().position(|x| *x == a)).map(|p| &map.axes[p]);
         // Columns are immediates only where neighbours are neighbours in memory.
         let unit = cover::unit_stride(self.kernel, tensor, ix.len().saturating_sub(1));
-        let mut key: Row = Vec::new();
+        let mut key: Row = Vec::with_capacity(ix.len());
         for (dim, i) in ix.iter().enumerate() {
             let register = match (i.tile, part(i)) {
                 (Some(tile), _) => self.counterpart(v, r, tile) as u32,
@@ -146,20 +147,22 @@ impl Lower<'_> {
                 (None, Some(m)) if !unit => m.register[r],
                 _ => 0,
             };
-            let threads = match i.tile {
-                Some(tile) => self.map(tile).axes.iter().flat_map(|m| m.thread.clone()).collect(),
-                None => part(i).map_or_else(Vec::new, |m| m.thread.clone()),
+            // A tile of coordinates says by itself how threads hold it.
+            let threads = match (i.tile, part(i)) {
+                (None, Some(m)) => self.thread_number(&m.thread),
+                _ => u32::MAX,
             };
             key.push((i.axis, i.offset, i.tile, register, threads));
         }
-        let base = match self.rows.get(&(tensor, key.clone())) {
+        let key = (tensor, key);
+        let base = match self.rows.get(&key) {
             Some(base) => *base,
             None => {
                 let mut base = self.scalars.pointer(tensor)?;
                 for (dim, index) in ix.iter().enumerate() {
                     base = self.along(tensor, dim, index, v, r, base)?;
                 }
-                self.rows.insert((tensor, key), base);
+                self.rows.insert(key, base);
                 base
             }
         };
@@ -254,16 +257,28 @@ impl Lower<'_> {
             .enumerate()
             .filter_map(|(n, a)| av.iter().position(|x| x == a).map(|at| (at, n)))
             .collect();
-        let mut first: FxHashMap<Vec<u32>, usize> = FxHashMap::default();
+        let (theirs, ours): (Vec<_>, Vec<_>) =
+            shared.iter().map(|(at, n)| (&mo.axes[*n].register[..], &mv.axes[*at].register[..])).unzip();
+        let places = Places::of(theirs.iter().copied().chain(ours.iter().copied()), shared.len());
+        let mut first: FxHashMap<u64, usize> = FxHashMap::default();
         for q in 0..mo.registers {
-            first.entry(shared.iter().map(|(_, n)| mo.axes[*n].register[q]).collect()).or_insert(q);
+            first.entry(places.at(&theirs, q)).or_insert(q);
         }
-        let wanted = |r: usize| shared.iter().map(|(at, _)| mv.axes[*at].register[r]).collect::<Vec<u32>>();
         let all: Vec<usize> =
-            (0..mv.registers).map(|r| first.get(&wanted(r)).copied().unwrap_or(0)).collect();
+            (0..mv.registers).map(|r| first.get(&places.at(&ours, r)).copied().unwrap_or(0)).collect();
         let found = all[r];
         self.counterparts.insert((v, of), all);
         found
+    }
+
+    /// The number of a thread part.
+    fn thread_number(&mut self, thread: &[u32]) -> u32 {
+        if let Some(number) = self.parts_seen.get(thread) {
+            return *number;
+        }
+        let number = self.parts_seen.len() as u32;
+        self.parts_seen.insert(thread.to_vec(), number);
+        number
     }
 
     /// Threads that hold the same elements as another store them not.

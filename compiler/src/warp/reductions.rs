@@ -40,10 +40,12 @@ impl Lower<'_> {
 
     /// The registers of a tile that hold distinct elements.
     pub fn distinct(&mut self, v: t2::ValId) -> Vec<usize> {
-        let map = self.map(v);
-        (0..map.registers)
-            .filter(|q| !(0..*q).any(|p| map.axes.iter().all(|m| m.register[p] == m.register[*q])))
-            .collect()
+        if let Some(known) = self.distinct.get(&v) {
+            return known.clone();
+        }
+        let distinct = self.map(v).distinct();
+        self.distinct.insert(v, distinct.clone());
+        distinct
     }
 
     /// Registers and lanes of one warp.

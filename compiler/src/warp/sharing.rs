@@ -10,6 +10,12 @@ use crate::tile::{ir as t1, multiples::is_multiple};
 use rustc_hash::FxHashMap;
 use std::rc::Rc;
 
+/// Of each register, `width` numbers that tell its element from others of the thread.
+struct Keys {
+    width: usize,
+    parts: Vec<u32>,
+}
+
 impl Lower<'_> {
     /// The register that stands for `r`.
     pub fn first_holder(&mut self, v: t2::ValId, r: usize) -> usize {
@@ -23,59 +29,66 @@ impl Lower<'_> {
         }
         let map = self.map(v);
         let keys = self.element_keys(v);
+        let key = |r: usize| &keys.parts[r * keys.width..][..keys.width];
         let distance = |r: usize| map.axes.iter().map(|m| m.register[r]).sum::<u32>();
         let mut first: FxHashMap<&[u32], usize> = FxHashMap::default();
-        for (r, key) in keys.iter().enumerate() {
-            let holder = first.entry(key).or_insert(r);
+        for r in 0..map.registers {
+            let holder = first.entry(key(r)).or_insert(r);
             if distance(r) < distance(*holder) {
                 *holder = r;
             }
         }
-        let holders: Rc<[usize]> = keys.iter().map(|key| first[&key[..]]).collect();
+        let holders: Rc<[usize]> = (0..map.registers).map(|r| first[key(r)]).collect();
         self.first_holders.insert(v, holders.clone());
         holders
     }
 
     /// Of each register what tells its element from others of the thread.
-    fn element_keys(&mut self, v: t2::ValId) -> Vec<Vec<u32>> {
+    fn element_keys(&mut self, v: t2::ValId) -> Keys {
         let map = self.map(v);
-        let coordinates = |r: usize| map.axes.iter().map(|m| m.register[r]).collect::<Vec<u32>>();
         let registers = 0..map.registers;
-        match self.producers.get(&v).cloned() {
+        let coordinates = || {
+            let parts = registers.clone().flat_map(|r| map.axes.iter().map(move |m| m.register[r]));
+            Keys { width: map.axes.len(), parts: parts.collect() }
+        };
+        match self.producers.get(&v) {
             Some(t2::OpKind::Elementwise { value, args }) => {
-                if let t1::Op::Iota(_) = self.kernel.value(value).op {
-                    return registers.map(coordinates).collect();
+                if let t1::Op::Iota(_) = self.kernel.value(*value).op {
+                    return coordinates();
                 }
-                if let (Some(group), [x]) = (self.grouping(value), &args[..]) {
-                    let x = *x;
+                if let (Some(group), &[x]) = (self.grouping(*value), &args[..]) {
                     let of = self.map(x);
-                    return registers
-                        .map(|r| vec![of.axes[0].register[self.counterpart(v, r, x)] >> group])
-                        .collect();
+                    let group_of = |r| of.axes[0].register[self.counterpart(v, r, x)] >> group;
+                    return Keys { width: 1, parts: registers.map(group_of).collect() };
                 }
                 let held: Vec<(t2::ValId, Rc<[usize]>)> =
                     args.iter().map(|x| (*x, self.holders(*x))).collect();
-                registers
-                    .map(|r| held.iter().map(|(x, h)| h[self.counterpart(v, r, *x)] as u32).collect())
-                    .collect()
+                let mut parts = Vec::with_capacity(map.registers * held.len());
+                for r in registers {
+                    parts.extend(held.iter().map(|(x, h)| h[self.counterpart(v, r, *x)] as u32));
+                }
+                Keys { width: held.len(), parts }
             }
             Some(t2::OpKind::ReadReg { ix, .. }) => {
                 let (_, axes) = self.tile(v);
-                let mut keys = vec![Vec::new(); map.registers];
-                for index in &ix {
-                    let held = index.tile.map(|x| (x, self.holders(x)));
-                    let along = index.axis.and_then(|a| axes.iter().position(|x| *x == a));
-                    for (r, key) in keys.iter_mut().enumerate() {
-                        match (&held, along) {
-                            (Some((x, h)), _) => key.push(h[self.counterpart(v, r, *x)] as u32),
-                            (None, Some(n)) => key.push(map.axes[n].register[r]),
-                            (None, None) => {}
-                        }
-                    }
+                let held: Vec<(Option<(t2::ValId, Rc<[usize]>)>, Option<usize>)> = ix
+                    .iter()
+                    .map(|index| {
+                        let along = index.axis.and_then(|a| axes.iter().position(|x| *x == a));
+                        (index.tile.map(|x| (x, self.holders(x))), along)
+                    })
+                    .filter(|(held, along)| held.is_some() || along.is_some())
+                    .collect();
+                let mut parts = Vec::with_capacity(map.registers * held.len());
+                for r in registers {
+                    parts.extend(held.iter().map(|(held, along)| match (held, along) {
+                        (Some((x, h)), _) => h[self.counterpart(v, r, *x)] as u32,
+                        (None, along) => along.map_or(0, |n| map.axes[n].register[r]),
+                    }));
                 }
-                keys
+                Keys { width: held.len(), parts }
             }
-            _ => registers.map(coordinates).collect(),
+            _ => coordinates(),
         }
     }
 

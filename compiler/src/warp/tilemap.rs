@@ -6,6 +6,7 @@
 //! a coordinate is the *sum* of both.
 
 use crate::layout::{Dim, Layout};
+use rustc_hash::FxHashSet;
 
 /// One axis of a [`TileMap`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +15,29 @@ pub struct AxisMap {
     pub thread: Vec<u32>,
     /// Coordinate that register r contributes.
     pub register: Vec<u32>,
+}
+
+/// Coordinates on several axes as one number that ascends with them, the first axis highest: no tile has 2^64 elements.
+#[derive(Debug)]
+pub struct Places {
+    extents: Vec<u64>,
+}
+
+impl Places {
+    /// For coordinates out of these columns, `n` axes of them and again.
+    pub fn of<'a>(columns: impl Iterator<Item = &'a [u32]>, n: usize) -> Places {
+        let mut extents = vec![1; n];
+        for (at, column) in columns.enumerate() {
+            let most = column.iter().copied().max().map_or(0, u64::from);
+            extents[at % n] = extents[at % n].max(most + 1);
+        }
+        Places { extents }
+    }
+
+    /// The number of what stands in row `r` of the axes' columns.
+    pub fn at(&self, columns: &[&[u32]], r: usize) -> u64 {
+        columns.iter().zip(&self.extents).fold(0, |at, (column, extent)| at * extent + u64::from(column[r]))
+    }
 }
 
 /// A layout split into thread and register parts, per axis in the order of the layout's outputs.
@@ -28,11 +52,10 @@ impl TileMap {
     pub fn of(layout: &Layout) -> TileMap {
         let lane_bits = 5;
         let warp_bits = layout.ins().bits(Dim::Warp);
-        let registers = layout.size_in(Dim::Reg);
         let mut axes: Vec<AxisMap> = layout
-            .shape()
-            .iter()
-            .map(|_| AxisMap { thread: Vec::new(), register: Vec::with_capacity(registers as usize) })
+            .coords_along(Dim::Reg)
+            .into_iter()
+            .map(|register| AxisMap { thread: Vec::new(), register })
             .collect();
         for bit in 0..lane_bits + warp_bits {
             let at =
@@ -41,12 +64,15 @@ impl TileMap {
                 map.thread.push(coord);
             }
         }
-        for r in 0..registers {
-            for (map, (_, coord)) in axes.iter_mut().zip(layout.coords(&[(Dim::Reg, r)])) {
-                map.register.push(coord);
-            }
-        }
-        TileMap { axes, registers: registers as usize }
+        TileMap { axes, registers: layout.size_in(Dim::Reg) as usize }
+    }
+
+    /// One register per distinct element of a thread: the first that holds it.
+    pub fn distinct(&self) -> Vec<usize> {
+        let axes: Vec<&[u32]> = self.axes.iter().map(|m| &m.register[..]).collect();
+        let places = Places::of(axes.iter().copied(), axes.len());
+        let mut seen = FxHashSet::default();
+        (0..self.registers).filter(|r| seen.insert(places.at(&axes, *r))).collect()
     }
 
     /// The registers in groups that hold `n` consecutive, aligned elements along `axis`, for the largest power of two n of at
@@ -56,18 +82,10 @@ impl TileMap {
             return (0..self.registers).map(|r| vec![r]).collect();
         }
         let mut order: Vec<usize> = (0..self.registers).collect();
-        let key = |r: &usize| {
-            let mut key: Vec<u32> = self
-                .axes
-                .iter()
-                .enumerate()
-                .filter(|(a, _)| *a != axis)
-                .map(|(_, m)| m.register[*r])
-                .collect();
-            key.push(self.axes[axis].register[*r]);
-            key
-        };
-        order.sort_by_key(key);
+        let others = self.axes.iter().enumerate().filter(|(a, _)| *a != axis).map(|(_, m)| &m.register[..]);
+        let axes: Vec<&[u32]> = others.chain([&self.axes[axis].register[..]]).collect();
+        let places = Places::of(axes.iter().copied(), axes.len());
+        order.sort_by_cached_key(|r| places.at(&axes, *r));
         let mut n = most.max(1);
         while n > 1 && !self.runs_of(&order, axis, n) {
             n /= 2;
