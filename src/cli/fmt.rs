@@ -7,7 +7,7 @@ use tilewright_compiler::diagnostics::SourceMap;
 use tilewright_compiler::front::SourceProvider;
 use tilewright_compiler::front::format::format;
 
-use super::source::Files;
+use super::source::{Files, readable};
 use super::{Failure, Ui, diff, replace};
 
 /// Write files in the one style; comments and the lines that you broke stay
@@ -55,6 +55,9 @@ pub fn fmt(ui: &Ui, args: Args) -> Result<(), Failure> {
 fn one(ui: &Ui, path: &str, args: &Args) -> Result<(), Failure> {
     let stdin = path == "-";
     let name = if stdin { "<stdin>" } else { path };
+    if !stdin {
+        readable(path)?;
+    }
     let text = read(path).map_err(|why| Failure::input(format!("cannot read {name}: {why}")))?;
     let mut sources = SourceMap::default();
     let done = format(&mut sources, name, &text).map_err(|d| Failure::Program(Box::new((d, sources))))?;

@@ -190,7 +190,7 @@ pub fn run(ui: &Ui, args: Args) -> Result<(), Failure> {
     };
     report.write_outputs()?;
     report.show(ui);
-    report.judge()
+    report.judge(&loaded)
 }
 
 /// Flags that a device has no use for.

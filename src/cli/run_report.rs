@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tilewright_compiler::artifact::Compiled;
+use tilewright_compiler::diagnostics::{Diagnostic, Diagnostics, codes};
 use tilewright_compiler::tile::{Const, Kernel, TensorKind};
 use tilewright_runtime::cuda::Device;
 use tilewright_runtime::executor::Finding;
@@ -15,6 +16,7 @@ use tilewright_runtime::launch::{Compared, DeviceLaunch, Prepared, Verdict};
 use tilewright_runtime::tensor::convert::position;
 use tilewright_runtime::tensor::{FilePlace, store_all};
 
+use super::source::Loaded;
 use super::{Failure, Ui};
 
 /// What running gave, wherever it ran.
@@ -89,13 +91,16 @@ impl Report<'_> {
     pub fn show(&self, ui: &Ui) {
         if ui.json {
             ui.object(&self.object());
-        } else if !ui.quiet || self.verdicts.is_some() {
+        } else if !ui.quiet {
             ui.print(&self.text());
+        } else if let Some(verdicts) = &self.verdicts {
+            ui.print(&verdicts.iter().map(judgement).collect::<Vec<_>>().join("\n"));
         }
     }
 
     /// A result that is not the program's meaning is our fault, and so is what the executor found in our PTX.
-    pub fn judge(&self) -> Result<(), Failure> {
+    /// What overflows the program's own types is the program's.
+    pub fn judge(&self, loaded: &Loaded) -> Result<(), Failure> {
         if let Some(finding) = self.ran.findings.first() {
             let more = match self.ran.findings.len() {
                 1 => String::new(),
@@ -104,8 +109,34 @@ impl Report<'_> {
             return Err(Failure::Bug(format!("the PTX of {} is faulty: {finding}{more}", self.kernel.name)));
         }
         let wrong = self.verdicts.iter().flatten().find(|v| !v.comparison.ok);
-        let Some(verdict) = wrong else { return Ok(()) };
-        Err(Failure::Bug(format!("{}'s result is not what the program means", verdict.name)))
+        if let Some(verdict) = wrong {
+            return Err(Failure::Bug(format!("{}'s result is not what the program means", verdict.name)));
+        }
+        let mut all = Diagnostics::default();
+        self.verdicts.iter().flatten().filter_map(|v| self.overflow(v)).for_each(|d| all.push(d));
+        if all.is_empty() { Ok(()) } else { Err(loaded.failure(all)) }
+    }
+
+    /// The diagnostic about elements that the program's own types cannot hold.
+    fn overflow(&self, verdict: &Verdict) -> Option<Diagnostic> {
+        let c = &verdict.comparison;
+        let first = c.first_overflow?;
+        let tensor = self.kernel.tensors.iter().find(|t| t.name == verdict.name)?;
+        let message = format!(
+            "{} overflows in {} of {} elements: at {:?} it is {} where real numbers give {}",
+            verdict.name,
+            c.overflowed,
+            c.count,
+            position(first.at, &verdict.shape),
+            first.got,
+            first.want
+        );
+        Some(
+            Diagnostic::error(codes::OVERFLOW, message)
+                .label(tensor.span, "computed in the program's own types")
+                .note("a plain evaluation in the same types gives inf or NaN there, too: numbers on the way are beyond what the type holds (f32: 3.4e38, f16: 65504), or two infinities met")
+                .help("keep what is computed small, as `exp(x - max(x over j))` does, or give smaller inputs; --device eval computes in f64"),
+        )
     }
 
     fn text(&self) -> String {
@@ -261,7 +292,7 @@ impl Report<'_> {
         }
         if let Some(verdicts) = &self.verdicts {
             object["check"] = json!(verdicts);
-            object["ok"] = json!(verdicts.iter().all(|v| v.comparison.ok));
+            object["ok"] = json!(verdicts.iter().all(|v| v.comparison.ok && v.comparison.overflowed == 0));
         }
         if !self.saved.is_empty() {
             object["saved"] = json!(self.saved);
@@ -282,6 +313,10 @@ fn judgement(verdict: &Verdict) -> String {
     let errors =
         format!("max error {:.3e} of {:.3e} allowed, mean {:.3e}", c.max_error, c.bound, c.mean_error);
     match &c.worst {
+        None if c.overflowed > 0 => format!(
+            "{}: OVERFLOWS its own types in {} of {} elements; right in the others ({errors})",
+            verdict.name, c.overflowed, c.count
+        ),
         None => match verdict.compared.remark() {
             None => format!("{}: right ({errors})", verdict.name),
             Some(remark) => format!("{}: right ({errors}); {remark}", verdict.name),

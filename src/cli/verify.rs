@@ -48,7 +48,7 @@ pub struct Args {
     /// Whether dimensions are compiled in
     #[arg(long, value_enum, default_value_t = FreezeArg::Random)]
     freeze: FreezeArg,
-    /// Where a failing case is written [default: tilewright-verify-KERNEL-SEED]
+    /// Where a failing case is written; of several kernels, in folders named like them [default: tilewright-verify-KERNEL-SEED]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// The result as one JSON object a kernel
@@ -64,7 +64,7 @@ enum FreezeArg {
     Never,
 }
 
-/// Verifies, and fails at the first kernel that is compiled wrong.
+/// Verifies one kernel, or all of a file, one after the other whatever each comes to.
 pub fn verify(ui: &Ui, args: Args) -> Result<(), Failure> {
     let loaded = Loaded::read(ui, &args.file)?;
     let kernels = match args.kernel.as_deref() {
@@ -88,6 +88,8 @@ pub fn verify(ui: &Ui, args: Args) -> Result<(), Failure> {
         ..Settings::default()
     };
     let usual_dims = loaded.dims();
+    let several = kernels.len() > 1;
+    let mut failed: Vec<(&str, u8)> = Vec::new();
     for kernel in &kernels {
         let subject = Subject {
             program: &loaded.program,
@@ -96,9 +98,30 @@ pub fn verify(ui: &Ui, args: Args) -> Result<(), Failure> {
             kernel,
             usual_dims: &usual_dims,
         };
-        one(ui, &loaded, subject, &settings, args.out.clone())?;
+        let out = args.out.as_ref().map(|out| if several { out.join(kernel) } else { out.clone() });
+        match one(ui, &loaded, subject, &settings, out) {
+            Err(failure) if several => {
+                ui.note(&format!("{kernel}:"));
+                ui.failure(&failure);
+                failed.push((kernel, failure.status()));
+            }
+            result => result?,
+        }
     }
-    Ok(())
+    let names = |status: u8| {
+        let names: Vec<&str> = failed.iter().filter(|(_, s)| *s == status).map(|(name, _)| *name).collect();
+        names.join(", ")
+    };
+    let Some(worst) = failed.iter().map(|(_, status)| *status).max() else { return Ok(()) };
+    ui.note(&format!("{} of {} kernels were verified", kernels.len() - failed.len(), kernels.len()));
+    for (status, what) in
+        [(1, "not verified, for the program or what is set is at fault"), (3, "compiled wrong")]
+    {
+        if !names(status).is_empty() {
+            ui.note(&format!("{what}: {}", names(status)));
+        }
+    }
+    Err(Failure::Reported(worst))
 }
 
 fn one(

@@ -6,6 +6,10 @@
 //! it. Where `exact` is not finite, `out` must be the same infinity, or a NaN. Integers are exact. Example: at K = 256 a typed f16
 //! product is off by 0.03, so a kernel may be off by 0.06; one that adds in another order is off by 0.02 and passes, one that drops a row
 //! of K is off by 3 and fails.
+//!
+//! **Overflow.** Where `exact` is finite and neither `base` nor `out` is, the program's own types are too narrow for what it computes: `exp(200)`
+//! in f32, divided by a sum of such, is `inf / inf`. No compiler can do better, so such an element is not wrong; it is counted, and says nothing
+//! about the others' bound. Where `base` is finite, a result that is not stays wrong.
 
 use serde::Serialize;
 
@@ -23,10 +27,13 @@ pub struct Comparison {
     pub count: usize,
     /// The worst of the wrong ones: position in row-major order, what stands there, what should.
     pub worst: Option<Mismatch>,
+    /// Elements that overflow the program's own types, and the first of them. They are none of the wrong ones.
+    pub overflowed: usize,
+    pub first_overflow: Option<Mismatch>,
     pub ok: bool,
 }
 
-/// One wrong element.
+/// One element that is not what it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Mismatch {
     /// In row-major order.
@@ -41,14 +48,12 @@ pub struct Mismatch {
 /// Where lengths differ.
 pub fn compare_floats(out: &[f64], exact: &[f64], base: &[f64]) -> Comparison {
     assert!(out.len() == exact.len() && base.len() == exact.len(), "results of different sizes");
-    let finite = |pairs: &[f64]| {
-        pairs.iter().zip(exact).filter(|(_, e)| e.is_finite()).map(|(x, e)| (x - e).abs()).fold(0.0, nan_max)
-    };
     let greatest = exact.iter().filter(|e| e.is_finite()).fold(0.0, |m: f64, e| m.max(e.abs()));
-    let base_error = finite(base);
-    // A base that overflows its own type has no finite error and sets no bound; the absolute term stays.
-    let bound = if base_error.is_finite() { 2.0 * base_error } else { 0.0 } + 1e-5 * greatest.max(1.0);
-    compare_within(out, exact, bound)
+    // Where the base overflows its own type it has no error, and sets no bound.
+    let measured = base.iter().zip(exact).filter(|(b, e)| b.is_finite() && e.is_finite());
+    let base_error = measured.map(|(b, e)| (b - e).abs()).fold(0.0, nan_max);
+    let bound = 2.0 * base_error + 1e-5 * greatest.max(1.0);
+    judged(out, exact, bound, |at| !base[at].is_finite())
 }
 
 /// Compares floats with a bound of the caller's. The two have one length.
@@ -57,10 +62,20 @@ pub fn compare_floats(out: &[f64], exact: &[f64], base: &[f64]) -> Comparison {
 /// Where lengths differ.
 pub fn compare_within(out: &[f64], exact: &[f64], bound: f64) -> Comparison {
     assert_eq!(out.len(), exact.len(), "results of different sizes");
-    let mut worst: Option<(f64, Mismatch)> = None;
-    let (mut wrong, mut total, mut finite_count, mut most) = (0, 0.0, 0usize, 0.0);
+    judged(out, exact, bound, |_| false)
+}
+
+/// Compares element by element; `overflows` says where the program's own types do.
+fn judged(out: &[f64], exact: &[f64], bound: f64, overflows: impl Fn(usize) -> bool) -> Comparison {
+    let (mut worst, mut first_overflow): (Option<(f64, Mismatch)>, Option<Mismatch>) = (None, None);
+    let (mut wrong, mut overflowed, mut total, mut finite_count, mut most) = (0, 0, 0.0, 0usize, 0.0);
     for (at, (&got, &want)) in out.iter().zip(exact).enumerate() {
         let badness = if want.is_finite() {
+            if !got.is_finite() && overflows(at) {
+                overflowed += 1;
+                first_overflow.get_or_insert(Mismatch { at, got, want });
+                continue;
+            }
             let error = (got - want).abs();
             (total, most) = (total + error, nan_max(most, error));
             finite_count += 1;
@@ -88,6 +103,8 @@ pub fn compare_within(out: &[f64], exact: &[f64], bound: f64) -> Comparison {
         wrong,
         count: out.len(),
         worst: worst.map(|(_, mismatch)| mismatch),
+        overflowed,
+        first_overflow,
         ok: wrong == 0,
     }
 }
@@ -118,6 +135,8 @@ pub fn compare_integers(out: &[i64], exact: &[i64]) -> Comparison {
         wrong,
         count: out.len(),
         worst: worst.map(|(_, mismatch)| mismatch),
+        overflowed: 0,
+        first_overflow: None,
         ok: wrong == 0,
     }
 }
@@ -175,6 +194,25 @@ mod tests {
         }
         // A base that overflowed sets no bound of its own.
         assert!(!compare_floats(&[2.0], &[1.0], &[inf]).ok);
+    }
+
+    #[test]
+    fn what_overflows_the_programs_own_types_is_counted_and_not_wrong() {
+        let (inf, nan) = (f64::INFINITY, f64::NAN);
+        let c = compare_floats(&[1.0, nan, inf], &[1.0, 0.5, 1e39], &[1.0, nan, inf]);
+        assert!(c.ok && c.overflowed == 2 && c.max_error == 0.0, "{c:?}");
+        assert_eq!(c.first_overflow.map(|m| (m.at, m.want)), Some((1, 0.5)));
+        // Another value that is not finite is as good, for orders differ; a finite one must be right.
+        assert!(compare_floats(&[-inf], &[0.5], &[nan]).ok);
+        assert!(!compare_floats(&[0.0], &[0.5], &[nan]).ok);
+        // The baseline shows that the types are wide enough, or the element's bound is its own.
+        for out in [nan, inf] {
+            let c = compare_floats(&[out, nan], &[1.0, 0.5], &[1.0, nan]);
+            assert_eq!((c.wrong, c.overflowed), (1, 1));
+        }
+        // An element that overflows does not widen, nor close, the bound of the others.
+        assert!(compare_floats(&[1.001, nan], &[1.0, 0.5], &[1.001, nan]).ok);
+        assert!(!compare_floats(&[1.1, nan], &[1.0, 0.5], &[1.001, nan]).ok);
     }
 
     #[test]

@@ -113,6 +113,14 @@ pub struct Verdict {
     pub comparison: Comparison,
 }
 
+impl Verdict {
+    /// What a reader should know where the program's own types overflow; the same words for every number of elements.
+    pub fn overflow_remark(&self) -> Option<String> {
+        let why = "its own types overflow in some elements, which are not compared: inf or NaN where real numbers are finite";
+        (self.comparison.overflowed > 0).then(|| format!("{}: {why}", self.name))
+    }
+}
+
 impl Meaning {
     /// Evaluates a launch in real arithmetic, in its own types, and in the other ways that are right.
     pub fn of(kernel: &Kernel, prepared: &Prepared) -> Result<Meaning, EvalError> {
@@ -202,8 +210,8 @@ impl Meaning {
                 // The evaluator's values have the kind of the tensor's element type, as the host's do.
                 _ => continue,
             };
-            if let Some(worst) = &mut comparison.worst {
-                worst.at = kept[worst.at];
+            for found in [&mut comparison.worst, &mut comparison.first_overflow].into_iter().flatten() {
+                found.at = kept[found.at];
             }
             let (name, shape) = (tensor.name.clone(), exact.shape.clone());
             verdicts.push(Verdict { name, shape, compared: how, comparison });

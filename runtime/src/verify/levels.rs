@@ -120,7 +120,7 @@ pub fn run(subject: Subject<'_>, settings: &Settings, case: &Case) -> Result<Ran
     let compiled = one_variant(compiled, &prepared, case)?;
     let plan = compiled.meta.launches.first();
     ran.variant = plan.and_then(|plan| plan.variants.first()).map(|v| v.name.to_string());
-    if let Some((level, details)) = compare(&compiled, prepared, case, &meaning, &mut ran.levels)? {
+    if let Some((level, details)) = compare(&compiled, prepared, case, &meaning, &mut ran)? {
         ran.failure = Some(failure(level, ran.variant.clone(), details));
     }
     ran.compiled = Some(compiled);
@@ -133,7 +133,7 @@ fn compare(
     prepared: Prepared,
     case: &Case,
     meaning: &Meaning,
-    levels: &mut Vec<(Level, Option<String>)>,
+    ran: &mut Ran,
 ) -> Result<Option<(Level, Vec<String>)>, VerifyError> {
     let given = inputs(&compiled.kernel, &prepared);
     if let Some(scheduled) = compiled.levels.first() {
@@ -144,17 +144,17 @@ fn compare(
         ];
         for (level, module, ordered) in forms {
             match form(&compiled.scheduled, module, &given, ordered, meaning, &prepared)? {
-                Form::Agrees => levels.push((level, None)),
-                Form::NotRun(why) => levels.push((level, Some(why))),
+                Form::Agrees => ran.levels.push((level, None)),
+                Form::NotRun(why) => ran.levels.push((level, Some(why))),
                 Form::Wrong(details) => return Ok(Some((level, details))),
             }
         }
     }
-    let details = ptx(compiled, prepared, case, meaning)?;
+    let details = ptx(compiled, prepared, case, meaning, &mut ran.remarks)?;
     if !details.is_empty() {
         return Ok(Some((Level::Ptx, details)));
     }
-    levels.push((Level::Ptx, None));
+    ran.levels.push((Level::Ptx, None));
     Ok(None)
 }
 
@@ -292,6 +292,7 @@ fn ptx(
     mut prepared: Prepared,
     case: &Case,
     meaning: &Meaning,
+    remarks: &mut Vec<String>,
 ) -> Result<Vec<String>, VerifyError> {
     let options = Options { sanitize: true, strict: true, lazy: true, seed: case.seed, ..Options::default() };
     let run = match run_on_cpu(compiled, &mut prepared, &options) {
@@ -303,6 +304,8 @@ fn ptx(
         }
     };
     let mut details: Vec<String> = run.findings.iter().map(ToString::to_string).collect();
-    details.extend(mismatches(&meaning.judge(&compiled.kernel, &prepared.tensors)));
+    let verdicts = meaning.judge(&compiled.kernel, &prepared.tensors);
+    details.extend(mismatches(&verdicts));
+    remarks.extend(verdicts.iter().filter_map(Verdict::overflow_remark));
     Ok(details)
 }

@@ -113,7 +113,8 @@ fn copy_sources(subject: Subject<'_>, folder: &Path) -> Result<String, Reproduce
     let root = Path::new(subject.root);
     let base = root.parent().unwrap_or(Path::new(""));
     let mut main = root.file_name().map_or_else(|| subject.root.into(), |n| n.to_string_lossy().into_owned());
-    for source in subject.sources.files() {
+    // What the compiler brings along is no file.
+    for source in subject.sources.files().filter(|s| !s.name.starts_with('<')) {
         let path = Path::new(&*source.name);
         // What lies outside the root's folder keeps its file name only.
         let inside = path.strip_prefix(base).ok().filter(|p| p.is_relative() && !p.starts_with(".."));
