@@ -67,6 +67,24 @@ fn the_summary_has_levels_and_times() {
     }
 }
 
+/// Every element of `exp(1000 x)` that is large overflows f32, at every level and in the plain evaluation alike.
+#[test]
+fn what_overflows_the_programs_own_types_is_remarked() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("overflow.tw");
+    let program = "kernel overflow(x: f32[N], out y: f32[N]) where N <= 64 {
+    grid g over 1;
+    let i = 0..N by 64;
+    let e = exp(x[i] * 1000);
+    y[i] = e / sum(e over i);
+}
+";
+    std::fs::write(&path, program).expect("a file");
+    let said =
+        fine(&["verify", &path.display().to_string(), "--seeds", "3", "--dim", "N=40", "--target", "sm_80"]);
+    assert!(said.contains("y: its own types overflow in some elements"), "{said}");
+}
+
 #[test]
 fn dimensions_and_settings_can_be_pinned() {
     let said = fine(&[
@@ -113,4 +131,20 @@ fn what_is_wrong_with_the_program_or_the_command_is_said() {
     let races = file("one.tw", "kernel one(x: f32[N], out y: f32[N]) { grid i over N; y[i / 2] = x[i]; }");
     assert!(fails(1, &["verify", &races, "--dim", "N=9"]).contains("two instances write"));
     fails(2, &["verify", GEMM, "--seeds", "many"]);
+    // One kernel's fault keeps no other from being verified.
+    let three = file(
+        "three.tw",
+        "kernel a(x: f32[N], out y: f32[N]) { grid i over N by 64; y[i] = x[i]; }
+kernel races(x: f32[N], out y: f32[N]) { grid i over N; y[i / 2] = x[i]; }
+kernel z(x: f32[N], out y: f32[N]) { grid i over N by 64; y[i] = x[i] + 1; }
+",
+    );
+    let output = tilewright(&["verify", &three, "--kernel", "all", "--seeds", "1", "--dim", "N=9"]);
+    let (said, errors) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{said}{errors}");
+    assert!(said.contains("a: 1 seeds agree") && said.contains("z: 1 seeds agree"), "{said}");
+    assert!(
+        errors.contains("two instances write") && errors.contains("2 of 3 kernels were verified"),
+        "{errors}"
+    );
 }

@@ -19,6 +19,85 @@ const TWO: &str = "kernel p(out y: f32[N]) { grid i over N by 64; y[i] = 1; }
 kernel q(x: f32[N], out y: f32[N]) { grid i over N by 64; y[i - i] = x[i]; }
 ";
 
+/// A generic that names dimensions: where its value is wrong, its name still is one.
+const SLICES: &str = "kernel slices<D: 32..=64 = 32>(x: f32[M, D], out y: f32[M]) {
+    grid i over M by 64;
+    y[i] = sum(x[i, :] over D);
+}
+";
+
+/// The naive softmax.
+const OVERFLOW: &str = "kernel overflow(x: f32[N], out y: f32[N]) where N <= 64 {
+    grid g over 1;
+    let i = 0..N by 64;
+    let e = exp(x[i] * 100);
+    y[i] = e / sum(e over i);
+}
+";
+
+/// Products that are right, and that have no code.
+const PRODUCTS: [(&str, &str); 6] = [
+    (
+        "across",
+        "kernel across(a: f16[M, K], b: u8[K, N], out c: f32[M, N]) {
+    grid i over M by 64, j over N by 64;
+    let mut acc: f32[i, j] = 0;
+    for k over K by 32 { acc += a[i, k] @ (b[k, j] as f16); }
+    c[i, j] = acc;
+}
+",
+    ),
+    (
+        "wide",
+        "kernel wide(a: f32[M, K], b: f16[N, K], out c: f32[M, N]) {
+    grid i over M by 64, j over N by 64;
+    let mut acc: f32[i, j] = 0;
+    for k over K by 32 { acc += (a[i, k] as f16) @ b[j, k].T; }
+    c[i, j] = acc;
+}
+",
+    ),
+    (
+        "tested",
+        "kernel tested(a: f16[M, K], b: f16[N, K], n: i32[N], out c: f32[M, N]) {
+    grid i over M by 64, j over N by 64;
+    let mut acc: f32[i, j] = 0;
+    for k over K by 32 when k < n[j] { acc += a[i, k] @ b[j, k].T; }
+    c[i, j] = acc;
+}
+",
+    ),
+    (
+        "two_codes",
+        "kernel two_codes(x: f16[M, K], packed c: u4[N, K], packed d: u4[N, K], out y: f32[M, N]) {
+    grid i over M by 64, j over N by 64;
+    let mut acc: f32[i, j] = 0;
+    for k over K by 64 { acc += x[i, k] @ (c[j, k] as f16 + d[j, k] as f16).T; }
+    y[i, j] = acc;
+}
+",
+    ),
+    (
+        "no_loop",
+        "kernel no_loop(a: f16[M, KK], b: f16[N, KK], out c: f32[M, N]) where KK == 16 {
+    grid i over M by 64, j over N by 64;
+    let k = 0..16;
+    c[i, j] = a[i, k] @ b[j, k].T;
+}
+",
+    ),
+    (
+        "shifted",
+        "kernel shifted(a: f16[M, K], b: f16[N, K], by: i32, out c: f32[M, N]) {
+    grid i over M by 64, j over N by 64;
+    let mut acc: f32[i, j] = 0;
+    for k over K by 32 { acc += a[i + by, k] @ b[j, k].T; }
+    c[i, j] = acc;
+}
+",
+    ),
+];
+
 fn folder() -> Folder {
     let folder = Folder::new();
     let save = |name: &str, elem: &str, shape: &[usize], values: &[f64]| {
@@ -53,6 +132,10 @@ fn folder() -> Folder {
     folder.file("gather.tw", GATHER);
     folder.file("two.tw", TWO);
     folder.file("latin1.tw", b"// caf\xe9\n");
+    folder.file("slices.tw", SLICES);
+    PRODUCTS.iter().for_each(|(name, text)| drop(folder.file(&format!("{name}.tw"), text)));
+    folder.file("overflow.tw", OVERFLOW);
+    save("large.npy", "f32", &[4], &[1.0, 2.0, 0.5, 3.0]);
     std::fs::create_dir(folder.path("folder.npy")).expect("a folder");
     folder
 }
@@ -109,6 +192,7 @@ fn files_that_are_not_what_they_should_be() {
                 "check missing.tw",
                 "check .",
                 "check latin1.tw",
+                "fmt latin1.tw",
             ],
         ),
     );
@@ -179,15 +263,33 @@ fn kernels_and_settings_that_are_not_there() {
                 "compile GEMM --set T=f64",
                 "compile GEMM --set T=int",
                 "compile GEMM --set epilogue=nothing",
+                "compile GEMM --set epilogue=plian",
+                "compile GEMM --set K=64",
                 "compile GEMM --set BM=96",
                 "compile GEMM --set BM=256,BN=256",
                 "compile GEMM --set k.stage=3",
                 "compile GEMM --set foo=3",
                 "compile GEMM --set q.stages=3",
+                "compile GEMM --set ac.promote=4",
+                "compile slices.tw --set D=31",
                 "compile GEMM --set occupancy=true",
             ],
         ),
     );
+}
+
+#[test]
+fn products_that_have_no_code_yet() {
+    let lines: Vec<String> = PRODUCTS.iter().map(|(name, _)| format!("compile {name}.tw")).collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    snapshot("products_that_have_no_code_yet", refusals(1, &lines));
+}
+
+/// `inf / inf` is the program's own, not a wrong result.
+#[test]
+fn overflow_is_the_programs() {
+    let line = "run overflow.tw --device cpu --check --quiet --arg x=large.npy";
+    snapshot("overflow_is_the_programs", refusals(1, &[line]));
 }
 
 /// The planner's words are tested beside it; here, that its refusals have a place and a hint.
@@ -259,6 +361,50 @@ fn scalars_that_lead_too_far_are_refused() {
     assert!(said.contains("`(i + 1) * b` is 5368709120 for these arguments"), "{said}");
     let said = run(1, ["0", "1", "4294967290", "4294967301"]);
     assert!(said.contains("loop over `t` is 4294967"), "{said}");
+}
+
+/// The greatest number there is means "no window": what is only compared may lead beyond 32 bits.
+#[test]
+fn windows_without_an_end_are_taken() {
+    let folder = Folder::new();
+    let window = "kernel window(x: f32[M, N], left: i32, right: i32, out y: f32[M, N]) {
+    grid i over M by 16, j over N by 64;
+    y[i, j] = where(j >= i - left && j <= i + right, x[i, j], 0);
+}
+";
+    let window = folder.file("window.tw", window);
+    let (most, least) = ("2147483647", "-2147483648");
+    for (left, right) in
+        [(most, most), (most, "3"), ("3", most), (least, most), (most, least), ("-2147483600", most)]
+    {
+        let args = [format!("left={left}"), format!("right={right}")];
+        let output = tilewright(&[
+            "run",
+            &window,
+            "--check",
+            "--sanitize",
+            "--device",
+            "cpu",
+            "--dim",
+            "M=70,N=90",
+            "--arg",
+            &args[0],
+            "--arg",
+            &args[1],
+        ]);
+        assert_eq!(output.status.code(), Some(0), "{args:?}\n{}", text_of(&output));
+    }
+    // A sum that leads to an element is none of these, nor is one of two such sums.
+    let beyond = "kernel beyond(x: f32[M], by: i32, out y: f32[M]) {
+    grid i over M by 16;
+    y[i] = where(i + by > 3, x[i + by], 0) + where(i + by + by > 3, 1, 0);
+}
+";
+    let beyond = folder.file("beyond.tw", beyond);
+    let output =
+        tilewright(&["run", &beyond, "--device", "cpu", "--dim", "M=70", "--arg", &format!("by={most}")]);
+    assert_eq!(output.status.code(), Some(1), "{}", text_of(&output));
+    assert!(text_of(&output).contains("coordinates are held in 32 bits"), "{}", text_of(&output));
 }
 
 /// Both streams of a run.

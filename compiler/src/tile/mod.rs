@@ -8,6 +8,7 @@
 //! | [`ir`] | the kernel: values, axes, loops, statements |
 //! | [`affine`] | subscripts as affine forms over axes |
 //! | [`reach`] | how far the coordinates of a launch go |
+//! | [`windows`] | sums of coordinates and scalars that are only compared |
 //! | [`print`](mod@print) | T1 as text |
 //! | [`verify`](mod@verify) | the invariants |
 //! | [`eval`] | what a kernel means: the evaluator |
@@ -24,5 +25,6 @@ pub mod ops;
 pub mod print;
 pub mod reach;
 pub mod verify;
+pub mod windows;
 
 pub use ir::*;

@@ -2,9 +2,10 @@
 //!
 //! Code for the targets of today holds coordinates in 32 bits. Extents are checked where dimensions are bound; what a kernel computes from them and
 //! from its scalars is checked here, by intervals: of `x[(i + 1) * b]` with `i` in 0..5 and `b = 2^30` the subscript goes from 2^30 to 5 · 2^30, which
-//! is too far. What depends on data has no interval, and is not looked at.
+//! is too far. What depends on data has no interval, and is not looked at; nor are the sums of [`windows`].
 
 use super::ir::*;
+use super::windows;
 use crate::diagnostics::Span;
 
 /// A coordinate that 32 bits do not hold.
@@ -47,7 +48,14 @@ pub fn beyond(kernel: &Kernel, facts: &dyn LaunchFacts) -> Option<Beyond> {
             return Some(b);
         }
     }
+    let windows = windows::compared(kernel);
+    let between = |(lo, hi): Interval| LEAST < lo && hi < GREATEST;
     for (n, v) in kernel.values.iter().enumerate() {
+        // Saturated, a sum compares as it would with any coordinate between the ends.
+        let window = windows.get(&ValueId(n as u32));
+        if window.is_some_and(|with| with.iter().all(|x| reach.of(*x, 0).is_some_and(between))) {
+            continue;
+        }
         let computed = matches!(v.op, Op::Binary(..)) && v.ty.elem == ElemType::Index && !v.ty.is_scalar();
         let interval = if computed { reach.of(ValueId(n as u32), 0) } else { None };
         if let Some(value) = interval.and_then(outside) {

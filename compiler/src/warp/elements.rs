@@ -294,6 +294,14 @@ impl Lower<'_> {
                 );
                 Ok(Element::F32(self.b.fma(x, y, z).into()))
             }
+            t1::Op::Binary(op, ..) if self.windows.contains_key(&v) => {
+                let (Element::Int(x), Element::Int(y)) = (operands[0], operands[1]) else {
+                    return self.binary(op, operands[0], operands[1], elem, span);
+                };
+                let x = self.in_register(x, Class::B32);
+                let op = if op == BinaryOp::Add { IntOp::AddSat } else { IntOp::SubSat };
+                Ok(Element::Int(self.b.int(op, IntTy::S32, x, y).into()))
+            }
             t1::Op::Binary(op, ..) => self.binary(op, operands[0], operands[1], elem, span),
             t1::Op::Compare(op, x, _) => {
                 let cmp = match op {

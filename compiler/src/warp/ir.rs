@@ -80,6 +80,9 @@ impl IntTy {
 pub enum IntOp {
     Add,
     Sub,
+    /// Of 32 bits with a sign; what is beyond them is their nearer end.
+    AddSat,
+    SubSat,
     MulLo,
     Div,
     Rem,

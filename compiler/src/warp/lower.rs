@@ -58,6 +58,7 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
         distinct: FxHashMap::default(),
         runs: FxHashMap::default(),
         parts_seen: FxHashMap::default(),
+        windows: crate::tile::windows::compared(kernel),
         elements: FxHashMap::default(),
         scalar_elements: FxHashMap::default(),
         pairs: FxHashMap::default(),
@@ -209,6 +210,8 @@ pub struct Lower<'a> {
     pub runs: FxHashMap<t2::ValId, Rc<super::global::Runs>>,
     /// Threads' parts of coordinates, numbered: what is looked up often is found by their numbers.
     pub parts_seen: FxHashMap<Vec<u32>, u32>,
+    /// Sums that saturate.
+    pub windows: FxHashMap<t1::ValueId, Vec<t1::ValueId>>,
     /// Elements computed so far after the loop.
     pub elements: FxHashMap<(t2::ValId, usize), super::elements::Element>,
     /// Scalars of the launch computed so far.

@@ -342,6 +342,8 @@ mod tests {
             wrong: usize::from(!ok),
             count: 9,
             worst: None,
+            overflowed: 0,
+            first_overflow: None,
             ok,
         };
         let details = json!({ "o": comparison(false), "lse": comparison(true), "findings": ["a race"] });

@@ -113,6 +113,14 @@ impl Select<'_, '_> {
                 let binary = match op {
                     t3::IntOp::Add => IntBinaryOp::Add,
                     t3::IntOp::Sub => IntBinaryOp::Sub,
+                    t3::IntOp::AddSat => {
+                        let op = IntBinary::new(IntBinaryOp::Add, ty, dst, a, b);
+                        return self.push(IntBinary { sat: true, ..op });
+                    }
+                    t3::IntOp::SubSat => {
+                        let op = IntBinary::new(IntBinaryOp::Sub, ty, dst, a, b);
+                        return self.push(IntBinary { sat: true, ..op });
+                    }
                     t3::IntOp::MulLo => IntBinaryOp::MulLo,
                     t3::IntOp::Div => IntBinaryOp::Div,
                     t3::IntOp::Rem => IntBinaryOp::Rem,
