@@ -123,7 +123,7 @@ impl Report<'_> {
         let first = c.first_overflow?;
         let tensor = self.kernel.tensors.iter().find(|t| t.name == verdict.name)?;
         let message = format!(
-            "{} overflows in {} of {} elements: at {:?} it is {} where real numbers give {}",
+            "{} overflows in {} of {} elements: at {:?} it is {} where real numbers give {:.3e}",
             verdict.name,
             c.overflowed,
             c.count,

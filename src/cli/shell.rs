@@ -57,10 +57,8 @@ pub fn man(ui: &Ui, args: ManArgs) -> Result<(), Failure> {
         None => whole,
         Some(name) => {
             let found = whole.find_subcommand(name).cloned();
-            // Built above, it calls itself `tilewright-NAME`; that is its page's title.
-            let found = found.ok_or_else(|| Failure::Usage(format!("no command is named `{name}`")))?;
-            let title = found.get_display_name().unwrap_or(name).to_string();
-            found.name(title)
+            // Built above, it calls itself `tilewright-NAME`.
+            found.ok_or_else(|| Failure::Usage(format!("no command is named `{name}`")))?
         }
     };
     let mut out = Vec::new();

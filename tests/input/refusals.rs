@@ -26,6 +26,13 @@ const SLICES: &str = "kernel slices<D: 32..=64 = 32>(x: f32[M, D], out y: f32[M]
 }
 ";
 
+/// A promise about a generic.
+const GROUPS: &str = "kernel groups<G: 2..=8 = 4>(x: f32[N], out y: f32[N]) where N % G == 0 {
+    grid i over N by 64;
+    y[i] = x[i];
+}
+";
+
 /// The naive softmax.
 const OVERFLOW: &str = "kernel overflow(x: f32[N], out y: f32[N]) where N <= 64 {
     grid g over 1;
@@ -88,10 +95,10 @@ const PRODUCTS: [(&str, &str); 6] = [
     ),
     (
         "shifted",
-        "kernel shifted(a: f16[M, K], b: f16[N, K], by: i32, out c: f32[M, N]) {
+        "kernel shifted(a: f16[M, K], b: f16[N, K], far: i32, out c: f32[M, N]) {
     grid i over M by 64, j over N by 64;
     let mut acc: f32[i, j] = 0;
-    for k over K by 32 { acc += a[i + by, k] @ b[j, k].T; }
+    for k over K by 32 { acc += a[i + far, k] @ b[j, k].T; }
     c[i, j] = acc;
 }
 ",
@@ -133,6 +140,7 @@ fn folder() -> Folder {
     folder.file("two.tw", TWO);
     folder.file("latin1.tw", b"// caf\xe9\n");
     folder.file("slices.tw", SLICES);
+    folder.file("groups.tw", GROUPS);
     PRODUCTS.iter().for_each(|(name, text)| drop(folder.file(&format!("{name}.tw"), text)));
     folder.file("overflow.tw", OVERFLOW);
     save("large.npy", "f32", &[4], &[1.0, 2.0, 0.5, 3.0]);
@@ -218,6 +226,7 @@ fn shapes_and_values_that_do_not_fit() {
                 "run gather.tw --device eval --arg off=falls.npy --dim N=4",
                 "run gather.tw --device eval --arg off=late.npy --dim N=4",
                 "run gather.tw --device eval --dim N=6",
+                "run groups.tw --device eval --dim N=6",
                 "run gather.tw --device eval --arg n=99999999999",
                 "run gather.tw --device eval --arg n=1.5",
                 "run gather.tw --device eval --arg s=a.npy",
@@ -395,14 +404,14 @@ fn windows_without_an_end_are_taken() {
         assert_eq!(output.status.code(), Some(0), "{args:?}\n{}", text_of(&output));
     }
     // A sum that leads to an element is none of these, nor is one of two such sums.
-    let beyond = "kernel beyond(x: f32[M], by: i32, out y: f32[M]) {
+    let beyond = "kernel beyond(x: f32[M], far: i32, out y: f32[M]) {
     grid i over M by 16;
-    y[i] = where(i + by > 3, x[i + by], 0) + where(i + by + by > 3, 1, 0);
+    y[i] = where(i + far > 3, x[i + far], 0) + where(i + far + far > 3, 1, 0);
 }
 ";
     let beyond = folder.file("beyond.tw", beyond);
     let output =
-        tilewright(&["run", &beyond, "--device", "cpu", "--dim", "M=70", "--arg", &format!("by={most}")]);
+        tilewright(&["run", &beyond, "--device", "cpu", "--dim", "M=70", "--arg", &format!("far={most}")]);
     assert_eq!(output.status.code(), Some(1), "{}", text_of(&output));
     assert!(text_of(&output).contains("coordinates are held in 32 bits"), "{}", text_of(&output));
 }
