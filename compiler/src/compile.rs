@@ -124,8 +124,7 @@ pub fn compile_program(
     let refused = |r: Refusal| one_error(refusal(r, &kernel));
 
     let mut plant = Plant::new(options.fault);
-    let mut started = timer.time(Pass::Plan, || plan::simplify::apply(&kernel, options.target));
-    plant.plain(&mut started, &kernel);
+    let started = timer.time(Pass::Plan, || plan::simplify::apply(&kernel, options.target));
     let started = &*started;
     let cut = timer.time(Pass::Plan, || plan::split::apply(started)).map_err(refused)?;
     let (lowered_kernel, split, stream) = match cut {
