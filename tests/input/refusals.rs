@@ -26,13 +26,6 @@ const SLICES: &str = "kernel slices<D: 32..=64 = 32>(x: f32[M, D], out y: f32[M]
 }
 ";
 
-/// A promise about a generic.
-const GROUPS: &str = "kernel groups<G: 2..=8 = 4>(x: f32[N], out y: f32[N]) where N % G == 0 {
-    grid i over N by 64;
-    y[i] = x[i];
-}
-";
-
 /// The naive softmax.
 const OVERFLOW: &str = "kernel overflow(x: f32[N], out y: f32[N]) where N <= 64 {
     grid g over 1;
@@ -43,7 +36,7 @@ const OVERFLOW: &str = "kernel overflow(x: f32[N], out y: f32[N]) where N <= 64 
 ";
 
 /// Products that are right, and that have no code.
-const PRODUCTS: [(&str, &str); 6] = [
+const PRODUCTS: [(&str, &str); 4] = [
     (
         "across",
         "kernel across(a: f16[M, K], b: u8[K, N], out c: f32[M, N]) {
@@ -84,25 +77,6 @@ const PRODUCTS: [(&str, &str); 6] = [
 }
 ",
     ),
-    (
-        "no_loop",
-        "kernel no_loop(a: f16[M, KK], b: f16[N, KK], out c: f32[M, N]) where KK == 16 {
-    grid i over M by 64, j over N by 64;
-    let k = 0..16;
-    c[i, j] = a[i, k] @ b[j, k].T;
-}
-",
-    ),
-    (
-        "shifted",
-        "kernel shifted(a: f16[M, K], b: f16[N, K], far: i32, out c: f32[M, N]) {
-    grid i over M by 64, j over N by 64;
-    let mut acc: f32[i, j] = 0;
-    for k over K by 32 { acc += a[i + far, k] @ b[j, k].T; }
-    c[i, j] = acc;
-}
-",
-    ),
 ];
 
 fn folder() -> Folder {
@@ -140,7 +114,6 @@ fn folder() -> Folder {
     folder.file("two.tw", TWO);
     folder.file("latin1.tw", b"// caf\xe9\n");
     folder.file("slices.tw", SLICES);
-    folder.file("groups.tw", GROUPS);
     PRODUCTS.iter().for_each(|(name, text)| drop(folder.file(&format!("{name}.tw"), text)));
     folder.file("overflow.tw", OVERFLOW);
     save("large.npy", "f32", &[4], &[1.0, 2.0, 0.5, 3.0]);
@@ -226,7 +199,6 @@ fn shapes_and_values_that_do_not_fit() {
                 "run gather.tw --device eval --arg off=falls.npy --dim N=4",
                 "run gather.tw --device eval --arg off=late.npy --dim N=4",
                 "run gather.tw --device eval --dim N=6",
-                "run groups.tw --device eval --dim N=6",
                 "run gather.tw --device eval --arg n=99999999999",
                 "run gather.tw --device eval --arg n=1.5",
                 "run gather.tw --device eval --arg s=a.npy",
