@@ -35,50 +35,6 @@ const OVERFLOW: &str = "kernel overflow(x: f32[N], out y: f32[N]) where N <= 64 
 }
 ";
 
-/// Products that are right, and that have no code.
-const PRODUCTS: [(&str, &str); 4] = [
-    (
-        "across",
-        "kernel across(a: f16[M, K], b: u8[K, N], out c: f32[M, N]) {
-    grid i over M by 64, j over N by 64;
-    let mut acc: f32[i, j] = 0;
-    for k over K by 32 { acc += a[i, k] @ (b[k, j] as f16); }
-    c[i, j] = acc;
-}
-",
-    ),
-    (
-        "wide",
-        "kernel wide(a: f32[M, K], b: f16[N, K], out c: f32[M, N]) {
-    grid i over M by 64, j over N by 64;
-    let mut acc: f32[i, j] = 0;
-    for k over K by 32 { acc += (a[i, k] as f16) @ b[j, k].T; }
-    c[i, j] = acc;
-}
-",
-    ),
-    (
-        "tested",
-        "kernel tested(a: f16[M, K], b: f16[N, K], n: i32[N], out c: f32[M, N]) {
-    grid i over M by 64, j over N by 64;
-    let mut acc: f32[i, j] = 0;
-    for k over K by 32 when k < n[j] { acc += a[i, k] @ b[j, k].T; }
-    c[i, j] = acc;
-}
-",
-    ),
-    (
-        "two_codes",
-        "kernel two_codes(x: f16[M, K], packed c: u4[N, K], packed d: u4[N, K], out y: f32[M, N]) {
-    grid i over M by 64, j over N by 64;
-    let mut acc: f32[i, j] = 0;
-    for k over K by 64 { acc += x[i, k] @ (c[j, k] as f16 + d[j, k] as f16).T; }
-    y[i, j] = acc;
-}
-",
-    ),
-];
-
 fn folder() -> Folder {
     let folder = Folder::new();
     let save = |name: &str, elem: &str, shape: &[usize], values: &[f64]| {
@@ -114,7 +70,6 @@ fn folder() -> Folder {
     folder.file("two.tw", TWO);
     folder.file("latin1.tw", b"// caf\xe9\n");
     folder.file("slices.tw", SLICES);
-    PRODUCTS.iter().for_each(|(name, text)| drop(folder.file(&format!("{name}.tw"), text)));
     folder.file("overflow.tw", OVERFLOW);
     save("large.npy", "f32", &[4], &[1.0, 2.0, 0.5, 3.0]);
     std::fs::create_dir(folder.path("folder.npy")).expect("a folder");
@@ -257,13 +212,6 @@ fn kernels_and_settings_that_are_not_there() {
             ],
         ),
     );
-}
-
-#[test]
-fn products_that_have_no_code_yet() {
-    let lines: Vec<String> = PRODUCTS.iter().map(|(name, _)| format!("compile {name}.tw")).collect();
-    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-    snapshot("products_that_have_no_code_yet", refusals(1, &lines));
 }
 
 /// `inf / inf` is the program's own, not a wrong result.
