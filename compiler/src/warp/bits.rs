@@ -83,8 +83,8 @@ impl Lower<'_> {
 
     /// A bit of 32 neighbours from register `first` on.
     fn plane(&mut self, x: t2::ValId, bit: u32, first: usize) -> Option<Reg> {
-        match *self.producers.get(&x)? {
-            &t2::OpKind::LoadPacked { tensor, .. } => {
+        match **self.producers.get(&x)? {
+            t2::OpKind::LoadPacked { tensor, .. } => {
                 let recipe = self.recipe(tensor);
                 if recipe.form != Form::Planes || bit >= recipe.elem.bits() {
                     return None;
@@ -94,7 +94,7 @@ impl Lower<'_> {
                 let (word, _) = member.bits[bit as usize];
                 Some(regs[(group + word) as usize])
             }
-            &t2::OpKind::Load { buf, .. } if self.module.buffer(buf).elem.bits() == 8 => {
+            t2::OpKind::Load { buf, .. } if self.module.buffer(buf).elem.bits() == 8 => {
                 let n = self.map(x).registers / 4;
                 let words = self.fragment(x, n)[first / 4..first / 4 + 8].to_vec();
                 let mut all: Option<Reg> = None;

@@ -125,7 +125,7 @@ impl Lower<'_> {
             return Ok(None);
         }
         match self.kernel.value(value).op.clone() {
-            t1::Op::Cast(x) => self.converted(v, two, half, x, &args),
+            t1::Op::Cast(x) => self.converted(v, two, half, x, args),
             t1::Op::Broadcast(x) if half_of(self.kernel.ty(x).elem) == Some(half) => {
                 Ok(Some(self.operand_halves(v, two, half, x, &mut args.iter())?))
             }
@@ -136,7 +136,7 @@ impl Lower<'_> {
             }
             t1::Op::Binary(op @ (BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul), x, y) => {
                 if op == BinaryOp::Mul
-                    && let Some(h) = self.distributed(v, two, half, &args)?
+                    && let Some(h) = self.distributed(v, two, half, args)?
                 {
                     return Ok(Some(h));
                 }
