@@ -10,7 +10,8 @@
 //! a byte of each value     p = prmt(T0, T1, s)   q = prmt(T2, T3, s)   m ? q : p
 //! halves of two bytes      prmt(low, high, 0x5140)  prmt(low, high, 0x7362)
 //! ```
-//! Halves take 22 instructions for eight values, bytes 12; a load for each would take an address, too. What a code cannot look up reads as zero, as
+//! Halves take 22 instructions for eight values, bytes 12, and what the assembler moves of the table's constants; a load for each would take an
+//! address, too. What a code cannot look up reads as zero, as
 //! anywhere, and so does a code below zero: the table holds the values by code as it is stored.
 
 use super::ir::*;
