@@ -163,7 +163,7 @@ fn damaged_and_unfit_files_are_errors() {
     for (name, bytes, expected) in [
         ("cut", whole[..whole.len() - 1].to_vec(), "the file is cut off or damaged"),
         ("other", changed(shape, "\\\"shape\\\":[64,99]"), "the file is damaged"),
-        ("absurd", changed(shape, "\\\"shape\\\":[9e9,9]"), "`shape` is not two numbers"),
+        ("absurd", changed(shape, "\\\"shape\\\":[9e9,9]"), "`shape` is no list of numbers"),
         ("format", changed("\\\"format\\\":1", "\\\"format\\\":7"), "format 7"),
         ("hash", changed("\\\"hash\\\":\\\"", "\\\"hush\\\":\\\""), "its hash is not that of the storage"),
         ("type", changed("\\\"type\\\":\\\"u4", "\\\"type\\\":\\\"x4"), "no type of at most 8 bits"),

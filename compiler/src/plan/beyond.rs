@@ -123,12 +123,11 @@ fn implies_existence(kernel: &t1::Kernel, c: ValueId, axis: AxisId) -> bool {
     }
 }
 
-/// Greater than 0, and no NaN.
+/// Greater than 0; or NaN, of which every sum is NaN.
 fn positive(kernel: &t1::Kernel, v: ValueId) -> bool {
     let above = |v: ValueId| constant(kernel, v).is_some_and(|c| c > 0.0);
     match kernel.value(v).op {
-        // A maximum ignores NaN.
-        Op::Binary(BinaryOp::Max, x, y) => above(x) || above(y),
+        Op::Select(c, least, x) => above(least) && kernel.value(c).op == Op::Compare(CmpOp::Lt, x, least),
         _ => above(v),
     }
 }

@@ -13,7 +13,8 @@
 //! The greatest so far is then subtracted, unless it is -inf: `where(m == -inf, 0, m)` is `max(m, lowest)` where all that it is subtracted from is at
 //! most m, because -inf less anything finite is -inf. And a maximum of nothing but NaNs needs no test where another maximum ignores it.
 //!
-//! |c| is at least the smallest normal number, so that -inf stays what it is. Only products are turned whose left operand is the same in every step and is
+//! |c| is at least the smallest number above 0, so that -inf stays what it is; of that, no finite product comes to anything. A factor of NaN
+//! makes everything NaN, as it did, but for what is masked in sums that are NaN anyway. Only products are turned whose left operand is the same in every step and is
 //! used for this one product.
 
 use super::access::launch_scalar;
@@ -109,8 +110,9 @@ fn rewrite(kernel: &mut t1::Kernel, id: t1::LoopId, found: &Scaled) {
     let negative = scalar(kernel, TileType::scalar(ElemType::Bool), Op::Compare(CmpOp::Lt, factor, zero));
     let opposite = scalar(kernel, ty.clone(), Op::Unary(UnaryOp::Neg, factor));
     let size = scalar(kernel, ty.clone(), Op::Select(negative, opposite, factor));
-    let least = scalar(kernel, ty.clone(), float(f64::from(f32::MIN_POSITIVE)));
-    let size = scalar(kernel, ty, Op::Binary(BinaryOp::Max, size, least));
+    let least = scalar(kernel, ty.clone(), float(f64::from(f32::from_bits(1))));
+    let small = scalar(kernel, TileType::scalar(ElemType::Bool), Op::Compare(CmpOp::Lt, size, least));
+    let size = scalar(kernel, ty, Op::Select(small, least, size));
     let elem = TileType::scalar(kernel.ty(found.a).elem);
     let (minus, plus) = (scalar(kernel, elem.clone(), float(-1.0)), scalar(kernel, elem.clone(), float(1.0)));
     let sign = scalar(kernel, elem, Op::Select(negative, minus, plus));

@@ -194,7 +194,7 @@ fn full_steps_mask_nothing() {
 /// The factor goes behind the maximum, whatever its sign.
 #[test]
 fn factors_of_any_sign() {
-    for scale in ["0.0 - 0.3", "0.0", "0.0 - 0.0", "1e-42", "3.0"] {
+    for scale in ["0.0 - 0.3", "0.0", "0.0 - 0.0", "1e-42", "3.0", "inf - inf"] {
         let text = ATTENTION.replace("1 / sqrt(D as f32)", scale);
         for (kernel, sets) in [("attention_causal", "D=64,BKV=32"), ("attention", "D=40,BQ=16,BR=4")] {
             let program = Program::compile(&text, kernel, sets);

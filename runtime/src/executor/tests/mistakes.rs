@@ -7,10 +7,10 @@ const TWO: &str = ".version 8.6
 .target sm_90
 .address_size 64
 .visible .entry broken(.param .u64 p) {
-.reg .b32 %r<4>;
+.reg .b32 %r<4>; .reg .b64 %rd<4>;
 add.u33 %r1, %r2, %r3;
 mov.u32 %r1, %q7;
-vadd4.u32.u32.u32.add %r1, %r2, %r3, %r1;
+alloca.u64 %rd1, %rd2;
 ret;
 }
 .visible .entry fine(.param .u64 p) {
@@ -21,9 +21,9 @@ st.global.u32 [%rd1], %r1;
 ret;
 }
 .visible .entry unsupported(.param .u64 p) {
-.reg .b32 %r<4>; .reg .b64 %rd<4>; .reg .b128 %q<4>;
-atom.global.exch.b128 %q1, [%rd1], %q2;
-atom.global.cas.b128 %q1, [%rd1], %q2, %q3;
+.reg .b32 %r<4>; .reg .b64 %rd<4>;
+alloca.u64 %rd1, %rd2;
+stacksave.u64 %rd1;
 ret;
 }
 ";
@@ -70,7 +70,7 @@ fn mistakes_in_other_kernels_do_not_matter() {
 fn mistakes_in_functions_that_are_not_called_do_not_matter() {
     let ptx = TWO.replace(
         ".visible .entry broken",
-        ".func unused () { .reg .b32 %r<4>; vadd4.u32.u32.u32.add %r1, %r2, %r3, %r1; ret; }\n.visible .entry broken",
+        ".func unused () { .reg .b64 %rd<4>; alloca.u64 %rd1, %rd2; ret; }\n.visible .entry broken",
     );
     let run_with = |text: &str| {
         let mut buffers = [vec![0; 4]];
