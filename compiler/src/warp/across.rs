@@ -41,6 +41,9 @@ pub struct AcrossState {
     by: u32,
 }
 
+/// Rows whose coordinates are looked up together: enough for their accesses to overlap, few enough to stay in registers.
+const LOOKED_UP: usize = 4;
+
 /// Bytes from one of a thread's rows to the next.
 enum Step {
     /// Elements in a row (32 bits) times bytes.
@@ -205,10 +208,12 @@ impl Lower<'_> {
         let slot = (slot * self.module.buffer(*buf).slot_stride) as i32;
         let along = ahead * state.by;
         if !state.looked.is_empty() {
-            let pointers = self.looked_up(state, from_here)?;
-            for (row, pointer) in state.rows.iter().zip(pointers) {
-                let past = self.outside(state.k_left, row.k + along);
-                self.copy_row(state, row, pointer, past, |to| Address { offset: to.offset + slot, ..to });
+            for rows in state.rows.chunks(LOOKED_UP) {
+                let pointers = self.looked_up(state, rows, from_here)?;
+                for (row, pointer) in rows.iter().zip(pointers) {
+                    let past = self.outside(state.k_left, row.k + along);
+                    self.copy_row(state, row, pointer, past, |to| Address { offset: to.offset + slot, ..to });
+                }
             }
             return Ok(());
         }
@@ -225,7 +230,7 @@ impl Lower<'_> {
     }
 
     /// The pointers of a step's rows where coordinates are looked up: what a step computes, but of a step to come.
-    fn looked_up(&mut self, state: &AcrossState, from_here: u32) -> Result<Vec<Reg>, Refusal> {
+    fn looked_up(&mut self, state: &AcrossState, rows: &[Row], from_here: u32) -> Result<Vec<Reg>, Refusal> {
         let now = self.save();
         let caches = self.set_aside();
         if let Some(t1::AxisKind::Loop(id)) = state.axis.map(|a| self.kernel.axis(a).kind) {
@@ -247,11 +252,11 @@ impl Lower<'_> {
         }
         let mut coordinates = Vec::new();
         for (stride, tile) in &state.looked {
-            let rows: Vec<u32> = state.rows.iter().map(|r| r.k).collect();
-            coordinates.push((*stride, self.gathered(*tile, &rows)?));
+            let constants: Vec<u32> = rows.iter().map(|r| r.k).collect();
+            coordinates.push((*stride, self.gathered(*tile, &constants)?));
         }
         let mut pointers = Vec::new();
-        for n in 0..state.rows.len() {
+        for n in 0..rows.len() {
             let mut pointer = state.pointer;
             for (stride, rows) in &coordinates {
                 let at = self.b.widen(false, rows[n]);
