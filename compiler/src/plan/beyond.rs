@@ -11,6 +11,7 @@
 
 use super::contraction::constant;
 use super::cover::always_full;
+use super::monotone::{insert, push};
 use crate::tile::ir as t1;
 use t1::{AxisId, BinaryOp, CmpOp, ElemType, Op, ReduceOp, Stmt, TileType, UnaryOp, Value, ValueId};
 
@@ -57,7 +58,7 @@ fn mask(kernel: &mut t1::Kernel, at: usize, axis: AxisId, x: ValueId) {
         let both = push(kernel, both, Op::Binary(BinaryOp::And, exists, c));
         kernel.values[x.0 as usize].op = Op::Select(both, y, least);
         made.push(both);
-        return insert(kernel, at, x, made);
+        return before(kernel, at, x, made);
     }
     let least = push(kernel, TileType::scalar(ElemType::F32), Op::Const(t1::Const::Float(f64::NEG_INFINITY)));
     // What was `x` is new, so that all that used it uses what is masked.
@@ -66,19 +67,12 @@ fn mask(kernel: &mut t1::Kernel, at: usize, axis: AxisId, x: ValueId) {
     let plain = ValueId(kernel.values.len() as u32 - 1);
     kernel.values[x.0 as usize].op = Op::Select(exists, plain, least);
     made.extend([least, plain]);
-    insert(kernel, at, x, made);
-}
-
-fn push(kernel: &mut t1::Kernel, ty: TileType, op: Op) -> ValueId {
-    kernel.values.push(Value { ty, op, span: crate::diagnostics::Span::default(), name: None });
-    ValueId(kernel.values.len() as u32 - 1)
+    before(kernel, at, x, made);
 }
 
 /// Puts values in front of the statement that makes `v`.
-fn insert(kernel: &mut t1::Kernel, at: usize, v: ValueId, made: Vec<ValueId>) {
-    let body = &mut kernel.loops[at].body.stmts;
-    let at = body.iter().position(|s| matches!(s, Stmt::Let(w) if *w == v)).unwrap_or(0);
-    body.splice(at..at, made.into_iter().map(Stmt::Let));
+fn before(kernel: &mut t1::Kernel, at: usize, v: ValueId, made: Vec<ValueId>) {
+    insert(kernel, t1::LoopId(at as u32), v, made.into_iter().map(Stmt::Let).collect());
 }
 
 /// What lanes beyond the end of a range hold, if all the same.

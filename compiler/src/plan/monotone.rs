@@ -200,13 +200,14 @@ pub fn ignored_if_nan(kernel: &t1::Kernel, v: ValueId) -> bool {
         })
 }
 
-fn push(kernel: &mut t1::Kernel, ty: TileType, op: Op) -> ValueId {
+/// A new value, in no statement yet.
+pub fn push(kernel: &mut t1::Kernel, ty: TileType, op: Op) -> ValueId {
     kernel.values.push(Value { ty, op, span: crate::diagnostics::Span::default(), name: None });
     ValueId(kernel.values.len() as u32 - 1)
 }
 
 /// Puts statements in front of the one that makes `v`.
-fn insert(kernel: &mut t1::Kernel, id: t1::LoopId, v: ValueId, stmts: Vec<Stmt>) {
+pub fn insert(kernel: &mut t1::Kernel, id: t1::LoopId, v: ValueId, stmts: Vec<Stmt>) {
     let body = &mut kernel.loops[id.0 as usize].body.stmts;
     let at = body.iter().position(|s| matches!(s, Stmt::Let(w) if *w == v)).unwrap_or(0);
     body.splice(at..at, stmts);
