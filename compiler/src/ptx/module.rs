@@ -146,6 +146,8 @@ pub enum Init {
         /// Whether it was taken with `generic()`.
         generic: bool,
     },
+    /// The address of a function: an element of a table of virtual functions.
+    Function(FuncId),
 }
 
 /// A kernel parameter.

@@ -314,8 +314,9 @@ impl<'a> Parser<'a> {
         } else {
             name
         };
-        if self.functions.contains_key(name) {
-            return Err(unsupported("the address of a function"));
+        // A table of them is there for all kernels of the file; who calls through it is another question.
+        if let Some(&function) = self.functions.get(name) {
+            return Ok(Init::Function(function));
         }
         let var = self
             .globals

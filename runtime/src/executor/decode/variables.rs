@@ -13,6 +13,9 @@ use super::flatten::Units;
 /// Most local memory of a thread that any GPU has.
 const MAX_LOCAL: u32 = 512 * 1024;
 
+/// Where functions would lie: in no window of memory.
+const FUNCTION_BASE: u64 = 5 << 32;
+
 /// Alignment of dynamic shared memory: what the widest swizzle needs.
 const DYNAMIC_ALIGN: u32 = 1024;
 
@@ -171,6 +174,8 @@ fn initialise(v: &mut Variables, module: &Module, unit: Option<usize>, index: us
     for init in &variable.init {
         let value = match *init {
             Init::Bits(bits) => bits,
+            // Nothing lies there: it can be compared, and calls through registers are refused.
+            Init::Function(id) => FUNCTION_BASE + 16 * (1 + u64::from(id.0)),
             Init::Address { symbol, offset, generic } => {
                 let (address, space) = match symbol {
                     Symbol::Global(id) => {

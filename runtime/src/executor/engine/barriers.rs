@@ -165,7 +165,16 @@ impl Block<'_> {
         let warp = &mut self.warps[index];
         let Fragment { mask, at, .. } = warp.fragments[fragment];
         if wait {
-            // Lanes that did not arrive, or whose phase is complete, have nothing to wait for.
+            let strangers = mask & !warp.cluster_entered;
+            if strangers != 0 {
+                let (line, lanes) = (self.line_of(at), warp_lanes(strangers));
+                self.env.report(FindingKind::BarrierMisuse, line, None, || {
+                    format!("warp {index}: {lanes} wait at the cluster barrier without having arrived there")
+                });
+                return Err(Stop);
+            }
+            warp.cluster_entered &= !mask;
+            // Lanes whose phase is complete have nothing to wait for.
             if warp.cluster_arrived & mask == 0 {
                 if let Some(tracer) = &mut self.env.tracer {
                     let line = self.env.launch.kernel.program.steps[at as usize].line;
@@ -188,6 +197,7 @@ impl Block<'_> {
             return Err(Stop);
         }
         warp.cluster_arrived |= mask;
+        warp.cluster_entered |= mask;
         if let Some(tracer) = &mut self.env.tracer {
             tracer.cluster_arrive(index);
         }

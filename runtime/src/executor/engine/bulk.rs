@@ -179,9 +179,8 @@ impl Env<'_> {
             Transfer::Store { .. } | Transfer::TensorStore { .. } => GlobalTouch::BulkWrite(epoch),
             _ => GlobalTouch::BulkRead(epoch),
         };
-        for (at, bytes) in self.global_ranges(transfer) {
-            self.touch_global((who.warp, who.lane, who.line), touch, at, bytes);
-        }
+        let ranges = self.global_ranges(transfer);
+        self.touch_global_ranges((who.warp, who.lane, who.line), touch, transfer, &ranges);
     }
 
     /// Counts a transfer, and lets the tracer draw it.

@@ -23,6 +23,7 @@ use super::super::shadow::{AsyncAgent, Epoch, Published, Shadow, Touch};
 use super::access::{Target, addresses, lanes_of};
 use super::block::{Env, Stop};
 use super::run::val32;
+use super::transfer::{Pending, Transfer};
 use super::warp::Warp;
 
 /// Most arrivals and transaction bytes that an mbarrier counts.
@@ -205,6 +206,7 @@ impl Env<'_> {
     /// Lets whoever waits for the mbarrier look again if its phase is complete now.
     fn settle(&mut self, offset: u32) {
         let Some(bar) = self.mbarriers.get_mut(&offset) else { return };
+        let before = bar.phase;
         while bar.settle() {
             let published = std::mem::take(&mut bar.open);
             bar.done.join(&published);
@@ -221,6 +223,29 @@ impl Env<'_> {
                 break;
             }
         }
+        let (completes, line) = (bar.phase != before, bar.line);
+        if completes && self.shadow.is_some() {
+            self.check_late_copies(offset, line);
+        }
+    }
+
+    /// Copies that count on a phase which is complete without them: whoever waited for it goes on while they are going on.
+    fn check_late_copies(&mut self, offset: u32, arrival: u32) {
+        let counts_on = |pending: &&Pending| match &pending.transfer {
+            Transfer::TensorLoad { to, .. } | Transfer::Load { to, .. } => {
+                to.iter().any(|&(_, mbar)| mbar == offset)
+            }
+            Transfer::Peer { mbar, .. } | Transfer::Registers { mbar, .. } => *mbar == offset,
+            _ => false,
+        };
+        let Some(copy) = self.pending.iter().find(counts_on).map(|copy| copy.line) else { return };
+        let at = self.shared_name(offset);
+        self.report(FindingKind::AsyncInFlight, copy, Some(arrival), || {
+            format!("this copy is still going on when those go on who waited for the mbarrier at {at}")
+        });
+        self.report(FindingKind::BarrierMisuse, copy, Some(arrival), || {
+            format!("the phase of the mbarrier at {at} is complete without the bytes of this copy: fewer were expected than come")
+        });
     }
 
     /// `count` arrivals of one thread.

@@ -87,6 +87,22 @@ fn members(frame: &Frame, kind: &StepKind, lane: usize) -> Option<u32> {
     })
 }
 
+/// Those of `lanes`, of which there are some, that name the same members as the first of them.
+fn peers(frame: &Frame, kind: &StepKind, lanes: u32) -> u32 {
+    let named = match kind {
+        StepKind::Shuffle(s) => s.members,
+        StepKind::Vote { members: Val32::Reg(r), .. }
+        | StepKind::Match { members: Val32::Reg(r), .. }
+        | StepKind::Redux { members: Val32::Reg(r), .. }
+        | StepKind::Elect { members: Val32::Reg(r), .. }
+        | StepKind::WarpSync(Val32::Reg(r)) => *r,
+        _ => return lanes,
+    };
+    let named = frame.r32(named);
+    let first = named[lanes.trailing_zeros() as usize];
+    named.iter().enumerate().fold(0, |all, (lane, &mask)| all | u32::from(mask == first) << lane) & lanes
+}
+
 /// Runs fragments of `warp` until it must wait.
 pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
     let program = &env.launch.kernel.program;
@@ -126,7 +142,7 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
             {
                 env.add_up(warp);
             }
-            let active = mask & valp(&warp.frame, step.guard);
+            let mut active = mask & valp(&warp.frame, step.guard);
             env.counters.warp_instructions += u64::from(step.count);
             env.counters.executed(at as usize);
             if let Some(tracer) = &mut env.tracer {
@@ -278,12 +294,31 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
                     let _ = kind;
                 }
                 kind => {
-                    if let Some(members) = members(&warp.frame, kind, active.trailing_zeros() as usize) {
-                        let missing = members & warp.live & !active;
-                        if missing & !mask != 0 {
-                            warp.fragments[current] =
-                                Fragment { wait: Wait::Members(missing), ..Fragment::ready(mask, at) };
+                    if members(&warp.frame, kind, active.trailing_zeros() as usize).is_some() {
+                        // Groups of lanes that name different members have nothing to do with each other.
+                        let (mut left, mut early, mut awaited) = (active, 0, 0);
+                        while left != 0 {
+                            let first = left.trailing_zeros() as usize;
+                            let group = peers(&warp.frame, kind, left);
+                            left &= !group;
+                            let named = members(&warp.frame, kind, first).unwrap_or_default();
+                            let missing = named & warp.live & !active;
+                            if missing & !mask != 0 {
+                                early |= group;
+                                awaited |= missing;
+                            }
+                        }
+                        let waits =
+                            |lanes| Fragment { wait: Wait::Members(awaited), ..Fragment::ready(lanes, at) };
+                        if early == active {
+                            warp.fragments[current] = waits(mask);
                             continue 'fragment;
+                        }
+                        if early != 0 {
+                            mask &= !early;
+                            active &= !early;
+                            warp.fragments[current] = Fragment::ready(mask, at);
+                            warp.fragments.push(waits(early));
                         }
                         if env.shadow.is_some() {
                             check_members(env, warp, kind, step.line, active);
@@ -296,7 +331,22 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
                         }
                         report_divergence(env, warp, step.line, active);
                     }
-                    execute(env, warp, step, at as usize, active)?;
+                    if matches!(
+                        kind,
+                        StepKind::Vote { .. }
+                            | StepKind::Match { .. }
+                            | StepKind::Redux { .. }
+                            | StepKind::Elect { .. }
+                    ) {
+                        let mut left = active;
+                        while left != 0 {
+                            let group = peers(&warp.frame, kind, left);
+                            left &= !group;
+                            execute(env, warp, step, at as usize, group)?;
+                        }
+                    } else {
+                        execute(env, warp, step, at as usize, active)?;
+                    }
                 }
             }
             at += 1;

@@ -69,6 +69,8 @@ pub struct Warp {
     pub refused: Vec<(u32, u32, u64)>,
     /// Lanes that arrived at the cluster barrier.
     pub cluster_arrived: u32,
+    /// Lanes that arrived there and have not waited since.
+    pub cluster_entered: u32,
     /// What `setmaxnreg` did, for the sanitizer.
     pub registers: Vec<Change>,
 }
@@ -88,6 +90,7 @@ impl Warp {
             wgmma: WgmmaQueue::default(),
             refused: Vec::new(),
             cluster_arrived: 0,
+            cluster_entered: 0,
             registers: Vec::new(),
         }
     }

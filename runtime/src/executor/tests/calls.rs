@@ -183,3 +183,19 @@ fn a_failed_assertion_says_which() {
         outcome.findings
     );
 }
+
+#[test]
+fn tables_of_functions_can_be_read_by_who_does_not_call() {
+    let module = format!("{FUNCTIONS}.global .align 8 .u64 table[3] = {{twice, 0, affine}};");
+    // Two different addresses and a null; nothing lies at the address of a function.
+    let body = "ld.global.u64 %rd5, [table];\nld.global.u64 %rd6, [table+16];\nld.global.u64 %rd7, [table+8];\n\
+                setp.ne.u64 %p1, %rd5, %rd6;\nselp.b32 %d, 1, 0, %p1;\nsetp.eq.u64 %p1, %rd7, 0;\n@%p1 add.u32 %d, %d, 2;\n\
+                setp.ne.u64 %p1, %rd5, 0;\n@%p1 add.u32 %d, %d, 4;";
+    assert_eq!(Kernel::new(body).module(&module).run(&[]), [7; 32]);
+    let body = "ld.global.u64 %rd5, [table];\nld.global.b32 %d, [%rd5];";
+    let kernel = Kernel::new(body).module(&module);
+    assert_eq!(kernel.findings()[0].0, FindingKind::OutOfBounds);
+    let parsed = tilewright_compiler::ptx::parse(&kernel.text()).expect("it is PTX");
+    let printed = tilewright_compiler::ptx::print(&parsed);
+    assert!(printed.contains("{twice, 0, affine}"), "{printed}");
+}

@@ -230,3 +230,29 @@ fn a_member_mask_names_who_takes_part() {
     assert_eq!(kinds(&format!("{half}{own}")), []);
     assert_eq!(kinds(&format!("{half}@%p1 exit;\n{shuffle}")), []);
 }
+
+#[test]
+fn groups_of_lanes_that_name_different_members_are_apart() {
+    // Tiles of 8 lanes, as cooperative groups make them; lanes with equal `a` in a tile are a group of their own.
+    let tiles = "and.b32 %r1, %t, 24;\nmov.b32 %r2, 255;\nshl.b32 %r2, %r2, %r1;\nsetp.gt.u32 %p1, %b, 40;\n";
+    let input: Vec<[u32; 3]> = (0..32).map(|i| [i * i % 3, i * 37 % 64, 0]).collect();
+    let (a, b) = (|l: u32| l * l % 3, |l: u32| l * 37 % 64);
+    let tile = |l: u32| (l & 24)..(l & 24) + 8;
+    let bits = |l: u32, f: &dyn Fn(u32) -> bool| tile(l).filter(|&m| f(m)).fold(0, |all, m| all | 1 << m);
+    let run = |body: &str| Kernel::new(&format!("{tiles}{body}")).sanitized().run(&input);
+    assert_eq!(run("vote.sync.ballot.b32 %d, %p1, %r2;"), lanes(|l| bits(l, &|m| b(m) > 40)));
+    assert_eq!(
+        run("vote.sync.any.pred %p2, %p1, %r2;\nselp.b32 %d, 1, 0, %p2;"),
+        lanes(|l| tile(l).any(|m| b(m) > 40).into())
+    );
+    assert_eq!(run("match.any.sync.b32 %d, %a, %r2;"), lanes(|l| bits(l, &|m| a(m) == a(l))));
+    assert_eq!(
+        run("match.any.sync.b32 %r3, %a, %r2;\nredux.sync.add.s32 %d, %b, %r3;"),
+        lanes(|l| tile(l).filter(|&m| a(m) == a(l)).map(b).sum())
+    );
+    assert_eq!(run("elect.sync %d|%p2, %r2;"), lanes(|l| l & 24));
+    // A tile that is complete goes on while another still waits for lanes of its own.
+    let late = "setp.eq.u32 %p2, %t, 3;\n@%p2 bra LATE;\nMEET: vote.sync.ballot.b32 %d, %p1, %r2;\nbra DONE;\n\
+                LATE: add.u32 %r5, %t, 1;\nbra MEET;\nDONE:";
+    assert_eq!(run(late), lanes(|l| bits(l, &|m| b(m) > 40)));
+}

@@ -50,6 +50,13 @@ fn sums_of_blocks_need_atomics() {
 fn everybody_may_store_the_same() {
     assert_eq!(kinds("st.global.b32 [%rd5], 5;", 64, 3), []);
     assert_eq!(kinds("st.global.b32 [%rd5], %t;", 64, 1), [FindingKind::Race]);
+    // Warps of a block by several instructions, too.
+    let apart = "setp.lt.u32 %p5, %t, 32;\n@%p5 st.global.b32 [%rd5], 5;\n@!%p5 st.global.b32 [%rd5], 5;";
+    assert_eq!(kinds(apart, 64, 1), []);
+    assert_eq!(
+        kinds(&apart.replace("@!%p5 st.global.b32 [%rd5], 5;", "@!%p5 st.global.b32 [%rd5], 6;"), 64, 1),
+        [FindingKind::Race]
+    );
 }
 
 #[test]

@@ -157,3 +157,22 @@ fn vectors_of_atomics_update_each_element() {
         assert_eq!(got, (a & 0xffff_0000) ^ (0x4000_0000 << 1), "{a:#x}");
     }
 }
+
+#[test]
+fn modifiers_of_atomics_come_in_any_order() {
+    // The last two are what libcu++ writes for `cuda::atomic_ref`.
+    for name in [
+        "atom.relaxed.gpu.global.add",
+        "atom.global.gpu.relaxed.add",
+        "atom.global.relaxed.gpu.add",
+        "atom.add.relaxed.gpu.global",
+        "atom.add.acq_rel.gpu",
+    ] {
+        let body = format!("{name}.u32 %r1, [%rd2], 3;\nbar.warp.sync -1;\nld.global.b32 %d, [%rd2];");
+        let kernel = Kernel::new(&body).sanitized();
+        let (out, _) = kernel.try_run(&[]).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(out[5], 0xeeee_eeee_u32.wrapping_add(96), "{name}");
+    }
+    let twice = "atom.relaxed.gpu.add.relaxed.u32 %r1, [%rd2], 3;";
+    assert!(Kernel::new(twice).try_run(&[]).is_err());
+}

@@ -38,6 +38,28 @@ fn a_load_must_be_waited_for() {
 }
 
 #[test]
+fn a_phase_must_expect_all_that_comes() {
+    // The same bytes in two copies, and a phase that expects both, or one of them.
+    let half = |at: u32| {
+        format!(
+            "@%p1 cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%smem+{}], [%g0+{at}], {}, [%smem];\n",
+            1024 + at,
+            BYTES / 2
+        )
+    };
+    let whole = format!(
+        "@%p1 cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%smem+1024], [%g0], {BYTES}, [%smem];\n"
+    );
+    let both = load().replace(&whole, &(half(0) + &half(BYTES / 2)));
+    let kernel = |body: String| Hopper::new(&[POINTER, POINTER], body).block(64);
+    assert_eq!(kernel(both.clone()).run(&ARGS, &buffers())[1], buffers()[0]);
+    let few = both.replace(&format!("_, [%smem], {BYTES};"), &format!("_, [%smem], {};", BYTES / 2));
+    let kinds = kernel(few).kinds_any(&ARGS, &buffers());
+    assert!(kinds.contains(&FindingKind::AsyncInFlight), "{kinds:?}");
+    assert!(kinds.contains(&FindingKind::BarrierMisuse), "{kinds:?}");
+}
+
+#[test]
 fn operands_are_checked() {
     let kinds = |from: &str, to: &str| {
         let body = load().replace(from, to);

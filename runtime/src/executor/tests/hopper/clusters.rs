@@ -50,6 +50,9 @@ fn it_needs_the_cluster_barrier() {
     let body = ring().replacen("barrier.cluster.wait.aligned;\n", "", 1);
     let kinds = Hopper::new(&[POINTER], body).clusters(4, 4).kinds_any(&[Arg::buffer(0)], &[vec![0; 16]]);
     assert!(!kinds.is_empty());
+    let body = ring().replacen("barrier.cluster.arrive.aligned;\n", "", 1);
+    let kinds = Hopper::new(&[POINTER], body).clusters(4, 4).kinds(&[Arg::buffer(0)], &[vec![0; 16]]);
+    assert_eq!(kinds, [FindingKind::BarrierMisuse]);
 }
 
 #[test]

@@ -250,3 +250,51 @@ fn what_is_no_map_is_said() {
     let found = kernel.kinds(&[Arg::buffer(0), Arg::buffer(1)], &[object, vec![0; SPACE as usize]]);
     assert_eq!(found, [FindingKind::BarrierMisuse]);
 }
+
+#[test]
+fn two_stores_of_the_same_bytes_to_the_same_place_are_harmless() {
+    // A box of 4 rows of 16 halves, of which half of the columns and rows lie inside, stored by two warps.
+    let map = TensorMap {
+        address: 0,
+        ty: ElementType::F16,
+        rank: 2,
+        dims: [40, 6, 1, 1, 1],
+        strides: [2, 80, 0, 0, 0],
+        boxes: [16, 4, 1, 1, 1],
+        element_strides: [1; 5],
+        swizzle: Swizzle::Rows(32),
+        interleave: 0,
+        nan_fill: false,
+        window: None,
+    };
+    let store = |warp: u32, at: u32| {
+        format!(
+            "setp.eq.u32 %p1, %t, {};\n@%p1 cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%g0, {{%r5, %r6}}], [%smem+{at}];\n\
+             @%p1 cp.async.bulk.commit_group;\n@%p1 cp.async.bulk.wait_group 0;\n",
+            32 * warp
+        )
+    };
+    let body = |other: usize| {
+        format!(
+            "{}{}mov.b32 %r5, 32;\nmov.b32 %r6, 4;\nfence.proxy.async.shared::cta;\nbar.sync 0;\n{}{}",
+            fill(1, 0, 128, 64),
+            fill(other, 1024, 128, 64),
+            store(0, 0),
+            store(1, 1024)
+        )
+    };
+    let args = [Arg::TensorMap { map: map.clone(), buffer: 0 }, Arg::buffer(1), Arg::buffer(2)];
+    let buffers = [vec![0; storage(&map)], pattern(128, 1), pattern(128, 2)];
+    let kernel = |other| Hopper::new(&[MAP, POINTER, POINTER], body(other)).block(64);
+    let out = kernel(1).run(&args, &buffers);
+    let (mut want, bytes) = (buffers[0].clone(), 2);
+    for (global, shared) in elements(&map, &[32, 4, 0, 0, 0]) {
+        if let Some(at) = global {
+            want[at..at + bytes].copy_from_slice(&buffers[1][shared..shared + bytes]);
+        }
+    }
+    assert_eq!(out[0], want);
+    // Other bytes: whose are there in the end?
+    let found = kernel(2).kinds_any(&args, &buffers);
+    assert!(found.iter().all(|k| matches!(k, FindingKind::AsyncInFlight | FindingKind::Race)), "{found:?}");
+}
