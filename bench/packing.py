@@ -82,13 +82,15 @@ def pack(xp, codes, storage, index):
     (tr, td), threads = storage["tile"], storage["threads"]
     rows, depth = codes.shape
     assert rows % tr == 0 and depth % td == 0, "ragged tiles are for `tilewright pack`"
-    tiles = xp.swapaxes(codes.reshape(rows // tr, tr, depth // td, td), 1, 2).reshape(-1, tr * td) ^ storage["flip"]
+    tiles = xp.swapaxes(codes.reshape(rows // tr, tr, depth // td, td), 1, 2).reshape(-1, tr * td)
+    below = (1 << bits(storage["type"]) - 1) - 1
+    tiles = (tiles & ~below | tiles + storage.get("turn", 0) & below) ^ storage["flip"]
     places, moves = element(storage), runs(storage)
     words = [None] * storage["words"]
     for r, moved in enumerate(moves):
         code = tiles[:, index([p[r] for p in places])]
-        for word, low, to, bits in moved:
-            piece = (code >> low & (1 << bits) - 1) << to
+        for word, low, to, width in moved:
+            piece = (code >> low & (1 << width) - 1) << to
             words[word] = piece if words[word] is None else words[word] | piece
     parts = [xp.stack(words[first : first + n], -1).reshape(-1, threads * n) for first, n in chunks(len(words))]
     return xp.concatenate(parts, -1)

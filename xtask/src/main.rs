@@ -10,13 +10,17 @@
 //! | `fuzz` | changes the bytes of every program, and PTX for the executor: nothing may panic, hang or fail without a place |
 //! | `verify` | runs every example at every level on random shapes and schedules, 50 seeds a kernel (`test` has a few) |
 //! | `attention-grid` | FlashAttention's forward test grids, sampled or whole, on the executor or a GPU (`test` has a quick part) |
+//! | `lowbit-grid` | products with weights of every type, group, M and target against sums in f64, sampled or whole (`test` has a quick part) |
 //! | `exec-vs-gpu` | runs the corpus of launch files and every example on the executor and on a GPU, and compares; `--dry-run` needs no GPU |
+//! | `places` | looks for cheaper places of small floats' bits in packed words, and writes the compiler's table of them |
 //! | `bless` | accepts every changed snapshot |
 
 mod assembler;
 mod attention;
 mod calibrate;
 mod kernels;
+mod lowbit;
+mod places;
 mod sass;
 mod steps;
 mod sweep;
@@ -93,11 +97,23 @@ enum Command {
     },
     /// Run FlashAttention's own forward tests on dsl_examples/attention.tw, by FlashAttention's rule (in release)
     AttentionGrid(attention::Args),
+    /// Run products with weights of every type, every group and M of the low-bit examples, for every target, on the executor and compare with
+    /// sums in f64 (in release)
+    LowbitGrid(lowbit::Args),
     /// Hold the table of ptx_templates to what the assembler says of the unpacking of every packed type
     Templates {
         /// Write the folder anew
         #[arg(long)]
         write: bool,
+    },
+    /// Look for places of small floats' bits that are cheaper to unpack from, and write the compiler's table of them (in release)
+    Places {
+        /// Searches for each type and format
+        #[arg(long, default_value_t = 2)]
+        restarts: u64,
+        /// Only types and formats whose line begins so, e.g. `e3m3 10`
+        #[arg(default_value = "")]
+        only: String,
     },
     /// Accept every changed snapshot
     Bless,
@@ -120,8 +136,12 @@ fn main() -> ExitCode {
         Command::Verify { seeds, only } => verify::run(seeds, &only),
         Command::AttentionGrid(args) if args.wants_release() => steps::again_in_release(),
         Command::AttentionGrid(args) => attention::run(&args),
+        Command::LowbitGrid(args) if args.wants_release() => steps::again_in_release(),
+        Command::LowbitGrid(args) => lowbit::run(&args),
         Command::ExecVsGpu { dry_run, only } => versus::run(&only, dry_run),
         Command::Templates { write } => assembler::fetch().and_then(|bin| templates::run(&bin, write)),
+        Command::Places { .. } if cfg!(debug_assertions) => steps::again_in_release(),
+        Command::Places { restarts, only } => places::run(restarts, &only),
         Command::Bless => steps::bless(),
     };
     match result {
@@ -149,6 +169,7 @@ fn test(allow_missing: bool) -> Result<()> {
     run.cargo("lints", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]);
     run.cargo("tests", &["test", "--workspace", "--all-targets", "--no-fail-fast"]);
     run.cargo("documentation tests", &["test", "--workspace", "--doc"]);
+    run.step("weights of every type: a case each", || lowbit::run(&lowbit::Args::quick()));
     run.step("benches: dry run", steps::dry_run_benches);
     if let Some(bin) = bin {
         run.step("assembler: templates", || templates::run(&bin, false));

@@ -21,6 +21,7 @@ const GROUPS: [u32; 2] = [1, 9];
 pub fn run(bin: &Path, write: bool) -> Result<()> {
     let folder = root().join("ptx_templates");
     let table = table(bin)?;
+    bounds(&table)?;
     let page = root().join("docs/lowbit.md");
     let text = std::fs::read_to_string(&page).with_context(|| format!("cannot read {}", page.display()))?;
     let paged = documented(&text, &table)?;
@@ -41,6 +42,27 @@ pub fn run(bin: &Path, write: bool) -> Result<()> {
     }
     if text != paged {
         bail!("{} does not have that table: `cargo xtask templates --write`", page.display());
+    }
+    Ok(())
+}
+
+/// What unpacking to f16 may cost, picked and finished: u4, other integers, e4m3 with its NaNs, other floats.
+fn bounds(table: &str) -> Result<()> {
+    for line in table.lines() {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let &[ty, _, _, picked, finished, ..] = &cells[..] else { continue };
+        let (Ok(picked), Ok(finished)) = (picked.parse::<f64>(), finished.parse::<f64>()) else { continue };
+        let (most_picked, most_finished) = match ty {
+            "u4" => (0.65, 1.15),
+            "e4m3" => (2.25, 2.75),
+            _ if ty.starts_with('e') => (2.0, 2.0),
+            _ => (1.4, 1.9),
+        };
+        if picked > most_picked || finished > most_finished {
+            bail!(
+                "{ty} takes {picked} and {finished} instructions a value to f16: {most_picked} and {most_finished} are allowed"
+            );
+        }
     }
     Ok(())
 }

@@ -12,8 +12,9 @@
 //! and chunk after chunk.
 //!
 //! Signed integers are stored with their sign bit inverted, that is, as the number less the least one: unpacking adds a constant
-//! anyway. Storage is exactly as many bits per element as the type has.
+//! anyway ([`Form::coding`]). Storage is exactly as many bits per element as the type has.
 
+pub mod floats;
 pub mod placement;
 pub mod storage;
 
@@ -103,27 +104,20 @@ impl Recipe {
         self.map.registers as u32
     }
 
-    /// A code as it is stored.
-    fn stored(&self, code: u64) -> u64 {
-        match self.elem {
-            // Bits that are used one by one stay what they are.
-            ElemType::Int(w) if self.form != Form::Planes => code ^ (1 << (w - 1)),
-            _ => code,
-        }
-    }
-
     /// Where every bit lies, which is what files say of themselves.
     pub fn storage(&self) -> Storage {
         let code = |m: &Member, lane: u32| m.bits.iter().map(|(w, b)| 32 * w + b + lane).collect();
         let lane = self.form.lane();
         let codes = |m| (0..32 / lane).map(move |n| code(m, n * lane));
+        let (turn, flip) = self.form.coding(self.elem);
         let axis = |n: usize| self.map.axes.get(n).cloned().unwrap_or_default();
         Storage {
             elem: self.elem,
             tile: self.tile,
             threads: self.threads,
             words: self.words,
-            flip: self.stored(0),
+            turn: turn as u32,
+            flip: flip as u32,
             group_words: self.placement.words,
             group: self.placement.members.iter().flat_map(codes).collect(),
             axes: [axis(0), axis(1)],
@@ -152,7 +146,7 @@ mod tests {
 
     fn tiling(bn: u32, bk: u32, wn: u32) -> Tiling {
         let atom = MmaAtom { a: MmaType::F16, b: MmaType::F16 };
-        Tiling { bm: 64, bn, bk, wm: 1, wn, atom, interleave: true }
+        Tiling { bm: 64, bn, bk, wm: 1, wn, same: 1, atom, interleave: true }
     }
 
     #[test]

@@ -10,12 +10,12 @@
 //! u4 to f16, 1 word, 4 members: fields at 0, 4 | 8, 12. A code may lie at bits 0 to 6 of the mantissa, so that the third and fourth take
 //!     one shift by 8 between them:   0: w & 0x000f | 0x6400      1: w & 0x00f0 | 0x6400 (16 times as much)
 //!                        w' = w >> 8,  2: w' & 0x000f | 0x6400     3: w' & 0x00f0 | 0x6400           5 instructions for 8 values
-//! e2m1 to f16: exponent and mantissa belong at 9 to 11, the sign at 15. The first member lies there, the second 3 below; where no more
-//!     fit as a whole, the sign moves on its own.
+//! e2m1 to f16: exponent and mantissa belong at 9 to 11, the sign at 15. Which bits lie where was searched for ([`super::floats`]).
 //! ```
 //!
 //! Invariants: the places of a group's members are disjoint and fill its words; no place depends on anything but the type and the form.
 
+use super::floats;
 use crate::tile::ir::ElemType;
 
 /// Bits of a lane that becomes a half.
@@ -39,6 +39,20 @@ pub enum Form {
 }
 
 impl Form {
+    /// How codes are changed before they are stored: what is added to the bits below the uppermost, wrapping, and which bits are then inverted.
+    ///
+    /// Signed integers are stored as the number less the least one: unpacking adds a constant anyway. Of floats with infinities or NaNs that the
+    /// wide format has elsewhere those come first, so that one addition, which carries for all others, moves them there; zero stays zero bits.
+    pub fn coding(self, elem: ElemType) -> (u64, u64) {
+        match (elem, self) {
+            // Bits that are used one by one stay what they are.
+            (ElemType::Int(w), form) if form != Form::Planes => (0, 1 << (w - 1)),
+            (ElemType::E4M3, Form::Float { .. }) => (1, 1),
+            (ElemType::E5M2, Form::Float { mantissa: 7 }) => (4, 4),
+            _ => (0, 0),
+        }
+    }
+
     /// Bits of a lane.
     pub fn lane(self) -> u32 {
         match self {
@@ -103,10 +117,11 @@ impl Toward {
             // Twice the code has to fit.
             ElemType::Bipolar(w) if u32::from(w) < mantissa => Form::Magic { room: mantissa },
             ElemType::Small { exponent, mantissa: m } if u32::from(m) <= mantissa => {
-                // The format's own infinities and NaNs are in the way of a type with as wide an exponent, but for e5m2, which has them too.
+                // The format's own infinities and NaNs are in the way of a type with as wide an exponent, but for e5m2, which has them too, and
+                // e5m0, whose greatest number is none of f16's.
                 let fits = match self {
-                    Toward::F16 => exponent < 5 || elem == ElemType::E5M2,
-                    _ => exponent < 8 && elem != ElemType::E5M2,
+                    Toward::F16 => exponent < 5 || elem == ElemType::E5M2 || (exponent, m) == (5, 0),
+                    _ => exponent < 8,
                 };
                 if fits { Form::Float { mantissa } } else { Form::Codes }
             }
@@ -155,7 +170,13 @@ impl Placement {
         let members = words * form.lane() / width;
         let mut free = Free { words: vec![(1 << form.lane()) - 1; words as usize] };
         let mut placed = match form {
-            Form::Float { mantissa } => floats(elem, mantissa, &mut free),
+            Form::Float { mantissa } => {
+                let bits = floats::places(elem, mantissa, members);
+                return Placement {
+                    words,
+                    members: bits.into_iter().map(|bits| member(elem, form, 0, bits)).collect(),
+                };
+            }
             Form::Magic { room } => integers(elem, form, room, &mut free),
             Form::Byte | Form::Nibbles | Form::Codes => integers(elem, form, form.lane(), &mut free),
             // Word after word.
@@ -176,10 +197,6 @@ struct Free {
 }
 
 impl Free {
-    fn has(&self, word: u32, mask: u32) -> bool {
-        self.words[word as usize] & mask == mask
-    }
-
     fn take(&mut self, word: u32, bit: u32) -> (u32, u32) {
         self.words[word as usize] &= !(1 << bit);
         (word, bit)
@@ -243,55 +260,6 @@ fn integers(elem: ElemType, form: Form, room: u32, free: &mut Free) -> Vec<Membe
     members
 }
 
-/// In each word as many members as may lie where they belong but for one distance; of the others the sign moves on its own.
-fn floats(elem: ElemType, mantissa: u32, free: &mut Free) -> Vec<Member> {
-    let width = elem.bits();
-    let form = Form::Float { mantissa };
-    let whole: u32 = (0..width).fold(0, |mask, b| mask | 1 << place(elem, form, 0, b));
-    let low = whole.trailing_zeros();
-    let mut members = Vec::new();
-    for word in 0..free.words.len() as u32 {
-        let count = (LANE / width) as usize;
-        let mut distances = disjoint(whole, low, 0, 0xffff);
-        distances.truncate(count);
-        for by in &distances {
-            let bits = (0..width).map(|b| free.take(word, place(elem, form, 0, b) - by)).collect();
-            members.push(member(elem, form, 0, bits));
-        }
-        for _ in distances.len()..count {
-            // Exponent and mantissa where they are contiguous, the sign as far up as there is room.
-            let run = (1u32 << (width - 1)) - 1;
-            let from = (0..LANE).find(|b| free.has(word, run << b)).unwrap_or(0);
-            let split = !free.has(word, run << from);
-            let mut bits: Vec<(u32, u32)> = Vec::new();
-            for b in 0..width - 1 {
-                let bit = if split { free.words[word as usize].trailing_zeros() } else { from + b };
-                bits.push(free.take(word, bit));
-            }
-            let sign = 31 - free.words[word as usize].leading_zeros();
-            bits.push(free.take(word, sign));
-            members.push(member(elem, form, 0, bits));
-        }
-    }
-    members
-}
-
-/// The longest list of distances by which `whole` may be moved down without two of them meeting in the bits of `free`.
-fn disjoint(whole: u32, low: u32, from: u32, free: u32) -> Vec<u32> {
-    let mut best = Vec::new();
-    for by in from..=low {
-        let moved = whole >> by;
-        if free & moved == moved {
-            let mut list = vec![by];
-            list.extend(disjoint(whole, low, by + 1, free & !moved));
-            if list.len() > best.len() {
-                best = list;
-            }
-        }
-    }
-    best
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -336,13 +304,17 @@ mod tests {
         assert_eq!(shown, [(0, 0, 0x0f), (4, 0, 0xf0), (0, 8, 0x0f), (4, 8, 0xf0)]);
     }
 
-    /// Shifts, and three-input operations, for a group's values: what the docs' table promises.
+    /// Shifts, and three-input operations, for a group's values: what the docs' table promises. Infinities and NaNs take an addition, and a choice
+    /// between them and the sign.
     fn cost(elem: ElemType, toward: Toward) -> f64 {
-        let p = Placement::new(elem, toward.form(elem));
+        let form = toward.form(elem);
+        let p = Placement::new(elem, form);
+        let specials = matches!((form, form.coding(elem)), (Form::Float { .. }, (turn, _)) if turn > 0);
         let mut shifts: Vec<(u32, i32)> = Vec::new();
         let mut logic = 0;
         for m in &p.members {
-            logic += m.pieces.len();
+            let magnitude = m.pieces.iter().filter(|p| p.mask != 1 << (LANE - 1)).count();
+            logic += if specials { magnitude + 2 } else { m.pieces.len() };
             shifts.extend(m.pieces.iter().filter(|p| p.right != 0).map(|p| (p.word, p.right)));
         }
         shifts.sort_unstable();
@@ -353,16 +325,16 @@ mod tests {
     #[test]
     fn unpacking_is_cheap_for_every_type() {
         let mut over = Vec::new();
-        for elem in types() {
-            // Seven bits leave two over in every word.
-            let limit = match (elem, elem.bits()) {
-                (ElemType::Small { .. }, 7) => 2.1,
-                (ElemType::Small { .. }, _) => 2.0,
+        for (elem, toward) in types().into_iter().flat_map(|e| [(e, Toward::F16), (e, Toward::Bf16)]) {
+            let limit = match (elem, toward) {
+                // NaNs take an addition.
+                (ElemType::E4M3, _) | (ElemType::E5M2, Toward::Bf16) => 2.25,
+                (ElemType::Small { .. }, _) => 1.5,
                 _ => 1.4,
             };
-            let c = cost(elem, Toward::F16);
-            if c > limit {
-                over.push((elem, c));
+            let c = cost(elem, toward);
+            if toward.form(elem) != Form::Codes && c > limit {
+                over.push((elem, toward, c));
             }
         }
         assert!(cost(ElemType::Uint(4), Toward::F16) <= 0.65);

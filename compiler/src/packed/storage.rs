@@ -32,8 +32,10 @@ pub struct Storage {
     pub threads: u32,
     /// Words of a thread.
     pub words: u32,
-    /// Bits of a code that are stored inverted.
-    pub flip: u64,
+    /// What is added to the bits of a code below the uppermost, wrapping, before it is stored.
+    pub turn: u32,
+    /// Bits of a code that are then stored inverted.
+    pub flip: u32,
     /// Words of a group.
     pub group_words: u32,
     /// Of each code of a group, the lowest bit first, which bit of the group's words it is.
@@ -70,6 +72,19 @@ pub struct Packer<'a> {
 }
 
 impl Storage {
+    /// A code as it is stored.
+    pub fn stored(&self, code: u64) -> u64 {
+        let low = (1u64 << (self.elem.bits() - 1)) - 1;
+        (code & !low | code.wrapping_add(self.turn.into()) & low) ^ u64::from(self.flip)
+    }
+
+    /// What is stored as that.
+    fn logical(&self, stored: u64) -> u64 {
+        let low = (1u64 << (self.elem.bits() - 1)) - 1;
+        let code = stored ^ u64::from(self.flip);
+        code & !low | code.wrapping_sub(self.turn.into()) & low
+    }
+
     /// Codes of a thread.
     pub fn registers(&self) -> u32 {
         self.words / self.group_words * self.group.len() as u32
@@ -169,7 +184,7 @@ impl Storage {
             }
         };
         self.elem.to_string().bytes().for_each(|b| eat(b.into()));
-        [self.tile.0, self.tile.1, self.flip as u32].into_iter().for_each(&mut eat);
+        [self.tile.0, self.tile.1, self.turn << 16 | self.flip].into_iter().for_each(&mut eat);
         let packer = self.packer();
         let (registers, depth) = (self.registers() as usize, self.tile.1);
         let mut owner = vec![(0u32, 0u32); self.tile.0 as usize * depth as usize];
@@ -216,6 +231,7 @@ impl Storage {
             "tile": [self.tile.0, self.tile.1],
             "threads": self.threads,
             "words": self.words,
+            "turn": self.turn,
             "flip": self.flip,
             "group_words": self.group_words,
             "group": self.group,
@@ -256,7 +272,8 @@ impl Storage {
             tile: (rows, depth),
             threads: number("threads")?,
             words: number("words")?,
-            flip: number("flip")?.into(),
+            turn: number("turn")?,
+            flip: number("flip")?,
             group_words: number("group_words")?,
             group,
             axes: [axis("row")?, axis("k")?],
@@ -293,6 +310,7 @@ impl Storage {
             "its words do not fill its tile",
         )?;
         holds(self.flip >> bits == 0, "it inverts bits that codes do not have")?;
+        holds(self.turn >> (bits - 1) == 0, "it adds more to codes than they hold")?;
         let mut seen = vec![false; (self.group_words * WORD) as usize];
         for code in &self.group {
             holds(
@@ -340,7 +358,7 @@ impl Packer<'_> {
             own.fill(0);
             for (runs, (dr, dk)) in self.runs.iter().zip(rows.register.iter().zip(&depth.register)) {
                 let Some(code) = code(row + dr, k + dk) else { continue };
-                let code = (code ^ self.storage.flip) as u32;
+                let code = self.storage.stored(code) as u32;
                 for run in runs {
                     own[run.word as usize] |= (code >> run.from & run.mask) << run.to;
                 }
@@ -363,7 +381,7 @@ impl Packer<'_> {
             };
             for (runs, (dr, dk)) in self.runs.iter().zip(rows.register.iter().zip(&depth.register)) {
                 let code = runs.iter().fold(0, |code, r| code | (word(r.word) >> r.to & r.mask) << r.from);
-                f(row + dr, k + dk, u64::from(code) ^ self.storage.flip);
+                f(row + dr, k + dk, self.storage.logical(code.into()));
             }
         }
     }
@@ -428,7 +446,7 @@ mod tests {
 
     fn recipe(ty: ElemType, toward: Toward, (bn, bk, wn): (u32, u32, u32)) -> Option<Recipe> {
         let atom = MmaAtom { a: MmaType::F16, b: MmaType::F16 };
-        let tiling = Tiling { bm: 64, bn, bk, wm: 1, wn, atom, interleave: true };
+        let tiling = Tiling { bm: 64, bn, bk, wm: 1, wn, same: 1, atom, interleave: true };
         Recipe::new(ty, toward, &tiling.b_part(bk, &[true, false]), wn, 1)
     }
 
@@ -504,7 +522,7 @@ mod tests {
 
         #[test]
         fn damaged_descriptions_are_errors_and_never_panics(
-            field in proptest::sample::select(vec!["type", "tile", "threads", "words", "flip", "group_words", "group", "row", "k", "hash"]),
+            field in proptest::sample::select(vec!["type", "tile", "threads", "words", "turn", "flip", "group_words", "group", "row", "k", "hash"]),
             value in proptest::sample::select(vec![json!(0), json!(1), json!(u32::MAX), json!(-1), json!([]), json!([1, u32::MAX]), json!([65536, 65536]),
                 json!("i64"), json!([[0]]), json!(null), json!({"thread": [0, 0, 0, 0, 0, 0], "register": [0]})]),
         ) {

@@ -15,6 +15,7 @@ pub fn computed(kernel: &t1::Kernel, tensor: t1::TensorId, span: Span) -> Refusa
     let name = &kernel.tensor(tensor).name;
     Refusal::construct(span, format!("the computed subscript of `{name}`"))
         .note("subscripts of ranges, of scalars, and their sums, are lowered today, and coordinates along one range, as in `x[src[i], k]`")
+        .help("look the elements up in a kernel before this one that writes them in order")
 }
 
 /// A subscript in that form.
@@ -97,6 +98,11 @@ pub fn dim_of_axis(ix: &[Index], axis: t1::AxisId) -> Option<usize> {
         (Some(d), None) => Some(d),
         _ => None,
     }
+}
+
+/// Neighbours along a row that fill whole bytes, of so many bits each.
+pub fn neighbours_of_bytes(bits: u32) -> u32 {
+    8 >> bits.trailing_zeros().min(3)
 }
 
 /// Elements per access along the last dimension of a tensor, at most `most` (a power of two): every tile of the range starts at a multiple

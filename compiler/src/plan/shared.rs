@@ -165,7 +165,7 @@ pub fn packed_buffer(
         ));
     }
     // Warps along the result's other axis hold the same elements.
-    let (warps, same) = if is_a { (tiling.wm, tiling.wn) } else { (tiling.wn, 1) };
+    let (warps, same) = if is_a { (tiling.wm, tiling.wn * tiling.same) } else { (tiling.wn, tiling.same) };
     let Some(recipe) = Recipe::new(operand.elem, operand.toward, &fragment, warps, same) else {
         return Err(Refusal::schedule(
             t.span,
@@ -301,10 +301,9 @@ impl Tile {
     /// Which (element of the access, access, lane, warp) moves which element, if threads take the bits in `order` and registers what is
     /// left; accesses run along `contiguous`. `None` if there are more threads than accesses.
     fn map(self, contiguous: u16, order: &[AxisBit]) -> Result<Option<Layout>, LayoutError> {
-        let (odd, row_bits) = (self.rows >> self.rows.trailing_zeros(), self.rows.trailing_zeros());
-        let (k_bits, unit_bits) = (self.bk.trailing_zeros(), self.unit.trailing_zeros());
-        let thread_bits = self.threads.trailing_zeros();
-        if !self.bk.is_power_of_two() || order.len() + (unit_bits as usize) != (row_bits + k_bits) as usize {
+        let (row_bits, k_bits) = (self.rows.trailing_zeros(), self.bk.trailing_zeros());
+        let (unit_bits, thread_bits) = (self.unit.trailing_zeros(), self.threads.trailing_zeros());
+        if order.len() + (unit_bits as usize) != (row_bits + k_bits) as usize {
             return Ok(None);
         }
         let Some((thread, register)) = order.split_at_checked(thread_bits as usize) else { return Ok(None) };
@@ -317,11 +316,11 @@ impl Tile {
             (Dim::Lane, 5),
             (Dim::Warp, (thread_bits - 5) as u8),
         ]);
-        let digits = if odd > 1 {
-            vec![OddDigit { radix: odd as u16, from: Dim::Reg, to: Axis(0) }]
-        } else {
-            Vec::new()
-        };
+        let digits = [(0, self.rows >> row_bits), (1, self.bk >> k_bits)]
+            .into_iter()
+            .filter(|(_, odd)| *odd > 1)
+            .map(|(axis, odd)| OddDigit { radix: odd as u16, from: Dim::Reg, to: Axis(axis) })
+            .collect();
         Layout::new(ins, outs, cols, digits).map(Some)
     }
 }

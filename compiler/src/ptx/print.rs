@@ -129,6 +129,10 @@ fn initialiser(init: Init, ty: Type, module: &Module, out: &mut String) {
         Init::Bits(bits) if ty == Type::F64 => write!(out, "{}", Imm::F64(bits)),
         Init::Bits(bits) if ty.kind() == TypeKind::Signed => write!(out, "{}", bits as i64),
         Init::Bits(bits) => write!(out, "{bits}"),
+        Init::Function(id) => {
+            let name = module.functions.get(id.0 as usize).map_or("_", |function| &*function.code.name);
+            write!(out, "{name}")
+        }
         Init::Address { symbol, offset, generic } => {
             let name = match symbol {
                 Symbol::Global(var) => module.globals.get(var.0 as usize).map_or("_", |var| &*var.name),
@@ -392,19 +396,15 @@ impl<'a> Printer<'a> {
 
     /// Decimal digits without the formatting machinery: most of a file is register numbers.
     fn number(&mut self, mut value: u64) {
-        let mut digits = [0u8; 20];
-        let mut at = digits.len();
-        loop {
-            at -= 1;
-            digits[at] = b'0' + (value % 10) as u8;
+        let mut digits = [b'0'; 20];
+        let mut at = digits.len() - 1;
+        while value > 9 {
+            digits[at] += (value % 10) as u8;
             value /= 10;
-            if value == 0 {
-                break;
-            }
+            at -= 1;
         }
-        for digit in &digits[at..] {
-            self.out.push(char::from(*digit));
-        }
+        digits[at] += value as u8;
+        self.out.push_str(str::from_utf8(&digits[at..]).unwrap_or_default());
     }
 
     fn int(&mut self, value: i64) {

@@ -29,7 +29,6 @@ impl Lower<'_> {
         let last = ix.last().and_then(|i| i.axis).and_then(|a| axes.iter().position(|x| *x == a));
         let elem = self.kernel.tensor(*tensor).elem;
         let most = (16 / (elem.bits() / 8).max(1)).min(*vec);
-        let runs = map.runs(last.unwrap_or(0), if last.is_some() { most } else { 1 });
         let mut always = self.one_holder(&map);
         for g in once {
             let g = self.kernel.grid_var(*g);
@@ -39,6 +38,10 @@ impl Lower<'_> {
             let first = self.b.set_int(Cmp::Eq, IntTy::B32, at, lo);
             always = self.both(always, Some(first));
         }
+        if !elem.bits().is_multiple_of(8) {
+            return self.write_bits(*tensor, ix, *value, always);
+        }
+        let runs = map.runs(last.unwrap_or(0), if last.is_some() { most } else { 1 });
         for run in runs {
             let elements =
                 run.iter().map(|r| self.element(*value, *r)).collect::<Result<Vec<_>, Refusal>>()?;
@@ -182,6 +185,11 @@ impl Lower<'_> {
         };
         let elem = self.kernel.tensor(tensor).elem;
         let span = self.kernel.tensor(tensor).span;
+        if !elem.bits().is_multiple_of(8) || matches!(elem, ElemType::Bipolar(_)) {
+            let e = self.read_bits(tensor, ix, v, r)?;
+            self.elements.insert((v, r), e);
+            return Ok(());
+        }
         let runs = self.runs(tensor, ix, v, vec);
         let Some(run) = runs.of[r].map(|n| &runs.runs[n]) else {
             unreachable!("the register that stands for others is the first of its element");

@@ -30,6 +30,7 @@ pub mod branches;
 pub mod build;
 pub mod casts;
 pub mod copies;
+mod dense_bits;
 pub mod elements;
 pub mod functions;
 pub mod global;

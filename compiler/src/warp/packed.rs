@@ -33,6 +33,9 @@ pub struct PackedState {
 /// Bytes of one access.
 const UNIT: u32 = 16;
 
+/// `c ? a : b` bit by bit.
+const CHOOSE: u8 = 0xe4;
+
 impl Lower<'_> {
     /// Everything that is computed once for a copy.
     pub fn prepare_packed(&mut self, kind: &t2::OpKind, l: &t2::Loop) -> Result<PackedState, Refusal> {
@@ -194,7 +197,17 @@ impl Lower<'_> {
                 let twice = self.b.shift(code, 1);
                 Element::Int(self.b.add(twice, 1 - (1 << w)).into())
             }
-            other => Element::Code(other, code.into()),
+            other => {
+                let (turn, flip) = recipe.form.coding(other);
+                if turn == 0 {
+                    return Ok(Element::Code(other, code.into()));
+                }
+                let sign = 1i64 << (other.bits() - 1);
+                let less = self.b.int(IntOp::Xor, IntTy::B32, code, flip as i64);
+                let less = self.b.add(less, -(turn as i64));
+                // The sign is the code's own, the rest wrapped.
+                Element::Code(other, self.b.lop3(code, less, sign, CHOOSE).into())
+            }
         })
     }
 }

@@ -39,7 +39,15 @@ fn memory(elem: ElemType) -> Option<Memory> {
 impl Lower<'_> {
     /// Elements as registers of the tensor's type.
     pub fn stored(&mut self, elem: ElemType, elements: &[Element], span: Span) -> Result<Vec<Reg>, Refusal> {
-        let Some(how) = memory(elem) else { return Err(Refusal::construct(span, format!("storing {elem}"))) };
+        let Some(how) = memory(elem) else {
+            return Err(Refusal::construct(span, format!("storing {elem}"))
+                .note("memory has integers of 8 to 64 bits, and floats of 8 to 32")
+                .help(if elem == ElemType::Index {
+                    "`as i64` or `as i32`, into a tensor of that type"
+                } else {
+                    "`as` one of these types"
+                }));
+        };
         match how {
             Memory::Half(to) => {
                 let mut sources = Vec::new();
@@ -100,7 +108,7 @@ impl Lower<'_> {
     }
 
     /// Codes side by side in 32-bit registers; fewer than that fills in one narrower register.
-    fn packed(&mut self, bits: u32, mut codes: Vec<Reg>) -> Vec<Reg> {
+    pub fn packed(&mut self, bits: u32, mut codes: Vec<Reg>) -> Vec<Reg> {
         let total = bits * codes.len() as u32;
         let mut width = bits;
         while width < 32 && codes.len() > 1 {

@@ -8,13 +8,20 @@
 //! u4 at bit 4, f16:   x = w & 0x00f0 | 0x6400 = 1024 + 16 · code         code = x / 16 − 64
 //! e2m1, f16:          x = bits, whose exponent is read with bias 15      code = x · 2^14
 //! ```
-//! Only e4m3 has NaNs, and an extra two instructions to keep them: adding one to the last place of its mantissa carries out of the
-//! exponent for them alone.
+//! Infinities and NaNs of e4m3, and of e5m2 in bf16, belong at the wide format's greatest exponent. They are stored as the least magnitudes
+//! ([`Form::coding`]), all others that much higher, so that one addition puts them there and carries out of the exponent for the others:
+//!
+//! ```text
+//! e4m3, f16:   m = bits ^ 0x0080; y = m + 0x7f80 = NaN if m is 0, else 0x8000 + the magnitude's bits        x = sign, y below it
+//! ```
 
 use super::build::Builder;
 use super::ir::*;
 use crate::numeric::Format;
-use crate::packed::{Form, Member, placement::LANE};
+use crate::packed::{
+    Form, Member,
+    placement::{LANE, Piece},
+};
 use crate::tile::ir::ElemType;
 use rustc_hash::FxHashMap;
 
@@ -61,7 +68,7 @@ pub fn unpack(
     match form {
         Form::Byte | Form::Planes | Form::Nibbles | Form::Codes => None,
         Form::Magic { room } => {
-            let (picked, mask) = pick(b, shifted, member, words, LANE);
+            let (picked, mask) = pick(b, shifted, &member.pieces, words, LANE);
             let magic = f64::from(1u32 << room);
             let x = b.lop3(picked, both(mask), twice(half, magic), AND_OR);
             // The value of a code, and what each step of it is worth.
@@ -74,22 +81,29 @@ pub fn unpack(
             Some(Halves { x, scale, offset: least - magic * scale })
         }
         Form::Float { mantissa } => {
-            let (picked, mask) = pick(b, shifted, member, words, LANE);
-            let mut x = b.and(picked, both(mask));
             let ElemType::Small { exponent, mantissa: m } = elem else { return None };
-            if elem == ElemType::E4M3 {
-                let last = mantissa - u32::from(m);
-                let beyond = 1 << (mantissa + u32::from(exponent));
-                let next = b.add(x, both(1 << last));
-                x = match half {
-                    Half::F16 => b.lop3(x, next, both(beyond), OR_AND),
-                    Half::Bf16 => {
-                        // All of the exponent's upper bits.
-                        let carry = b.and(next, both(beyond));
-                        b.mad(IntTy::U32, carry, 0xf, x)
-                    }
-                };
-            }
+            let x = match form.coding(elem) {
+                (0, _) => {
+                    let (picked, mask) = pick(b, shifted, &member.pieces, words, LANE);
+                    b.and(picked, both(mask))
+                }
+                (turn, flip) => {
+                    let magnitude: Vec<Piece> = member
+                        .pieces
+                        .iter()
+                        .map(|p| Piece { mask: p.mask & !SIGN, ..*p })
+                        .filter(|p| p.mask != 0)
+                        .collect();
+                    let (picked, mask) = pick(b, shifted, &magnitude, words, LANE);
+                    let last = mantissa - u32::from(m);
+                    let magnitude = b.lop3(picked, both(mask), both((flip as u32) << last), AND_XOR);
+                    // What the carry leaves is nothing but the sign's place.
+                    let y = b.add(magnitude, both((1 << (LANE - 1)) - ((turn as u32) << last)));
+                    let sign = member.pieces.iter().find(|p| p.mask & SIGN != 0)?;
+                    let sign = moved(b, shifted, sign, words);
+                    b.lop3(sign, y, both(SIGN), CHOOSE)
+                }
+            };
             let own = (1 << (exponent - 1)) - 1;
             Some(Halves { x, scale: f64::from(bias - own).exp2(), offset: 0.0 })
         }
@@ -112,7 +126,7 @@ pub fn unpack_bytes(
     member: &Member,
     words: &[Reg],
 ) -> Option<Reg> {
-    let (picked, mask) = pick(b, shifted, member, words, 8);
+    let (picked, mask) = pick(b, shifted, &member.pieces, words, 8);
     let all = |mask: u32| all_lanes(8, mask);
     let (set, less) = match elem {
         ElemType::Uint(8) => return Some(picked),
@@ -132,27 +146,28 @@ pub fn unpack_bytes(
     Some(b.int(IntOp::Xor, IntTy::B32, moved, all(0x80)))
 }
 
-/// `(a & b) | c`, `a | (b & c)`, and `c ? a : b` bit by bit, as truth tables.
+/// `(a & b) | c`, `(a & b) ^ c`, and `c ? a : b` bit by bit, as truth tables.
 const AND_OR: u8 = 0xea;
-const OR_AND: u8 = 0xf8;
+const AND_XOR: u8 = 0x6a;
 const CHOOSE: u8 = 0xe4;
 
+/// The sign of a half.
+const SIGN: u32 = 1 << (LANE - 1);
+
+/// A piece's word, shifted to where it belongs.
+fn moved(b: &mut Builder, shifted: &mut Shifted, piece: &Piece, words: &[Reg]) -> Reg {
+    let word = words[piece.word as usize];
+    match piece.right {
+        0 => word,
+        right => *shifted.entry((word, right)).or_insert_with(|| b.shift(word, -right)),
+    }
+}
+
 /// A register that holds the bits of all pieces where they belong, and other bits elsewhere; and which bits of a lane are theirs.
-fn pick(b: &mut Builder, shifted: &mut Shifted, member: &Member, words: &[Reg], lane: u32) -> (Reg, u32) {
+fn pick(b: &mut Builder, shifted: &mut Shifted, pieces: &[Piece], words: &[Reg], lane: u32) -> (Reg, u32) {
     let mut all: Option<(Reg, u32)> = None;
-    for piece in &member.pieces {
-        let word = words[piece.word as usize];
-        let moved = match piece.right {
-            0 => word,
-            right => match shifted.get(&(word, right)) {
-                Some(r) => *r,
-                None => {
-                    let r = b.shift(word, -right);
-                    shifted.insert((word, right), r);
-                    r
-                }
-            },
-        };
+    for piece in pieces {
+        let moved = moved(b, shifted, piece, words);
         all = Some(match all {
             None => (moved, piece.mask),
             Some((r, mask)) => {

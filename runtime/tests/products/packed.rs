@@ -111,21 +111,60 @@ fn groups_and_schedules() {
     }
 }
 
+/// Of every width: bytes of weights, which copies move 16 at a time, and none of them in another's way.
 #[test]
 fn weights_are_as_many_bytes_as_their_bits() {
-    for (weight, bits) in [("u1", 1), ("i3", 3), ("u4", 4), ("e3m2", 6), ("u7", 7), ("i8", 8)] {
-        let program = program(weight, "BK=64,BN=64,warps=(2,2)");
-        let ptx = &program.compiled.ptx;
-        let options = Options { stats: true, ..Options::default() };
-        let run = program.run("wide", &[("M", 64), ("N", 128), ("K", 256)], options).expect("all is aligned");
-        // Storage by the recipe, and what the launch does with it.
-        let w = program.compiled.kernel.tensors.iter().position(|t| t.name == "w").expect("a weight");
-        let recipe = &program.compiled.meta.launches[0].packed[0];
-        assert_eq!(recipe.0.0 as usize, w);
-        assert_eq!(recipe.1.bytes(128, 256) * 8, 128 * 256 * bits);
-        assert!(!ptx.contains("ld.global.v4"), "weights go through shared memory");
-        assert_eq!(run.stats[0].bank_conflicts(), 0, "{weight}");
+    let text = |weight: &str| {
+        format!(
+            "kernel p(x: f16[M, K], packed w: {weight}[N, K], out y: f16[M, N]) {{
+                 tune BM in {{64}}, BN in {{64, 128}}, BK in {{64}};
+                 grid i over M by BM, j over N by BN;
+                 let mut acc: f32[i, j] = 0;
+                 for k over K by BK {{ acc += x[i, k] @ (w[j, k] as f16).T; }}
+                 y[i, j] = acc as f16;
+             }}"
+        )
+    };
+    let types = [
+        "u1", "u2", "u3", "u4", "u5", "u6", "u7", "u8", "i3", "b1", "b6", "e1m1", "e2m1", "e2m2", "e3m2",
+        "e3m3", "e4m3",
+    ];
+    for weight in types {
+        let bits = u64::from(weight_bits(weight));
+        let program = Program::compile(&text(weight), "p", "BN=64,warps=(2,2)");
+        let recipe = &program.compiled.meta.launches[0].packed[0].1;
+        assert_eq!(recipe.bytes(128, 256) as u64 * 8, 128 * 256 * bits, "{weight}");
+        let counts = [256u64, 512].map(|k| {
+            let options = Options { stats: true, ..Options::default() };
+            let dims = [("M", 64), ("N", 64), ("K", k as i64)];
+            let run = program.run("wide", &dims, options).expect("all is aligned");
+            assert_eq!(run.stats[0].bank_conflicts(), 0, "{weight}");
+            run.stats[0].clone()
+        });
+        // Whole tiles, one block: what is read of x and of w.
+        let x = |k: u64| 64 * k * 2;
+        for (k, count) in [256, 512].into_iter().zip(&counts) {
+            assert_eq!(count.global_bytes_read, x(k) + 64 * k * bits / 8, "{weight} K = {k}");
+        }
+        // Every load from global memory is of 16 bytes a lane.
+        let lines: Vec<&str> = program.compiled.ptx.lines().collect();
+        let mut seen = 0;
+        for count in &counts[1].global {
+            let line = lines[count.line as usize - 1];
+            if line.contains("st.global") {
+                continue;
+            }
+            seen += 1;
+            assert!(line.contains("cp.async") && line.contains("], 16"), "{weight}: {line}");
+            assert_eq!(count.bytes % 16, 0, "{weight}: {line}");
+        }
+        assert!(seen >= 2, "{weight}");
     }
+}
+
+fn weight_bits(name: &str) -> u32 {
+    let digits: Vec<u32> = name.chars().filter_map(|c| c.to_digit(10)).collect();
+    if digits.len() == 2 { 1 + digits[0] + digits[1] } else { digits[0] }
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use std::path::Path;
 use tilewright_compiler::numeric::{Format, Number};
 use tilewright_compiler::templates::{Family, Stage, THREADS, Template, To, ptx};
-use tilewright_compiler::tile::ir::ElemType;
 use tilewright_compiler::warp::ir::Half;
 use tilewright_runtime::executor::{Arg, Launch, Options, run};
 
@@ -12,12 +11,11 @@ fn code(t: &Template, thread: usize, value: usize) -> u64 {
     ((thread + 37 * value) as u64) & ((1 << t.elem.bits()) - 1)
 }
 
-/// As it is stored: signed integers with the sign inverted.
-fn stored(elem: ElemType, code: u64) -> u64 {
-    match elem {
-        ElemType::Int(w) => code ^ 1 << (w - 1),
-        _ => code,
-    }
+/// As it is stored: signed integers with the sign inverted, floats with NaNs after those.
+fn stored(t: &Template, code: u64) -> u64 {
+    let (turn, flip) = t.to.toward().form(t.elem).coding(t.elem);
+    let sign = 1 << (t.elem.bits() - 1);
+    (code & sign | (code + turn) & (sign - 1)) ^ flip
 }
 
 /// The values' bits.
@@ -27,7 +25,7 @@ fn unpacked(t: &Template) -> Vec<u64> {
     let mut words = vec![0u32; threads * p.words as usize];
     for thread in 0..threads {
         for value in 0..t.values() {
-            let code = stored(t.elem, code(t, thread, value));
+            let code = stored(t, code(t, thread, value));
             for (b, (word, bit)) in p.members[value / t.to.lanes()].bits.iter().enumerate() {
                 let bit = bit + (32 / t.to.lanes() * (value % t.to.lanes())) as u32;
                 words[thread * p.words as usize + *word as usize] |= ((code >> b & 1) as u32) << bit;

@@ -69,7 +69,8 @@ impl Args {
     }
 }
 
-fn shard(text: &str) -> Result<(usize, usize), String> {
+/// Reads `I/N`, with I from 1 to N.
+pub fn shard(text: &str) -> Result<(usize, usize), String> {
     let parts = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
     match parts {
         Some((i, n)) if (1..=n).contains(&i) => Ok((i, n)),
