@@ -146,6 +146,8 @@ pub fn compile_program(
     let mut planned = timer
         .time(Pass::Plan, || plan::plan(&lowered_kernel, stream, options.target, options.registers))
         .map_err(refused)?;
+    // Loops that are not the author's have nothing to pin.
+    planned.schedule.retain(|i| i.path.split_once('.').is_none_or(|(head, _)| named(&kernel, head)));
     if let Some(item) = split {
         planned.schedule.retain(|i| i.path != item.path);
         planned.schedule.push(item);
@@ -230,6 +232,13 @@ pub fn compile_program(
         levels,
         places,
     })
+}
+
+/// Whether a loop, value or tensor of the kernel has this name.
+fn named(kernel: &t1::Kernel, name: &str) -> bool {
+    kernel.loops.iter().any(|l| l.name == name)
+        || kernel.tensors.iter().any(|t| t.name == name)
+        || kernel.values.iter().any(|v| v.name.as_deref() == Some(name))
 }
 
 fn check(options: &Options, pass: &str, modules: &[Module]) -> Result<(), Diagnostics> {

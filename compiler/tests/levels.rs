@@ -138,6 +138,27 @@ fn what_only_the_evaluator_runs_is_refused_plainly() {
     insta::assert_snapshot!(refused.map(|_| ()).expect_err("no code for it yet").render(&sources, false));
 }
 
+/// Every refusal says why, and what to write instead.
+#[test]
+fn refusals_say_why_and_what_to_do() {
+    let text = include_str!("refused/programs.tw");
+    let files = Memory::from([("programs.tw", text)]);
+    let names = text.lines().filter_map(|l| l.strip_prefix("kernel ")?.split('(').next());
+    let mut said = String::new();
+    for name in names {
+        let mut sources = SourceMap::default();
+        let mut options = Options::new(Target::Sm80);
+        options.kernel = Some(name.into());
+        let refused = compile(&mut sources, &files, "programs.tw", &options).map(|_| ());
+        let refused = refused.expect_err(&format!("{name}: no code for it yet"));
+        for d in refused.iter() {
+            assert!(d.notes.len() > 1 && !d.help.is_empty(), "{name}: {}", refused.render(&sources, false));
+        }
+        said += &format!("{name}\n{}\n", refused.render(&sources, false));
+    }
+    insta::assert_snapshot!(said);
+}
+
 #[test]
 fn same_input_same_bytes() {
     assert_eq!(small(Target::Sm80).ptx, small(Target::Sm80).ptx);

@@ -2,6 +2,8 @@
 //! and become tensors after it, since parameters have the types.
 
 use tilewright_compiler::elaborate;
+use tilewright_compiler::front::Program;
+use tilewright_compiler::front::ast::ParamMode;
 use tilewright_compiler::tile::{Kernel, Param, TensorKind};
 use tilewright_runtime::launch::bind::find_param;
 use tilewright_runtime::launch::{Given, Signature};
@@ -28,8 +30,22 @@ impl Arguments {
         Ok(Arguments(all))
     }
 
-    pub fn read(self) -> Result<ReadArguments, Failure> {
+    /// Reads files, but none for a result of the kernel: that is written.
+    pub fn read(self, program: &Program, kernel: &str) -> Result<ReadArguments, Failure> {
+        let outs = outs(program, kernel);
         let read = |(name, value): (String, ArgValue)| {
+            if outs.contains(&name.as_str()) {
+                let path = match &value {
+                    ArgValue::File(place) => place.to_string(),
+                    ArgValue::Number(_) | ArgValue::Random(_) => format!("{name}.npy"),
+                };
+                return Err(Failure::input(format!(
+                    "--arg {name}: {name} is `out`: the kernel writes it and reads nothing of it"
+                ))
+                .help(format!(
+                    "--out {name}={path} stores what it writes; what a kernel changes is `inout`"
+                )));
+            }
             let stored = match &value {
                 ArgValue::File(place) => {
                     Some(place.read().map_err(|e| Failure::input(format!("--arg {name}: {e}")))?)
@@ -91,4 +107,19 @@ impl ReadArguments {
         }
         Ok(given)
     }
+}
+
+/// The `out` parameters of a kernel, or of what an instance is made of.
+fn outs<'p>(program: &'p Program, kernel: &'p str) -> Vec<&'p str> {
+    let mut name = kernel;
+    // An instance of an instance, and so on; a circle of them is refused elsewhere.
+    for _ in 0..16 {
+        if let Some(id) = program.kernel_named(name) {
+            let params = program.kernel(id).params.iter().filter(|p| p.mode == ParamMode::Out);
+            return params.map(|p| p.name.as_str()).collect();
+        }
+        let Some(id) = program.instance_named(name) else { break };
+        name = program.instance(id).base.last().as_str();
+    }
+    Vec::new()
 }

@@ -78,7 +78,7 @@ fn pack_arguments(ui: &Ui, args: Args) -> Result<(), Failure> {
     let target = args.target.as_deref().map(compile::target).transpose()?.unwrap_or(Target::Sm80);
     let loaded = Loaded::read(ui, &args.file)?;
     let name = pipeline::kernel_name(&loaded, args.kernel.as_deref(), &args.file)?;
-    let arguments = arguments.read()?;
+    let arguments = arguments.read(&loaded.program, &name)?;
     let mut settings = Settings {
         sets,
         target: Some(target.name().into()),

@@ -112,7 +112,7 @@ pub fn run(ui: &Ui, args: Args) -> Result<(), Failure> {
 
     let loaded = Loaded::read(ui, &args.file)?;
     let name = pipeline::kernel_name(&loaded, args.kernel.as_deref(), &args.file)?;
-    let arguments = arguments.read()?;
+    let arguments = arguments.read(&loaded.program, &name)?;
     let mut settings = Settings {
         sets,
         target: Some(target.name().into()),

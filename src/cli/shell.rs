@@ -49,7 +49,13 @@ pub fn man(ui: &Ui, args: ManArgs) -> Result<(), Failure> {
         let failed =
             |e: std::io::Error| Failure::input(format!("cannot write into {}: {e}", folder.display()));
         std::fs::create_dir_all(folder).map_err(failed)?;
-        clap_mangen::generate_to(whole, folder).map_err(failed)?;
+        let commands: Vec<clap::Command> =
+            whole.get_subcommands().filter(|c| !c.is_hide_set()).cloned().collect();
+        for page in commands.into_iter().chain([whole]) {
+            let man = titled(page);
+            let mut file = std::fs::File::create(folder.join(man.get_filename())).map_err(failed)?;
+            man.render(&mut file).map_err(failed)?;
+        }
         ui.note(&format!("wrote the manual pages into {}", folder.display()));
         return Ok(());
     }
@@ -62,7 +68,16 @@ pub fn man(ui: &Ui, args: ManArgs) -> Result<(), Failure> {
         }
     };
     let mut out = Vec::new();
-    clap_mangen::Man::new(page).render(&mut out).map_err(Failure::input)?;
+    titled(page).render(&mut out).map_err(Failure::input)?;
     ui.print(&String::from_utf8_lossy(&out));
     Ok(())
+}
+
+/// A page whose head and foot name the program and its version, of a command as of the program itself.
+fn titled(page: clap::Command) -> clap_mangen::Man {
+    let title = page.get_display_name().unwrap_or_else(|| page.get_name()).to_uppercase();
+    clap_mangen::Man::new(page)
+        .title(title)
+        .source(concat!("tilewright ", env!("CARGO_PKG_VERSION")))
+        .manual("Tilewright Manual")
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::process::Stdio;
 
 use super::kit::{ATTENTION, Folder, GEMM, text, tilewright};
+use tilewright_compiler::diagnostics::codes;
 use tilewright_compiler::tile::ElemType;
 use tilewright_runtime::tensor::{HostTensor, store};
 
@@ -145,6 +146,7 @@ fn shapes_and_values_that_do_not_fit() {
                 "run GEMM --device eval --arg a=a.npy --arg b=b9.npy",
                 "run GEMM --device eval --arg a=a.npy --dim K=9",
                 "run GEMM --device eval --arg a=3",
+                "run GEMM --device eval --arg c=c.npy",
                 "run GEMM --device eval --arg q=3",
                 "run GEMM --device eval --dim Q=3",
                 "run GEMM --device eval --dim M=999999999999,N=9,K=9",
@@ -383,4 +385,31 @@ fn a_full_disk_is_said() {
             command.args(args).stdout(Stdio::null()).stderr(full).status().expect("the binary starts");
         assert_eq!(ended.code(), Some(status), "{args:?}");
     }
+}
+
+/// Every code that a mistake can have stands in some snapshot of a rendered diagnostic.
+#[test]
+fn every_code_is_tested_as_rendered() {
+    fn snapshots(folder: &std::path::Path, found: &mut String) {
+        for entry in std::fs::read_dir(folder).expect("a folder of the checkout").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                snapshots(&path, found);
+            } else if path.extension().is_some_and(|e| e == "snap") {
+                *found += &std::fs::read_to_string(&path).unwrap_or_default();
+            }
+        }
+    }
+    let mut found = String::new();
+    for folder in ["compiler/src", "compiler/tests", "runtime", "tests"] {
+        snapshots(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut found);
+    }
+    // What is wrong with an argument is printed without its code, as the command line's other messages; bugs are ours.
+    let elsewhere = [codes::BAD_ARGUMENT, codes::EVALUATOR_BUG, codes::INTERNAL];
+    let missing: Vec<String> = codes::TABLE
+        .iter()
+        .filter(|e| !elsewhere.contains(&e.code) && !found.contains(&format!("[{}]", e.code)))
+        .map(|e| format!("{} {}", e.code, e.name))
+        .collect();
+    assert!(missing.is_empty(), "no snapshot shows {missing:?}");
 }

@@ -255,6 +255,15 @@ pub fn lex(file: FileId, text: &str, diagnostics: &mut Diagnostics) -> Lexed {
             out.toks.extend(unknown(b, text, diagnostics));
         }
         let slice = &text[range.clone()];
+        if kind == Token::Slash && text[range.start..].starts_with("/*") {
+            skip = text[range.start..].find("*/").map_or(text.len(), |n| range.start + n + 2);
+            diagnostics.push(
+                Diagnostic::error(codes::SYNTAX, "there are no comments between `/*` and `*/`")
+                    .label(Span::new(file, range.start, skip), "")
+                    .help("a comment starts with `//` and ends with its line"),
+            );
+            continue;
+        }
         let mut tok = Tok { kind, start: span.start, end: span.end };
         match kind {
             Token::Comment => continue,

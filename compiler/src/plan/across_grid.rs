@@ -133,20 +133,28 @@ impl General<'_> {
         let mut survey = Survey::new(kernel, var);
         let span = kernel.value(reductions[0]).span;
         if kernel.grid_when.is_some() {
-            return Err(Refusal::construct(span, "a reduction over a grid with `when`"));
+            return Err(Refusal::construct(span, "a reduction over a grid with `when`")
+                .note("how many instances meet must be known before any of them runs")
+                .help(
+                    "without `when` on the grid: `where(c, x, 0)` makes an instance's part of a sum nothing",
+                ));
         }
 
         use super::instances::Extent;
         if !matches!(super::instances::extents(kernel)?[var.0 as usize], Extent::Exact(_) | Extent::AtMost(_))
         {
-            return Err(Refusal::construct(span, "a reduction over a range of a ragged grid"));
+            return Err(Refusal::construct(span, "a reduction over a range of a ragged grid")
+                .note("how many instances meet must be known before any of them runs")
+                .help("reduce over a variable from 0 to what the launch knows, with ragged loops inside"));
         }
 
         if kernel.grid.iter().any(|g| survey.varies(g.lo) || survey.varies(g.hi)) {
             return Err(Refusal::construct(
                 span,
                 "a reduction over a grid variable that other ranges depend on",
-            ));
+            )
+            .note("the instances that meet must be the same for every value of the others")
+            .help("let the range that depends on it be a loop in the instance"));
         }
 
         let mut put = Vec::new();
@@ -159,19 +167,25 @@ impl General<'_> {
                 }
                 t1::Stmt::Write(w) => written(w).for_each(|v| survey.put(v, &mut put)),
                 t1::Stmt::Atomic(a) => {
-                    return Err(Refusal::construct(a.span, "`atomic` after a reduction over the grid"));
+                    return Err(Refusal::construct(a.span, "`atomic` after a reduction over the grid")
+                        .note("one instance goes on for all that meet, so it would combine once, and not once for each")
+                        .help("before the reduction, or in a kernel of its own"));
                 }
                 t1::Stmt::For(id) => {
                     return Err(Refusal::construct(
                         kernel.loop_(*id).span,
                         "a loop after a reduction over the grid",
-                    ));
+                    )
+                    .note("one instance goes on for all that meet, and has what they put into the workspace, not what they would read anew")
+                    .help("write what was reduced, and loop in a kernel of its own that reads it"));
                 }
                 t1::Stmt::If(id) => {
                     return Err(Refusal::construct(
                         kernel.if_(*id).span,
                         "`if` after a reduction over the grid",
-                    ));
+                    )
+                    .note("one instance goes on for all that meet, so they must not go different ways")
+                    .help("`where(c, x, y)` chooses values, `place = value when c;` what is written"));
                 }
             }
         }
@@ -180,7 +194,9 @@ impl General<'_> {
             return Err(Refusal::construct(
                 span,
                 format!("a reduction over the grid of what is the same for every `{name}`"),
-            ));
+            )
+            .note("instances have nothing to hand over")
+            .help("a sum of equal values is a multiplication; the others are the value itself"));
         }
         let mut places = Vec::new();
         for v in put {
@@ -237,18 +253,25 @@ impl General<'_> {
             let value = self.kernel.value(*v);
             let T1::GridReduce { op, vars, .. } = &value.op else { continue };
             if matches!(op, t1::ReduceOp::ArgMax | t1::ReduceOp::ArgMin) {
-                return Err(Refusal::construct(value.span, "`argmax` and `argmin` over the grid")
-                    .help("`max` over the grid, and a kernel of its own that looks where it stands"));
+                return Err(Refusal::construct(
+                    value.span,
+                    "`argmax` and `argmin` over several grid variables at once",
+                )
+                .note("a place is one coordinate")
+                .help("over one of them; the others as ranges of the tile or loops"));
             }
             let [one] = vars[..] else {
                 return Err(Refusal::construct(
                     value.span,
                     "a reduction over several grid variables at once",
                 )
+                .note("instances that differ in one variable meet")
                 .help("reduce over one of them, and loop over the others"));
             };
             if var.is_some_and(|v| v != one) {
-                return Err(Refusal::construct(value.span, "reductions over different grid variables"));
+                return Err(Refusal::construct(value.span, "reductions over different grid variables")
+                    .note("the last instance of one reduction goes on for all that differ in its variable, so they cannot meet in another")
+                    .help("give each a kernel of its own"));
             }
             var = Some(one);
         }
@@ -268,11 +291,12 @@ impl General<'_> {
     /// A place in every instance's part of the workspace for a register tile.
     pub(super) fn place(&mut self, value: ValId) -> WorkId {
         let registers = self.module.layout(value).size_in(crate::layout::Dim::Reg);
-        let width = registers.min(4).next_power_of_two();
-        let bytes = registers.next_multiple_of(width) * 4 * self.module.threads();
+        let each = super::general::partial_bits(self.elem(value)) / 8;
+        let width = registers.min(16 / each).next_power_of_two();
+        let bytes = registers.next_multiple_of(width) * each * self.module.threads();
         let base = self.module.work.last().map_or(0, |w| w.base + w.bytes).next_multiple_of(16);
         let name = self.module.value(value).name.clone();
-        self.module.work.push(Work { name, base, bytes, width });
+        self.module.work.push(Work { name, base, bytes, each, width });
         WorkId(self.module.work.len() as u16 - 1)
     }
 

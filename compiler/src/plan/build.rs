@@ -35,7 +35,7 @@ pub fn build(
 ) -> Result<Module, Refusal> {
     let Problem { bm, bn, bk, .. } = p;
     let (wm, wn) = knobs.warps_for(variant, p);
-    let tiling = Tiling { bm, bn, bk, wm, wn, atom: p.atom, interleave: c.b.major == Major::K };
+    let tiling = Tiling { bm, bn, bk, wm, wn, same: 1, atom: p.atom, interleave: c.b.major == Major::K };
     let role = RoleId(0);
     let warps = wm * wn;
     let math = Role {
@@ -325,9 +325,7 @@ impl Pipeline<'_> {
             self.op(kind, Some(tile), stage, 0, span);
             all.push((*read, tile));
         }
-        let module = self.module.clone();
-        let (module, ops, value) = general::operand(self.kernel, computed, &all, layouts, module)?;
-        self.module = module;
+        let (ops, value) = general::operand(self.kernel, computed, &all, layouts, &mut self.module)?;
         for op in ops {
             self.op(op.kind, op.result, stage, 0, op.span);
         }

@@ -117,6 +117,7 @@ pub fn find(kernel: &t1::Kernel) -> Result<Option<Contraction>, Refusal> {
             }
             t1::Stmt::For(id) => {
                 return Err(Refusal::construct(kernel.loop_(*id).span, "a second loop in a kernel with `@`")
+                    .note("what is around the product's loop stays in the lanes and registers that have the product")
                     .help("give it a kernel of its own that writes what it computes, and read that here"));
             }
             // Neither branch may multiply or loop.
@@ -125,7 +126,8 @@ pub fn find(kernel: &t1::Kernel) -> Result<Option<Contraction>, Refusal> {
                 let plain = |b: &t1::Block| !multiplies(kernel, b) && !loops(b);
                 if !plain(&i.then_block) || !plain(&i.else_block) {
                     return Err(Refusal::construct(i.span, "`if` around a loop in a kernel with `@`")
-                        .help("`where(c, x, y)` chooses values, `place = value when c;` what is written"));
+                        .note("the loop's ring is filled before it, whatever the condition says")
+                        .help("a loop without trips does nothing: bounds that depend on the condition; `where(c, x, y)` chooses values, `place = value when c;` what is written"));
                 }
             }
         }
@@ -152,17 +154,18 @@ pub(super) fn multiplies(kernel: &t1::Kernel, block: &t1::Block) -> bool {
 fn contraction(kernel: &t1::Kernel, id: t1::LoopId) -> Result<Contraction, Refusal> {
     let l = kernel.loop_(id);
     let Some(k) = l.axis else {
-        return Err(Refusal::construct(l.span, format!("the loop over single coordinates `{}`", l.name)));
+        return Err(Refusal::construct(l.span, format!("the loop over single coordinates `{}`", l.name))
+            .note("a matrix instruction contracts tiles")
+            .help(format!("`for {} over … by 32` visits tiles", l.name)));
     };
-    if l.rev {
-        return Err(Refusal::construct(l.span, "a loop over `rev(…)`"));
-    }
     if l.when.is_some() {
         return Err(Refusal::construct(l.span, "a loop with `when`"));
     }
     for stmt in &l.body.stmts {
         if !matches!(stmt, t1::Stmt::Let(_)) {
-            return Err(Refusal::construct(l.span, "a loop whose body writes, branches or loops"));
+            return Err(Refusal::construct(l.span, "a loop around `@` that writes, branches or loops")
+                .note("its copies run ahead of what it computes, so a step is straight code that adds up")
+                .help("write behind the loop, or in a loop of its own; `where(c, x, y)` chooses values"));
         }
     }
     let [carried] = &l.carried[..] else {
@@ -171,10 +174,15 @@ fn contraction(kernel: &t1::Kernel, id: t1::LoopId) -> Result<Contraction, Refus
             format!("a loop that carries {} values instead of one", l.carried.len()),
         ));
     };
-    let sum = carried.kind == t1::CarryKind::Assoc(t1::Combine::Add);
+    // The order of a declared reduction's steps means nothing, that of a recurrence's is the text's.
+    if l.rev && carried.kind != t1::CarryKind::Assoc(t1::Combine::Add) {
+        return Err(Refusal::construct(l.span, "a loop over `rev(…)` around `@`")
+            .note("copies run ahead of a loop in ascending order only")
+            .help("`acc += a @ b` leaves the order of the steps open"));
+    }
     let product = match kernel.value(carried.next).op {
-        t1::Op::Binary(t1::BinaryOp::Add, x, y) if sum && x == carried.param => Some(y),
-        t1::Op::Binary(t1::BinaryOp::Add, x, y) if sum && y == carried.param => Some(x),
+        t1::Op::Binary(t1::BinaryOp::Add, x, y) if x == carried.param => Some(y),
+        t1::Op::Binary(t1::BinaryOp::Add, x, y) if y == carried.param => Some(x),
         _ => None,
     };
     let Some((a, b, contract, batch)) = product.and_then(|p| mma(kernel, p)) else {
@@ -182,10 +190,14 @@ fn contraction(kernel: &t1::Kernel, id: t1::LoopId) -> Result<Contraction, Refus
             .note("a loop that carries `acc += a @ b` is lowered today"));
     };
     if !batch.is_empty() {
-        return Err(Refusal::construct(carried.span, "a product with batch axes inside one tile"));
+        return Err(batched(kernel.value(carried.next).span));
     }
     if contract != k {
-        return Err(Refusal::construct(carried.span, "a product that does not contract the loop's range"));
+        return Err(Refusal::construct(carried.span, "a product that does not contract the loop's range")
+            .note("the loop brings the next tiles of what is contracted into shared memory")
+            .help(
+                "contract the loop's own range, as in `for k over K by 32 { acc += a[i, k] @ b[j, k].T; }`",
+            ));
     }
     let Some(init) = constant(kernel, carried.init) else {
         return Err(Refusal::construct(
@@ -199,7 +211,7 @@ fn contraction(kernel: &t1::Kernel, id: t1::LoopId) -> Result<Contraction, Refus
         return Err(access::computed(kernel, o.tensor, l.span));
     }
     if a.ty.bits() != b.ty.bits() {
-        return Err(Refusal::construct(carried.span, format!("`@` of {} and {}", a.value, b.value)));
+        return Err(mixed(carried.span, a.value, b.value));
     }
     Ok(Contraction {
         loop_id: id,
@@ -285,7 +297,8 @@ pub(super) fn operand(
             kernel.value(whole).span,
             format!("a computed operand of `@` of {elem}"),
         )
-        .note("computed operands of f16, bf16, i8 and u8 are lowered today"));
+        .note("computed operands of f16, bf16, i8 and u8 are lowered today: two or four of them share a register")
+        .help("`as f16` or `as bf16` on both sides"));
     }
     let ty = matrix_type(elem, value.span)?;
     let (ix, gather) = subscripts(kernel, *tensor, ix, k, moving, value.span)?;
@@ -294,20 +307,25 @@ pub(super) fn operand(
         return Err(Refusal::construct(
             value.span,
             format!("the operand `{}` of `@` with these axes", t.name),
-        ));
+        )
+        .note("an operand has two: the contracted one, and one that the result keeps")
+        .help("visit further axes by single coordinates: `grid b over B` in place of `grid b over B by 2`"));
     };
     let Some(outer_dim) = dim_of_axis(&ix, outer) else {
         return Err(Refusal::construct(
             value.span,
             format!("a diagonal of `{}` as an operand of `@`", t.name),
-        ));
+        )
+        .note("copies to shared memory go along rows")
+        .help("write the diagonal into a tensor of its own, in a kernel before this one"));
     };
     let major = match ix.len() {
         n if k_dim + 1 == n => Major::K,
         n if outer_dim + 1 == n && gather.iter().all(|(d, _)| *d != outer_dim) => Major::Outer,
         _ => {
             return Err(Refusal::construct(value.span, format!("the operand order of `{}`", t.name))
-                .note("the contracted or the kept range must subscript the last dimension, as in `a[i, k]` and `a[k, i].T`"));
+                .note("the contracted or the kept range must subscript the last dimension, as in `a[i, k]` and `a[k, i].T`")
+                .help("write it in that order, in a kernel before this one"));
         }
     };
     let packed = t.kind == t1::TensorKind::Packed;
@@ -371,7 +389,9 @@ fn beside(
     let axes = |ix: &[Index]| ix.iter().filter_map(|i| i.axis).collect::<Vec<_>>();
     if axes(&ix) != axes(&first.ix) {
         let what = format!("`packed {}` beside `{}` on other ranges", t.name, first.name);
-        return Err(Refusal::construct(value.span, what));
+        return Err(Refusal::construct(value.span, what)
+            .note("packed tensors that make up one operand are copied side by side")
+            .help("subscript both with the same ranges"));
     }
     let other = Operand {
         name: t.name.clone(),
@@ -450,6 +470,21 @@ fn not_staged(kernel: &t1::Kernel, v: t1::ValueId) -> Refusal {
     };
     Refusal::construct(value.span, what)
         .note("what is computed element by element from numbers of 8 or 16 bits, or packed ones, that lie side by side along the contracted range is lowered today, and what such numbers look up")
+        .help("write it as f16 or bf16 in a kernel before this one, and multiply that; a factor of rows or columns can follow the product; for f32 in memory, `as tf32` on both sides multiplies it as it is")
+}
+
+/// What is said of a product for each coordinate of a range inside one tile.
+pub(super) fn batched(span: Span) -> Refusal {
+    Refusal::construct(span, "a product with batch axes inside one tile")
+        .note("a matrix instruction multiplies one pair of matrices")
+        .help("visit the batch by single coordinates: `grid b over B` in place of `grid b over B by 2`")
+}
+
+/// What is said of operands of two sizes.
+pub(super) fn mixed(span: Span, a: t1::ElemType, b: t1::ElemType) -> Refusal {
+    Refusal::construct(span, format!("`@` of {a} and {b}"))
+        .note("a matrix instruction takes elements of one size")
+        .help("convert the narrower side, as in `(b[j, k] as f16)`")
 }
 
 /// The type as which matrix instructions take elements.
@@ -470,7 +505,10 @@ pub(super) fn matrix_type(elem: t1::ElemType, span: Span) -> Result<MmaType, Ref
         }
         other => {
             return Err(Refusal::construct(span, format!("`@` of {other}"))
-                .note("f16, bf16, tf32, i8 and u8 are lowered today"));
+                .note("matrix units have no such type; f16, bf16, tf32, i8 and u8 are lowered today")
+                .help(
+                    "`as f16`, `as bf16` or `as tf32` on both sides; integers of at most 8 bits as they are",
+                ));
         }
     })
 }
@@ -589,7 +627,9 @@ fn subscripts(
         return Err(Refusal::construct(
             span,
             format!("a subscript of `{}` that changes along the contracted range", t.name),
-        ));
+        )
+        .note("copies to shared memory go along that range, many elements at once")
+        .help("look the elements up in a kernel before this one that writes them in order"));
     }
     // Rows of the range that the result keeps are tested where nothing promises that they are inside.
     let tested = |d: usize| {

@@ -26,7 +26,8 @@ pub fn inside(kernel: &t1::Kernel, tensor: t1::TensorId, dim: usize, index: &Ind
 /// What is said of a subscript that could leave the tensor on an existing lane.
 pub fn may_leave(t: &t1::Tensor, dim: usize, span: Span) -> Refusal {
     Refusal::construct(span, format!("subscript {dim} of `{}`, which may leave the tensor,", t.name))
-        .note("a range over the same dimension as the tensor's own is lowered today")
+        .note("copies to shared memory go along a range over the tensor's own dimension, whose end is the tensor's")
+        .help("shift the other dimension's subscript, which rows do one by one; or write it shifted in a kernel before this one")
 }
 
 /// Refuses strides that the emitter does not know: dense ones, and given ones in front of a last dimension of stride 1, it does.

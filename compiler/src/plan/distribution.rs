@@ -61,6 +61,8 @@ struct Inner {
     /// Neighbours that make 16 bytes: of the narrowest type, and of the widest.
     most: u32,
     least: u32,
+    /// Neighbours that fill whole bytes, where elements are narrower.
+    at_least: u32,
     /// Elements of the largest access whose last subscript it is.
     elements: u64,
 }
@@ -122,7 +124,7 @@ impl Distribution {
         for i in &survey.inner {
             // Neighbours of the narrowest type only as far as every lane still has some.
             let each = (i.elements / u64::from(self.warps * 32)).max(1).ilog2();
-            let bits = i.most.ilog2().min(each.max(i.least.ilog2()));
+            let bits = i.most.ilog2().min(each.max(i.least.ilog2())).max(i.at_least.ilog2());
             self.registers(i.axis, bits, &mut next);
         }
         for a in &inner {
@@ -281,12 +283,15 @@ fn survey(kernel: &t1::Kernel) -> Survey {
         let elements = axes.iter().map(|a| u64::from(kernel.axis(*a).extent)).product();
         if let Some(axis) = axis {
             let vector = (16 / bytes).max(1);
+            // Bytes of narrower elements are written whole, by one thread each.
+            let at_least = access::neighbours_of_bytes(kernel.tensor(tensor).elem.bits());
             match inner.iter_mut().find(|i| i.axis == axis) {
                 Some(i) => {
                     (i.most, i.least) = (i.most.max(vector), i.least.min(vector));
+                    i.at_least = i.at_least.max(at_least);
                     i.elements = i.elements.max(elements);
                 }
-                None => inner.push(Inner { axis, most: vector, least: vector, elements }),
+                None => inner.push(Inner { axis, most: vector, least: vector, at_least, elements }),
             }
         }
     };

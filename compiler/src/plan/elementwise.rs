@@ -23,7 +23,12 @@ pub fn check(kernel: &t1::Kernel, v: t1::ValueId) -> Result<(), Refusal> {
     let converted = |elem: ElemType| matches!((&value.op, elem), (t1::Op::Cast(_), ElemType::Bipolar(_)));
     for elem in types {
         if !(holds(elem) || converted(elem) && elem != value.ty.elem) {
-            return Err(Refusal::construct(value.span, format!("elementwise work on {elem}")));
+            return Err(Refusal::construct(value.span, format!("elementwise work on {elem}"))
+                .note("registers hold floats as f32, and integers in 32 or 64 bits")
+                .help(match elem {
+                    ElemType::F64 => "f32 in memory, and `as f32` where a scalar comes as f64",
+                    _ => "as an operand of `@`, from a `packed` tensor; else `i8` in memory",
+                }));
         }
     }
     let float = |x: &t1::ValueId| kernel.ty(*x).elem.is_float();

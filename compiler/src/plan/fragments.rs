@@ -26,6 +26,8 @@ pub struct Tiling {
     /// Warps along rows and columns.
     pub wm: u32,
     pub wn: u32,
+    /// Warps beside each other that hold the same: what they compute of it, each computes again.
+    pub same: u32,
     pub atom: MmaAtom,
     /// Whether the atoms of a block of columns interleave.
     pub interleave: bool,
@@ -116,6 +118,7 @@ impl Tiling {
         bits.extend(row_atom.iter().map(|a| (*a, 0)));
         let registers = bits.len();
         bits.extend([(0, c.lane[0]), (0, c.lane[1]), (1, 0), (2, 0), (4, 0)]);
+        bits.extend(self.idle(self.same));
         bits.extend(c.warp.iter().map(|w| (0, *w)));
         bits.extend(row_warp.iter().map(|w| (*w, 0)));
         let ((odd_m, mb), (odd_n, nb)) = (split(self.bm), split(self.bn));
@@ -172,7 +175,7 @@ impl Tiling {
         bits.extend(self.slices(depth));
         let registers = bits.len();
         bits.extend([(0, lane[0]), (0, lane[1]), (1, 0), (2, 0), (4, 0)]);
-        bits.extend((0..self.wn.trailing_zeros()).map(|_| (0, 0)));
+        bits.extend(self.idle(self.same * self.wn));
         bits.extend(row_warp.iter().map(|w| (*w, 0)));
         self.operand(registers, &bits, self.bm, depth, axes)
     }
@@ -187,10 +190,16 @@ impl Tiling {
         let registers = bits.len();
         // The atom's column bits are the pair bit and the two lane bits of the accumulator.
         bits.extend([(0, lane[0]), (0, lane[1]), (1, 0), (c.lane[0], 0), (c.lane[1], 0)]);
+        bits.extend(self.idle(self.same));
         bits.extend(c.warp.iter().map(|w| (*w, 0)));
-        bits.extend((0..self.wm.trailing_zeros()).map(|_| (0, 0)));
+        bits.extend(self.idle(self.wm));
         let axes: Vec<Option<Part>> = axes.iter().map(|kept| kept.then_some(Part::Row)).collect();
         self.operand(registers, &bits, self.bn, depth, &axes)
+    }
+
+    /// What the bits move that number so many warps with the same elements.
+    fn idle(&self, warps: u32) -> impl Iterator<Item = (u64, u64)> + use<> {
+        (0..warps.trailing_zeros()).map(|_| (0, 0))
     }
 
     /// What the register bits that number slices move.
@@ -207,7 +216,7 @@ impl Tiling {
         depth: u32,
         axes: &[Option<Part>],
     ) -> Layout {
-        let (odd, outer) = split(extent);
+        let ((odd, outer), (odd_depth, depth)) = (split(extent), split(depth));
         let along = |part: &Option<Part>, (o, k): (u64, u64)| match *part {
             None => k,
             Some(Part::Rows { from, bits }) => o >> from & ((1 << bits) - 1),
@@ -215,13 +224,16 @@ impl Tiling {
         };
         let columns: Vec<Vec<u64>> =
             bits.iter().map(|b| axes.iter().map(|part| along(part, *b)).collect()).collect();
-        let odd = if let Some(kept) = axes.iter().position(Option::is_some).filter(|_| odd > 1) {
-            vec![OddDigit { radix: odd as u16, from: Dim::Reg, to: Axis(kept as u16) }]
-        } else {
-            Vec::new()
-        };
+        let kept = axes.iter().position(Option::is_some).map(|axis| (axis, odd));
+        let contracted = axes.iter().position(Option::is_none).map(|axis| (axis, odd_depth));
+        let odd = kept
+            .into_iter()
+            .chain(contracted)
+            .filter(|(_, odd)| *odd > 1)
+            .map(|(axis, odd)| OddDigit { radix: odd as u16, from: Dim::Reg, to: Axis(axis as u16) })
+            .collect();
         let sizes = axes.iter().map(|part| match *part {
-            None => depth.trailing_zeros(),
+            None => depth,
             Some(Part::Rows { bits, .. }) => bits,
             Some(Part::Row | Part::Column) => outer,
         });
@@ -236,7 +248,7 @@ impl Tiling {
         columns: &[Vec<u64>],
         odd: Vec<OddDigit<Dim, Axis>>,
     ) -> Layout {
-        let warps = (self.wm * self.wn).trailing_zeros() as u8;
+        let warps = (self.wm * self.wn * self.same).trailing_zeros() as u8;
         let ins = Space::new([(Dim::Reg, registers as u8), (Dim::Lane, 5), (Dim::Warp, warps)]);
         let space = Space::new(outs.iter().map(|(a, bits)| (*a, *bits as u8)));
         let cols = columns

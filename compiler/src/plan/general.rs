@@ -125,41 +125,41 @@ pub fn rows(
     Ok((general.module, rows))
 }
 
-/// The ops that compute the coordinates at which a step's copy reads, in order, and their tile.
+/// The ops that compute the coordinates at which a step's copy reads, in order, and their tile. A module that is refused is lost.
 pub fn rows_in_step(
     kernel: &t1::Kernel,
     v: t1::ValueId,
     layouts: Layouts<'_>,
-    module: Module,
-) -> Result<(Module, Vec<Op>, ValId), Refusal> {
-    let mut general = General::new(kernel, layouts, module);
+    module: &mut Module,
+) -> Result<(Vec<Op>, ValId), Refusal> {
+    let mut general = General::lent(kernel, layouts, module);
     let done = std::mem::take(&mut general.open[0]);
     let value = general.value(v)?;
-    let (module, ops) = general.straight(done, v, "subscripts of an operand of `@` that loop or branch")?;
-    Ok((module, ops, value))
+    let ops = general.straight(done, module, v, "subscripts of an operand of `@` that loop or branch")?;
+    Ok((ops, value))
 }
 
 /// The ops that compute an operand of a product, in order, and its tile; `staged` are the tiles of what is read from shared memory, by the
-/// reads that they stand for.
+/// reads that they stand for. A module that is refused is lost.
 pub fn operand(
     kernel: &t1::Kernel,
     computed: Computed,
     staged: &[(t1::ValueId, ValId)],
     layouts: Layouts<'_>,
-    module: Module,
-) -> Result<(Module, Vec<Op>, ValId), Refusal> {
-    let mut general = General::new(kernel, layouts, module);
+    module: &mut Module,
+) -> Result<(Vec<Op>, ValId), Refusal> {
+    let mut general = General::lent(kernel, layouts, module);
     let done = std::mem::take(&mut general.open[0]);
     general.values.extend(staged.iter().copied());
     let value = general.value(computed.value)?;
-    let (module, ops) = general.straight(done, computed.value, "an operand of `@` that loops or branches")?;
+    let ops = general.straight(done, module, computed.value, "an operand of `@` that loops or branches")?;
     let shared = |op: &Op| {
         matches!(op.kind, OpKind::PutTile { .. } | OpKind::PutPartials { .. } | OpKind::PutAt { .. })
     };
     if let Some(op) = ops.iter().find(|op| shared(op)) {
         return Err(Refusal::construct(op.span, "an operand of `@` that threads must exchange elements for"));
     }
-    Ok((module, ops, value))
+    Ok((ops, value))
 }
 
 /// A module being built.
@@ -198,16 +198,23 @@ impl<'a> General<'a> {
             products: None,
         }
     }
+
+    /// The same for a module that is another's, who has an empty one meanwhile.
+    fn lent(kernel: &'a t1::Kernel, layouts: Layouts<'a>, module: &mut Module) -> General<'a> {
+        let empty = Module::empty(module.variant);
+        General::new(kernel, layouts, std::mem::replace(module, empty))
+    }
 }
 
 impl General<'_> {
-    /// The module, which goes on with the ops `done`, and the ops that were written for a value, none of which may loop or branch.
+    /// Gives the module back, which goes on with the ops `done`; the ops that were written for a value, none of which may loop or branch.
     fn straight(
         mut self,
         done: Vec<Node>,
+        module: &mut Module,
         v: t1::ValueId,
         otherwise: &str,
-    ) -> Result<(Module, Vec<Op>), Refusal> {
+    ) -> Result<Vec<Op>, Refusal> {
         let nodes = self.open.pop().unwrap_or_default();
         self.module.body = done;
         let straight = |node| match node {
@@ -215,8 +222,8 @@ impl General<'_> {
             Node::Loop(_) | Node::If(_) | Node::Sync(_) => None,
         };
         let ops: Option<Vec<Op>> = nodes.into_iter().map(straight).collect();
-        let span = self.kernel.value(v).span;
-        Ok((self.module, ops.ok_or_else(|| Refusal::construct(span, otherwise))?))
+        *module = self.module;
+        ops.ok_or_else(|| Refusal::construct(self.kernel.value(v).span, otherwise))
     }
 
     /// A kernel's outermost statements.
@@ -305,7 +312,9 @@ impl General<'_> {
             self.uniform(hi)?;
         }
         let Some(layout) = self.layouts.layout(axes) else {
-            return Err(Refusal::construct(span, "a tile on axes other than the product's after the loop"));
+            return Err(Refusal::construct(span, "a tile on axes other than the product's after the loop")
+                .note("what follows a product stays in the lanes and registers that have the product")
+                .help("write the product, and go on in a kernel of its own"));
         };
         Ok(self.module.new_value(ValKind::Tile { elem, axes: axes.to_vec(), layout, acc: false }, name))
     }
@@ -356,9 +365,12 @@ impl General<'_> {
         ix: &[t1::ValueId],
         span: Span,
     ) -> Result<Vec<Index>, Refusal> {
-        let elem = self.kernel.tensor(tensor).elem;
-        if !elem.bits().is_multiple_of(8) {
-            return Err(Refusal::construct(span, format!("a tensor of {elem}, which is no whole byte,")));
+        let t = self.kernel.tensor(tensor);
+        let dense = t.strides.iter().all(|s| matches!(s, t1::Stride::Dense));
+        if !t.elem.bits().is_multiple_of(8) && !dense {
+            return Err(Refusal::construct(span, format!("a tensor of {} with strides", t.elem))
+                .note("elements that are no whole bytes have addresses in dense rows only")
+                .help("no `strides`, or 8 bits an element in memory"));
         }
         let mut out = Vec::new();
         for (dim, &v) in ix.iter().enumerate() {
@@ -415,19 +427,33 @@ impl General<'_> {
         self.accesses.push(Access { tensor, kind, place });
     }
 
-    /// Elements per access that the variant's alignment allows, where the last subscript is a range from an aligned start.
-    fn vector(&self, tensor: t1::TensorId, ix: &[Index]) -> u32 {
+    /// Elements per access of a tile on these axes: as many as the variant's alignment allows, where the last subscript is a range from an
+    /// aligned start, and a thread's registers hold side by side.
+    fn vector(&self, tensor: t1::TensorId, ix: &[Index], axes: &[t1::AxisId], layout: &Layout) -> u32 {
         let t = self.kernel.tensor(tensor);
         let bytes = t.elem.bits() / 8;
         if !cover::unit_stride(self.kernel, tensor, t.shape.len().saturating_sub(1)) {
             return 1;
         }
-        match ix.last() {
-            Some(Index { axis: Some(axis), offset: None, checked: false, .. }) if bytes > 0 => {
-                access::vector(self.kernel, tensor, *axis, (self.variant.alignment(bytes) / bytes).max(1))
+        match ix.split_last() {
+            Some((Index { axis: Some(axis), offset: None, checked: false, .. }, rows))
+                if bytes > 0 && !rows.iter().any(|i| self.moves(i, *axis)) =>
+            {
+                let held = axes.iter().position(|a| a == axis).map_or(1, |at| side_by_side(layout, at));
+                let most = (self.variant.alignment(bytes) / bytes).clamp(1, held);
+                access::vector(self.kernel, tensor, *axis, most)
             }
             _ => 1,
         }
+    }
+
+    /// Whether a subscript changes along an axis. What moves along the last dimension must stay in its row: on a diagonal neighbours are rows apart.
+    fn moves(&self, i: &Index, axis: t1::AxisId) -> bool {
+        let along = |v: ValId| match &self.module.value(v).kind {
+            ValKind::Tile { axes, .. } => axes.contains(&axis),
+            ValKind::Slot(_) | ValKind::Tok(_) => false,
+        };
+        i.axis == Some(axis) || i.tile.is_some_and(along)
     }
 
     pub(super) fn value(&mut self, v: t1::ValueId) -> Result<ValId, Refusal> {
@@ -445,7 +471,10 @@ impl General<'_> {
             }
             t1::Op::Read { tensor, ix } => {
                 let ix = self.subscripts(*tensor, ix, span)?;
-                let vec = self.vector(*tensor, &ix);
+                let vec = match self.layouts.layout(&value.ty.axes) {
+                    Some(layout) => self.vector(*tensor, &ix, &value.ty.axes, &layout),
+                    None => 1,
+                };
                 // What a later write may change is read where it stands.
                 let eager = self.layouts.eager(&value.ty.axes)
                     || matches!(self.layouts, Layouts::Digits(_)) && order::writes(self.kernel, *tensor);
@@ -553,7 +582,9 @@ impl General<'_> {
         let (span, ty) = (value.span, value.ty.clone());
         let t1::Op::Scan { op, x, axis, rev } = value.op else { unreachable!("called for scans") };
         let Layouts::Digits(distribution) = self.layouts else {
-            return Err(Refusal::construct(span, "a scan of what a product gave"));
+            return Err(Refusal::construct(span, "a scan of what a product gave")
+                .note("an accumulator's columns lie on lanes in an order that scans do not know")
+                .help("write the product, and scan it in a kernel of its own"));
         };
         if !elementwise::holds(ty.elem) {
             return Err(Refusal::construct(span, format!("a scan of {}", ty.elem)));
@@ -588,7 +619,7 @@ impl General<'_> {
     }
 
     /// The element type of a register tile.
-    fn elem(&self, v: ValId) -> t1::ElemType {
+    pub(super) fn elem(&self, v: ValId) -> t1::ElemType {
         match &self.module.value(v).kind {
             ValKind::Tile { elem, .. } => *elem,
             other => unreachable!("{other:?} is no register tile"),
@@ -646,7 +677,9 @@ impl General<'_> {
             _ => false,
         };
         if !known {
-            return Err(Refusal::construct(a.span, format!("this `atomic` on {elem}")));
+            return Err(Refusal::construct(a.span, format!("this `atomic` on {elem}"))
+                .note("memory combines integers of 32 and 64 bits, and of floats f32 by `+=`, `max=` and `min=`")
+                .help("into a tensor of such a type, which a kernel behind this one converts"));
         }
         let ix = self.subscripts(a.tensor, &a.ix, a.span)?;
         let value = self.on_place(a.value, &a.ix, a.span)?;
@@ -680,6 +713,29 @@ impl General<'_> {
         Ok(())
     }
 
+    /// Refuses writes of elements that share a byte with what others write, or with what stays.
+    fn whole_bytes(&self, w: &t1::Write, ix: &[Index]) -> Result<(), Refusal> {
+        let elem = self.kernel.tensor(w.tensor).elem;
+        if elem.bits().is_multiple_of(8) {
+            return Ok(());
+        }
+        let wanted = access::neighbours_of_bytes(elem.bits());
+        let whole = match ix.split_last() {
+            Some((&Index { axis: Some(axis), offset: None, tile: None, .. }, rows)) => {
+                access::vector(self.kernel, w.tensor, axis, wanted) == wanted
+                    && !rows.iter().any(|i| self.moves(i, axis))
+            }
+            _ => false,
+        };
+        if whole && w.when.is_none() {
+            return Ok(());
+        }
+        let what = format!("a write of {elem}, of which bytes may hold what others write, too,");
+        Err(Refusal::construct(w.span, what)
+            .note(format!("ranges along rows that begin at multiples of {wanted}, and end so or with the row, are lowered, without `when`"))
+            .help("a range over whole rows, or 8 bits an element in memory"))
+    }
+
     pub(super) fn write(&mut self, w: &t1::Write) -> Result<(), Refusal> {
         let ix = self.subscripts(w.tensor, &w.ix, w.span)?;
         let value = self.on_place(w.value, &w.ix, w.span)?;
@@ -687,7 +743,11 @@ impl General<'_> {
             Some(c) => Some(self.value(c)?),
             None => None,
         };
-        let vec = if when.is_some() { 1 } else { self.vector(w.tensor, &ix) };
+        self.whole_bytes(w, &ix)?;
+        let vec = match &self.module.value(value).kind {
+            ValKind::Tile { axes, layout, .. } if when.is_none() => self.vector(w.tensor, &ix, axes, layout),
+            _ => 1,
+        };
         let once = w.once_over.clone();
         let axes = self.kernel.subscript_axes(&w.ix);
         self.access(w.tensor, &ix, &axes, order::Kind::Write);
@@ -702,4 +762,12 @@ pub(super) fn partial_bits(elem: t1::ElemType) -> u32 {
         t1::ElemType::Int(64) | t1::ElemType::Uint(64) => 64,
         _ => 32,
     }
+}
+
+/// Coordinates along a tile's axis that a thread's registers hold side by side, a power of two.
+fn side_by_side(layout: &Layout, axis: usize) -> u32 {
+    let along = layout.cols_of(Dim::Reg).iter().map(|c| layout.outs().get(*c, Axis(axis as u16)));
+    let along: Vec<u64> = along.collect();
+    let run = (0..16).find(|bit| !along.contains(&(1 << bit))).unwrap_or(16);
+    1 << run
 }

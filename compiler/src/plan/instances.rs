@@ -153,7 +153,7 @@ pub fn not_negative(kernel: &t1::Kernel, v: ValueId) -> bool {
 
 /// Whether an integer scalar is known to be at most this extent.
 pub fn at_most(kernel: &t1::Kernel, v: ValueId, extent: &LaunchExpr) -> bool {
-    if known(kernel, v).as_ref() == Some(extent) {
+    if known(kernel, v).is_some_and(|e| covers(extent, &e)) {
         return true;
     }
     let constant = |e: &LaunchExpr| match e {
@@ -178,6 +178,28 @@ pub fn at_most(kernel: &t1::Kernel, v: ValueId, extent: &LaunchExpr) -> bool {
         },
         _ => false,
     }
+}
+
+/// Whether an extent is never less than another: itself, a multiple, more. No dimension is negative.
+fn covers(extent: &LaunchExpr, e: &LaunchExpr) -> bool {
+    fn not_negative(e: &LaunchExpr) -> bool {
+        match e {
+            LaunchExpr::Dim(_) => true,
+            LaunchExpr::Binary(BinaryOp::Add | BinaryOp::Mul, x, y) => not_negative(x) && not_negative(y),
+            e => e.eval_int(&t1::NoFacts).is_some_and(|c| c >= 0),
+        }
+    }
+    let times = |c: &LaunchExpr, x: &LaunchExpr| {
+        c.eval_int(&t1::NoFacts).is_some_and(|c| c >= 1) && not_negative(x) && covers(x, e)
+    };
+    extent == e
+        || match extent {
+            LaunchExpr::Binary(BinaryOp::Mul, x, y) => times(x, y) || times(y, x),
+            LaunchExpr::Binary(BinaryOp::Add, x, y) => {
+                covers(x, e) && not_negative(y) || covers(y, e) && not_negative(x)
+            }
+            _ => false,
+        }
 }
 
 /// Whether an integer, or every element of an integer tile, is promised to be a coordinate below this extent.

@@ -54,6 +54,8 @@ pub struct Problem {
     pub packed: bool,
     /// Bits in shared memory of an element of each operand.
     pub bits: (u32, u32),
+    /// Bytes in memory of the narrowest element that is copied.
+    pub narrowest: u32,
     /// There is a second accumulator: see [`Knobs::promote`].
     pub promoted: bool,
 }
@@ -82,9 +84,11 @@ impl Problem {
             own + o.also.iter().map(|(_, o)| o.elem.bits()).sum::<u32>()
         };
         let bits = (bits(&c.a), bits(&c.b));
+        let copied = [&c.a, &c.b].into_iter().filter(|o| !o.packed).map(|o| o.elem.bits() / 8);
+        let narrowest = copied.min().unwrap_or(c.atom.a.bits() / 8).max(1);
         let order = (c.a.major, c.b.major);
         let promoted = Pins::of(kernel, c).promote.is_some();
-        Problem { bm, bn, bk, atom: c.atom, order, fused, direct: false, packed, bits, promoted }
+        Problem { bm, bn, bk, atom: c.atom, order, fused, direct: false, packed, bits, narrowest, promoted }
     }
 
     /// Bytes of one ring entry: a slot of each operand.
@@ -373,7 +377,7 @@ fn accumulators(p: Problem, warps: (u32, u32)) -> u32 {
 
 /// Whether every thread of so many warps has something to copy, of each operand, in the widest accesses.
 fn fills(p: Problem, (wm, wn): (u32, u32)) -> bool {
-    wm * wn * 32 <= p.bm.min(p.bn) * p.bk * p.elem_bytes() / 16
+    wm * wn * 32 <= p.bm.min(p.bn) * p.bk * p.narrowest.min(p.elem_bytes()) / 16
 }
 
 /// The fewest warps, at least four, whose accumulators fit beside the fragments; among those the squarest warp tile. Of tiles that are
@@ -639,6 +643,7 @@ mod tests {
             direct: false,
             packed: false,
             bits: (16, 16),
+            narrowest: 2,
             promoted: false,
         }
     }

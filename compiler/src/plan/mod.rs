@@ -3,7 +3,7 @@
 //!
 //! | file | decides |
 //! | --- | --- |
-//! | [`simplify`] | T1 in fewer forms: [`unit_axes`], [`one_step`], [`unroll`], [`factors`], [`trim`], [`widen`], [`start`] |
+//! | [`simplify`] | T1 in fewer forms: [`unit_axes`], [`over_grid`], [`vectors`], [`one_step`], [`unroll`], [`factors`], [`trim`], [`widen`], [`start`] |
 //! | [`split`] | loops cut into parts, T1 to T1 |
 //! | [`contraction`] | what the loop computes |
 //! | [`instances`] | how many blocks the host launches |
@@ -44,6 +44,7 @@ pub mod model;
 mod monotone;
 pub mod one_step;
 pub mod order;
+pub mod over_grid;
 pub mod products;
 pub mod refuse;
 pub mod row_knobs;
@@ -57,6 +58,7 @@ pub mod structure;
 pub mod trim;
 pub mod unit_axes;
 pub mod unroll;
+pub mod vectors;
 pub mod widen;
 
 pub use calibration::Registers;

@@ -37,11 +37,14 @@ pub fn elaborate(
     }
     let (space, _) = elaborate::tune_space(program, name, &settings, MOST);
     if contraction::any(&first) && products::wanted(&simplify::apply(&first, target)) {
-        // The first values that fit.
+        // The first values that fit and compute nothing twice.
         let with = |t: &Tuning| bound(program, name, &Settings { model: t.clone(), ..settings.clone() });
         let others = space.iter().take(MOST_TRIED).filter_map(|t| with(t).ok());
-        let mut all = std::iter::once(first.clone()).chain(others);
-        return Ok(all.find(|k| products::fits(k, target)).unwrap_or(first));
+        let all = std::iter::once(first.clone()).chain(others);
+        let mut fitting = all.filter_map(|k| products::fits(&k, target).map(|same| (same, k)));
+        let Some(next) = fitting.next() else { return Ok(first) };
+        let again = (next.0 > 1).then(|| fitting.find(|(same, _)| *same == 1)).flatten();
+        return Ok(again.unwrap_or(next).1);
     }
     let best = match contraction::any(&first) {
         true => choose(program, name, &settings, target, &space),

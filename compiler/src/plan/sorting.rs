@@ -30,7 +30,9 @@ impl General<'_> {
         let (ty, span) = (self.kernel.ty(v).clone(), self.kernel.value(v).span);
         let from = self.kernel.ty(x).clone();
         if !matches!(self.layouts, Layouts::Digits(_)) || launch_scalar(self.kernel, x) {
-            return Err(Refusal::construct(span, "sorting what a product gave"));
+            return Err(Refusal::construct(span, "sorting what a product gave")
+                .note("an accumulator's columns lie on lanes in an order that sorting does not know")
+                .help("write the product, and sort it in a kernel of its own"));
         }
         if !elementwise::holds(from.elem) || !from.elem.is_compute() {
             return Err(Refusal::construct(span, format!("sorting of {}", from.elem)));

@@ -82,15 +82,24 @@ pub struct Buffer {
 }
 
 /// A place in every instance's part of the workspace (global memory) that holds one register tile as the threads have it: register
-/// `r` of thread `t` is word `r % width` of the thread's `width` words in row `r / width`.
+/// `r` of thread `t` is place `r % width` of the thread's `width` places in row `r / width`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Work {
     pub name: String,
     /// Byte offset in the instance's part.
     pub base: u32,
     pub bytes: u32,
+    /// Bytes of a register: 4 or 8.
+    pub each: u32,
     /// Registers that one access moves: 1, 2 or 4.
     pub width: u32,
+}
+
+impl Work {
+    /// Bytes that one access moves.
+    pub fn access(&self) -> u32 {
+        self.each * self.width
+    }
 }
 
 /// A hand-over of ring entries from one role to others.

@@ -4,13 +4,14 @@
 //! keep their place and touch nothing. Ring entries are named relative to the loop's step counter, which the loop advances once per
 //! step: `Iter::Const(n)` before the loop and `Iter::Step(n)` in it are both `counter + n`.
 
-use super::ir::{Iter, Module, Node, Op, OpKind, SyncNode, TokClass, ValKind};
+use super::ir::{BufId, Iter, Module, Node, Op, OpKind, SyncNode, TokClass, ValKind};
 use crate::sync::{self, model as event};
 
 /// Derives synchronisation for an expanded module, proves it, and puts it in place.
 pub fn synchronise(mut module: Module) -> Result<Module, sync::SyncError> {
-    let mut walk = Walk::new(&module);
-    let code = walk.nodes(&module.body);
+    let (told, body) = (module.told(), std::mem::take(&mut module.body));
+    let mut walk = Walk::new(&module, told);
+    let code = walk.nodes(body);
     let Walk { mut program, ops, .. } = walk;
     let role = module.roles.first().map_or(("block", 1), |r| (r.name.as_str(), r.warps));
     program.add_role(role.0, role.1, code);
@@ -22,7 +23,9 @@ pub fn synchronise(mut module: Module) -> Result<Module, sync::SyncError> {
 }
 
 struct Walk<'a> {
+    /// Without its body.
     module: &'a Module,
+    told: Option<BufId>,
     program: sync::Program,
     rings: Vec<event::ResourceId>,
     /// By place: what different threads put into two places needs no order.
@@ -35,7 +38,7 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(module: &'a Module) -> Walk<'a> {
+    fn new(module: &'a Module, told: Option<BufId>) -> Walk<'a> {
         let mut program = sync::Program { name: module.name.clone(), ..Default::default() };
         let counter = program.add_counter("step");
         let rings = module.buffers.iter().map(|b| program.add_ring(&b.name, b.slots, counter)).collect();
@@ -49,30 +52,31 @@ impl<'a> Walk<'a> {
                 (*t, program.add_resource(&name, event::ResourceKind::Gmem, 1, None))
             })
             .collect();
-        Walk { module, program, rings, works, counter, globals, ops: Vec::new() }
+        Walk { module, told, program, rings, works, counter, globals, ops: Vec::new() }
     }
 
     fn global(&self, tensor: crate::tile::ir::TensorId) -> Option<event::ResourceId> {
         self.globals.iter().find(|(t, _)| *t == tensor).map(|(_, r)| *r)
     }
 
-    fn nodes(&mut self, nodes: &[Node]) -> Vec<event::Node> {
+    fn nodes(&mut self, nodes: Vec<Node>) -> Vec<event::Node> {
         let mut out = Vec::new();
         for node in nodes {
             match node {
                 Node::Op(op) => self.op(op, &mut out),
-                Node::Loop(l) => {
-                    let id = self.take(Node::Loop(super::ir::Loop { body: Vec::new(), ..l.clone() }));
-                    let mut body = self.nodes(&l.body);
+                Node::Loop(mut l) => {
+                    let (name, body) = (l.name.clone(), std::mem::take(&mut l.body));
+                    let id = self.take(Node::Loop(l));
+                    let mut body = self.nodes(body);
                     body.push(event::Node::Advance(self.counter));
-                    out.push(event::Op::new(id, &format!("for {}", l.name)).into());
+                    out.push(event::Op::new(id, &format!("for {name}")).into());
                     out.push(event::Node::NoGap);
-                    out.push(event::Node::repeat(&l.name, body));
+                    out.push(event::Node::repeat(&name, body));
                 }
-                Node::If(i) => {
-                    let bare = super::ir::If { then_body: Vec::new(), else_body: Vec::new(), ..i.clone() };
-                    let id = self.take(Node::If(bare));
-                    let arms = vec![self.nodes(&i.then_body), self.nodes(&i.else_body)];
+                Node::If(mut i) => {
+                    let arms = [std::mem::take(&mut i.then_body), std::mem::take(&mut i.else_body)];
+                    let id = self.take(Node::If(i));
+                    let arms = arms.into_iter().map(|arm| self.nodes(arm)).collect();
                     out.push(event::Op::new(id, "if").into());
                     out.push(event::Node::NoGap);
                     out.push(event::Node::Branch(arms));
@@ -89,8 +93,8 @@ impl<'a> Walk<'a> {
         self.ops.len() as u32 - 1
     }
 
-    fn op(&mut self, op: &Op, out: &mut Vec<event::Node>) {
-        let id = self.take(Node::Op(op.clone()));
+    fn op(&mut self, op: Op, out: &mut Vec<event::Node>) {
+        let id = self.ops.len() as u32;
         let ring = match op.iter {
             Iter::None => 0,
             Iter::Const(n) | Iter::Step(n) => n as i32,
@@ -150,7 +154,7 @@ impl<'a> Walk<'a> {
             // Whatever the next item does with shared memory comes after all that this one does.
             OpKind::ItemDone { .. } => {
                 let mut event = event::Op::new(id, "next item");
-                let told = m.told().map(|told| told.0 as usize);
+                let told = self.told.map(|told| told.0 as usize);
                 let all = self.rings.iter().zip(&m.buffers).enumerate();
                 for (_, (ring, buffer)) in all.filter(|(n, _)| Some(*n) != told) {
                     for slot in 0..buffer.slots {
@@ -186,6 +190,7 @@ impl<'a> Walk<'a> {
             }
             other => out.push(event::Op::new(id, other.label()).into()),
         }
+        self.ops.push(Node::Op(op));
     }
 }
 

@@ -34,7 +34,11 @@ impl Lower<'_> {
         let map = self.map(x);
         let (elem, x_axes) = self.tile(x);
         let span = self.b.span;
-        let [axis] = axes else { return Err(Refusal::construct(span, "`argmax` over several axes")) };
+        let [axis] = axes else {
+            return Err(Refusal::construct(span, "`argmax` over several axes")
+                .note("it gives the coordinate of one axis")
+                .help("over one axis after the other: the extreme of the rest first"));
+        };
         let n = x_axes.iter().position(|a| a == axis).unwrap_or(0);
         let mut registers = self.distinct(x);
         registers.sort_by_key(|q| map.axes[n].register[*q]);

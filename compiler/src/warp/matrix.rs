@@ -90,13 +90,16 @@ impl Lower<'_> {
         let base = (buffer.base + slot * buffer.slot_stride) as i32;
         let bits = buffer.elem.bits();
         let packed = (32 / bits) as usize;
+        let places: Vec<u32> = outer
+            .register
+            .iter()
+            .zip(&k.register)
+            .map(|(outer, k)| offset(&buffer.layout, *outer, *k + at))
+            .collect();
         let regs = self.fragment(result, map.registers / packed);
         for (r, d) in regs.iter().enumerate() {
             let mut word: Option<Reg> = None;
-            let place = |e: usize| {
-                let n = packed * r + e;
-                offset(&buffer.layout, outer.register[n], k.register[n] + at)
-            };
+            let place = |e: usize| places[packed * r + e];
             // As many as are neighbours in every thread: no thread's part moves the bits in which they differ.
             let together = |n: usize| {
                 let bytes = n as u32 * bits / 8;

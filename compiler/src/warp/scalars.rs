@@ -361,6 +361,15 @@ impl<'a> Scalars<'a> {
                 Src::Reg(r) => b.widen(false, r),
                 imm => b.mov(Class::B64, imm),
             }),
+            t1::LaunchExpr::Cast(t1::ElemType::Index, x) => self.launch_expr(b, x, span),
+            t1::LaunchExpr::Scalar(s) => {
+                let elem = self.kernel.scalar(*s).elem;
+                match self.scalar_param(*s).filter(|_| elem.bits() == 32 && elem.is_integer()) {
+                    Some(r) => Ok(b.widen(elem.is_signed(), r)),
+                    None => Err(Refusal::construct(span, format!("a shape that a scalar of {elem} gives"))
+                        .help("a scalar of i32 or u32 may serve as a dimension")),
+                }
+            }
             t1::LaunchExpr::Binary(op, x, y) => {
                 let op = match op {
                     t1::BinaryOp::Add => IntOp::Add,
@@ -409,7 +418,23 @@ impl<'a> Scalars<'a> {
             return Ok(*r);
         }
         let tensor = self.kernel.tensor(t);
-        let elem_bytes = i64::from(tensor.elem.bits() / 8);
+        let bits = i64::from(tensor.elem.bits());
+        if bits % 8 != 0 {
+            // Rows start on bytes.
+            let Some((row, outer)) = tensor.shape[dim + 1..].split_last() else {
+                unreachable!("a last dimension of bits has no stride of its own")
+            };
+            let row = self.launch_expr(b, &row.extent, row.span)?;
+            let row = b.mad(IntTy::S64, row, bits, Src::Int(7));
+            let mut bytes = b.int(IntOp::Shr, IntTy::U64, row, 3);
+            for entry in outer {
+                let extent = self.launch_expr(b, &entry.extent, entry.span)?;
+                bytes = b.int(IntOp::MulLo, IntTy::S64, bytes, extent);
+            }
+            self.known.strides.insert((t, dim), bytes);
+            return Ok(bytes);
+        }
+        let elem_bytes = bits / 8;
         let elems = match self.slot(&ParamSlot::Stride(t, dim)) {
             Some(r) => r,
             None if matches!(tensor.strides[dim], t1::Stride::Given(_)) => {

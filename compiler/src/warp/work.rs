@@ -26,7 +26,7 @@ impl Lower<'_> {
         let parts = self.scalars.workspace()?;
         let part = self.b.mad_wide(false, number, i64::from(self.module.work_bytes()), parts);
         let tid = self.threads.tid;
-        Ok(self.b.mad_wide(false, tid, i64::from(4 * work.width), part))
+        Ok(self.b.mad_wide(false, tid, i64::from(work.access()), part))
     }
 
     /// The number of a part: of the block itself, or of the instance of its group at `at`.
@@ -66,7 +66,7 @@ impl Lower<'_> {
 
     /// Where row `n` of a place is, from the thread's address.
     fn row(&self, work: &t2::Work, base: Reg, n: usize) -> Address {
-        let row = 4 * work.width * self.module.threads();
+        let row = work.access() * self.module.threads();
         Address { base, offset: (work.base + n as u32 * row) as i32 }
     }
 
@@ -83,11 +83,7 @@ impl Lower<'_> {
                 let class = match e {
                     Element::Int(_) | Element::Pred(_) => Class::B32,
                     Element::F32(_) | Element::Half(..) | Element::Code(..) => Class::F32,
-                    Element::Long(_) => {
-                        let span = self.b.span;
-                        return Err(Refusal::construct(span, "a reduction over the grid of 64-bit integers")
-                            .help("`atomic place += …` adds them, in any order with the same result"));
-                    }
+                    Element::Long(_) => Class::B64,
                 };
                 let s = self.countable(e)?;
                 a.push(self.in_register(s, class));
@@ -118,7 +114,11 @@ impl Lower<'_> {
         let t2::ValKind::Tile { elem, .. } = self.module.value(v).kind else {
             unreachable!("T2.1: what was put is a register tile");
         };
-        let class = if elem.is_float() { Class::F32 } else { Class::B32 };
+        let class = match elem.is_float() {
+            true => Class::F32,
+            false if work.each == 8 => Class::B64,
+            false => Class::B32,
+        };
         let n = r / work.width as usize;
         let d: Vec<Reg> = (0..work.width).map(|_| self.b.reg(class)).collect();
         let from = self.row(&work, base, n);

@@ -4,6 +4,7 @@ use crate::holds;
 use crate::program::Program;
 
 const ATTENTION: &str = include_str!("../../../dsl_examples/attention.tw");
+const PAGED: &str = include_str!("../../../dsl_examples/paged_attention.tw");
 const W4A8: &str = include_str!("../../../dsl_examples/w4a8_gemm.tw");
 const FP8: &str = include_str!("../../../dsl_examples/fp8_block_gemm.tw");
 const NF4: &str = include_str!("../../../dsl_examples/nf4_gemm.tw");
@@ -33,9 +34,45 @@ fn attention_of_every_head_dimension() {
     }
 }
 
+/// Columns cut over warps that each compute all the scores; depths whose odd factor is unrolled.
+#[test]
+fn columns_cut_over_warps() {
+    for sets in [
+        "D=64,BQ=64,BKV=32,warps=(2,2)",
+        "D=128,BQ=16,BKV=32,warps=(1,4)",
+        "D=40,DV=512",
+        "D=576,DV=512,T=bf16",
+        "D=96,BKV=32",
+        "D=160,DV=64",
+    ] {
+        let checked = matches!(sets, "D=576,DV=512,T=bf16" | "D=96,BKV=32");
+        attention("attention_causal", sets, [1, 2, 1, 40, 125], checked);
+    }
+    let deep = Program::compile(ATTENTION, "attention", "D=576,DV=512");
+    // 16 rows of q, and two slots each of 32 rows of k and v: nothing is rounded up to a power of two.
+    assert_eq!(
+        deep.compiled.meta.launches[0].variants[0].shared_bytes,
+        2 * 16 * 576 + 2 * 2 * 32 * (576 + 512)
+    );
+}
+
+/// What a row leaves, each thread writes one by one: it asks for no alignment, so a single query, too, is served by the widest variant.
+#[test]
+fn one_query_takes_the_wide_variant() {
+    for (text, kernel, keys) in [(ATTENTION, "attention", "k"), (PAGED, "paged_attention", "kc")] {
+        let program = Program::compile(text, kernel, "D=64");
+        let wide = &program.compiled.meta.launches[0].variants[0];
+        let named = |name: &str| {
+            let named = wide.guards.iter().find(|g| program.compiled.kernel.tensor(g.tensor).name == name);
+            named.map(|g| g.bytes)
+        };
+        assert_eq!((wide.name, named(keys), named("lse")), ("wide", Some(16), Some(4)), "{kernel}");
+    }
+}
+
 #[test]
 fn query_heads_beside_positions() {
-    for sets in ["D=64,BQ=16,BR=4", "D=64,BQ=16,BR=8", "D=64,BQ=64,BR=4"] {
+    for sets in ["D=64,BQ=16,BR=4", "D=64,BQ=16,BR=8", "D=64,BQ=64,BR=4", "D=256,BQ=16,BR=4"] {
         attention("attention_causal", sets, [2, 6, 2, 7, 70], sets.ends_with("BQ=16,BR=4"));
     }
 }

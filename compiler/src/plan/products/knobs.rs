@@ -1,14 +1,15 @@
 //! Warps and stages of a loop of products: from the schedule, completed by rules, within the budgets.
 //!
-//! Warps stand along the rows; where no product's columns are contracted by another, they may stand along columns too. By default each
-//! has 16 rows, or 32 where at least four warps are left and the accumulators fit: twice the rows for every fragment of a right operand.
+//! Warps stand along the rows, and along columns. Where a product's columns are what another contracts, warps beside each other compute the
+//! same of it: worth its price only where the other's columns are too many for one warp. By default each has 16 rows, or 32 where at least
+//! four warps are left and the accumulators fit: twice the rows for every fragment of a right operand.
 
 use super::super::contraction::{Major, Operand, multiplies};
 use super::super::fragments::Tiling;
 use super::super::items::{self, Items, Pin, integer, printed, unknown};
 use super::super::knobs::{bytes, chosen_by, read_warps};
 use super::super::refuse::Refusal;
-use super::{Factor, Products};
+use super::{Factor, Product, Products};
 use crate::artifact::{ChosenBy, ScheduleItem};
 use crate::scheduled::ir::Dispatch;
 use crate::target::Target;
@@ -39,24 +40,67 @@ impl Knobs {
     }
 }
 
-/// Columns of a tile, lanes that do not exist included: enough of them in powers of two that every thread has something to copy.
-fn columns(extent: u32) -> u32 {
-    if extent.is_power_of_two() { extent } else { extent.next_multiple_of(32) }
-}
-
 /// How each product's tile is cut.
+///
+/// Columns that another product contracts are what every warp of a row of warps needs: each computes all of them for itself, and only the
+/// columns of the other products are cut.
 pub fn tilings(kernel: &t1::Kernel, found: &Products, (wm, wn): (u32, u32)) -> Vec<Tiling> {
-    let extent = |a: t1::AxisId| kernel.axis(a).extent;
-    let tiling = |p: &super::Product| Tiling {
-        bm: found.height(),
-        bn: columns(extent(p.n)),
-        bk: extent(p.k).next_power_of_two(),
-        wm,
-        wn,
-        atom: p.atom,
-        interleave: !found.chained() && found.products.iter().all(|p| p.b.major == Major::K),
+    let interleave = !found.chained() && found.products.iter().all(|p| p.b.major == Major::K);
+    let tiling = |p: &super::Product| {
+        let (wn, same) = if found.contracted_again(p) { (1, wn) } else { (wn, 1) };
+        let (bn, bk) = cover(kernel, found, p, (wm, wn, same));
+        Tiling { bm: found.height(), bn, bk, wm, wn, same, atom: p.atom, interleave }
     };
     found.products.iter().map(tiling).collect()
+}
+
+/// Whether an operand is unpacked or computed on, or rows of it are held: that is done in slices whose number is a power of two.
+fn deep(p: &Product) -> bool {
+    let whole = |o: &Operand| o.packed || o.computed.is_some();
+    let left = match &p.a {
+        Factor::Staged(a) => whole(a),
+        Factor::Held(_) => true,
+        Factor::Tile(_) => false,
+    };
+    left || whole(&p.b)
+}
+
+/// Columns and depth of a product's tile, lanes that do not exist included: as few as give every thread something to copy. An odd factor
+/// stays in registers, so it is the powers of two that count.
+fn cover(kernel: &t1::Kernel, found: &Products, p: &Product, (wm, wn, same): (u32, u32, u32)) -> (u32, u32) {
+    let (columns, depth) = (kernel.axis(p.n).extent, kernel.axis(p.k).extent);
+    let threads = 32 * wm * wn * same;
+    let multiples = |n: u32, least: u32| {
+        let most = n.next_power_of_two().max(2 * least);
+        let mut all: Vec<u32> = (least.trailing_zeros()..=most.trailing_zeros())
+            .map(|bits| n.next_multiple_of(1 << bits))
+            .collect();
+        all.sort_unstable();
+        all
+    };
+    // What a loop moves along is exactly a step.
+    let steps = |axis: t1::AxisId| matches!(kernel.axis(axis).kind, t1::AxisKind::Loop(_));
+    let depths = match (deep(p), steps(p.k)) {
+        (_, true) => vec![depth],
+        (true, _) => vec![depth.next_power_of_two()],
+        _ => multiples(depth, p.atom.k()),
+    };
+    let pow2 = |n: u32| 1 << n.trailing_zeros();
+    let fills = |rows: u32, depth: u32, o: &Operand| {
+        o.packed || threads <= pow2(rows) * pow2(depth) * o.elem.bits() / 128
+    };
+    let all_fill = |columns: u32, depth: u32| {
+        let left = match &p.a {
+            Factor::Staged(a) => fills(found.height(), depth, a),
+            Factor::Tile(_) | Factor::Held(_) => true,
+        };
+        left && fills(columns, depth, &p.b)
+    };
+    let exact = columns.is_power_of_two() || steps(p.n);
+    let widths = if exact { vec![columns] } else { multiples(columns, 16 * wn) };
+    let sizes = widths.iter().flat_map(|n| depths.iter().map(move |k| (*n, *k)));
+    let least = sizes.clone().find(|(n, k)| all_fill(*n, *k));
+    least.or_else(|| sizes.last()).unwrap_or((columns, depth))
 }
 
 /// Reads the schedule of a kernel for its loop of products.
@@ -100,8 +144,9 @@ pub fn read(kernel: &t1::Kernel, found: &Products, target: Target) -> Result<Kno
         Some((w, by)) => (w, by),
         None => (default_warps(kernel, found), ChosenBy::Model),
     };
-    let divides = tilings(kernel, found, warps).iter().all(|t| splits(t, found.chained()));
-    if divides && !fills(kernel, found, warps) {
+    let cut = tilings(kernel, found, warps);
+    let divides = cut.iter().all(splits);
+    if divides && !fills(found, &cut) {
         return Err(Refusal::schedule(
             kernel.span,
             format!(
@@ -118,19 +163,14 @@ pub fn read(kernel: &t1::Kernel, found: &Products, target: Target) -> Result<Kno
             format!("warps = ({wm}, {wn}) do not divide this loop's products"),
             "each warp needs at least 16 rows and 16 columns, and as many as every other",
         );
-        return Err(match found.chained() && wn > 1 {
-            true => {
-                refusal.note("columns of one product are what another contracts: warps stand along rows only")
-            }
-            false => refusal,
-        });
+        return Err(refusal);
     }
     let stages_of = |l: &str| {
         let pin = stages.iter().find(|(name, _)| *name == l);
         pin.map_or((2, ChosenBy::Default), |(_, pin)| *pin)
     };
     found.products.iter().for_each(|p| items.stream_weights(&p.b, found.height()));
-    let estimate = register_estimate(kernel, found, warps);
+    let estimate = register_estimate(kernel, found, &cut);
     let occupancy = items.occupancy.map_or(1, |(n, _)| n);
     let cap = items::register_cap(warps.0 * warps.1, occupancy, target);
     if estimate + MARGIN > cap {
@@ -174,6 +214,7 @@ fn sizes(kernel: &t1::Kernel, found: &Products) -> Result<(), Refusal> {
             ));
         }
         let chained = matches!(p.a, Factor::Tile(_)) || matches!(k.kind, t1::AxisKind::Loop(_));
+        // Steps with an odd factor spill where the estimate says that they would not.
         if chained && !k.extent.is_power_of_two() || k.extent.next_power_of_two() < p.atom.k() {
             return Err(Refusal::schedule(
                 span,
@@ -186,35 +227,36 @@ fn sizes(kernel: &t1::Kernel, found: &Products) -> Result<(), Refusal> {
 }
 
 /// Whether a tile splits into matrix instructions on these warps.
-fn splits(t: &Tiling, chained: bool) -> bool {
+fn splits(t: &Tiling) -> bool {
     let pow2 = |n: u32| 1 << n.trailing_zeros();
-    pow2(t.bm) >= 16 * t.wm && pow2(t.bn) >= 16 * t.wn && !(chained && t.wn > 1)
+    pow2(t.bm) >= 16 * t.wm && pow2(t.bn) >= 16 * t.wn
 }
 
 /// Whether every thread has something to copy of each operand, in the widest accesses.
-fn fills(kernel: &t1::Kernel, found: &Products, (wm, wn): (u32, u32)) -> bool {
+fn fills(found: &Products, cut: &[Tiling]) -> bool {
+    let pow2 = |n: u32| 1 << n.trailing_zeros();
     found.staged().filter(|(_, _, o)| !o.packed).all(|(is_a, n, o)| {
-        let p = &found.products[n];
-        let rows = if is_a { found.height() } else { columns(kernel.axis(p.n).extent) };
-        // An odd factor stays in registers.
-        let rows = 1 << rows.trailing_zeros();
-        wm * wn * 32 <= rows * kernel.axis(p.k).extent.next_power_of_two() * o.elem.bits() / 128
+        let t = &cut[n];
+        let rows = if is_a { t.bm } else { t.bn };
+        t.wm * t.wn * t.same * 32 <= pow2(rows) * pow2(t.bk) * o.elem.bits() / 128
     })
 }
 
 fn default_warps(kernel: &t1::Kernel, found: &Products) -> (u32, u32) {
     let powers = (0..5).flat_map(|m| (0..5).map(move |n| (1u32 << m, 1u32 << n)));
-    let legal = |w: &(u32, u32)| {
-        w.0 * w.1 <= 16 && tilings(kernel, found, *w).iter().all(|t| splits(t, found.chained()))
-    };
-    let fits = |w: &(u32, u32)| register_estimate(kernel, found, *w) <= ROOM && fills(kernel, found, *w);
-    let all: Vec<(u32, u32)> = powers.filter(legal).collect();
-    let least = |list: Vec<(u32, u32)>| {
-        list.into_iter().min_by_key(|(m, n)| (4u32.saturating_sub(m * n), m * n, m.max(n) / m.min(n)))
-    };
-    least(all.iter().copied().filter(fits).collect())
-        .or_else(|| all.iter().copied().max_by_key(|(m, n)| m * n))
-        .unwrap_or((1, 1))
+    let few = powers.filter(|w| w.0 * w.1 <= 16);
+    let all: Vec<((u32, u32), Vec<Tiling>)> = few.map(|w| (w, tilings(kernel, found, w))).collect();
+    let legal: Vec<&((u32, u32), Vec<Tiling>)> =
+        all.iter().filter(|(_, cut)| cut.iter().all(splits)).collect();
+    let fits = |cut: &[Tiling]| register_estimate(kernel, found, cut) <= ROOM && fills(found, cut);
+    // What every warp of a row computes again is the last resort.
+    let again = |cut: &[Tiling]| cut.iter().map(|t| t.same).max();
+    let least = legal
+        .iter()
+        .filter(|(_, cut)| fits(cut))
+        .min_by_key(|((m, n), cut)| (again(cut), 4u32.saturating_sub(m * n), m * n, m.max(n) / m.min(n)));
+    let most = || legal.iter().filter(|(_, cut)| again(cut) == Some(1)).max_by_key(|((m, n), _)| m * n);
+    least.or_else(most).map_or((1, 1), |(w, _)| *w)
 }
 
 /// How far below the limit an estimate must be: what lies between has not been measured.
@@ -225,10 +267,20 @@ const ROOM: u32 = 232;
 
 /// 32-bit registers per thread: what the loop carries, the largest sum that does not go into that, left operands that are held, two slices of
 /// fragments, addresses.
-fn register_estimate(kernel: &t1::Kernel, found: &Products, (wm, wn): (u32, u32)) -> u32 {
+fn register_estimate(kernel: &t1::Kernel, found: &Products, cut: &[Tiling]) -> u32 {
     let extent = |a: t1::AxisId| kernel.axis(a).extent;
-    let threads = wm * wn * 32;
+    let Some(wm) = cut.first().map(|t| t.wm) else { return 0 };
     let rows = found.height();
+    // Elements of a tile in each thread, lanes that do not exist included.
+    let share = |axes: &[t1::AxisId]| {
+        let columns = found.products.iter().zip(cut).find(|(p, _)| axes.contains(&p.n));
+        let kept = axes.iter().filter(|a| columns.is_none_or(|(p, _)| p.n != **a));
+        let kept: u32 = kept.map(|a| extent(*a)).product();
+        // A range of no product is cut like the first one's columns.
+        let other = axes.iter().any(|a| found.others.iter().any(|(o, _)| o == a));
+        let beside = if other { cut[0].wn } else { 1 };
+        columns.map_or(kept / beside, |(_, t)| kept * t.bn / t.wn) / (32 * wm)
+    };
     let carried: Vec<&t1::Carried> = kernel
         .loops
         .iter()
@@ -236,31 +288,28 @@ fn register_estimate(kernel: &t1::Kernel, found: &Products, (wm, wn): (u32, u32)
         .filter(|(n, l)| found.loops.contains(&t1::LoopId(*n as u32)) || multiplies(kernel, &l.body))
         .flat_map(|(_, l)| &l.carried)
         .collect();
-    let tile = |v: t1::ValueId| kernel.ty(v).axes.iter().map(|a| extent(*a)).product::<u32>();
-    let kept: u32 = carried.iter().map(|c| (tile(c.result) / threads).max(2)).sum();
-    let own = found.products.iter().filter(|p| !carried.iter().any(|c| c.next == p.value));
-    let sums = kept + own.map(|p| rows * extent(p.n) / threads).max().unwrap_or(0);
+    let kept: u32 = carried.iter().map(|c| share(&kernel.ty(c.result).axes).max(2)).sum();
+    let own = found.products.iter().zip(cut).filter(|(p, _)| !carried.iter().any(|c| c.next == p.value));
+    let sums = kept + own.map(|(_, t)| rows * (t.bn / t.wn) / (32 * wm)).max().unwrap_or(0);
     // The assembler loads the fragments of a wide slice piece by piece.
-    let fragments = found
-        .products
-        .iter()
-        .map(|p| rows / wm / 16 * 4 + extent(p.n) / wn / 8 * 2)
-        .max()
-        .unwrap_or(0)
-        .min(40);
-    // A thread that copies more than four units of an operand has addresses for the narrow ones.
+    let fragments = cut.iter().map(|t| rows / wm / 16 * 4 + t.bn / t.wn / 8 * 2).max().unwrap_or(0).min(40);
+    // A thread that copies more than four units of an operand has addresses for the narrow ones; one that copies many, for more of them.
     let moving = |n: usize, o: &Operand| {
         let axis = kernel.loop_(found.products[n].loop_id).axis;
         !o.packed && o.ix.iter().any(|i| i.axis.is_some() && i.axis == axis)
     };
     let units = found.staged().filter(|(_, n, o)| moving(*n, o)).map(|(is_a, n, o)| {
-        let p = &found.products[n];
-        let kept = if is_a { rows } else { columns(extent(p.n)) };
-        kept * extent(p.k).next_power_of_two() * o.elem.bits() / 128 / threads
+        let t = &cut[n];
+        let kept = if is_a { rows } else { t.bn };
+        kept * t.bk * o.elem.bits() / 128 / (32 * t.wm * t.wn * t.same)
     });
-    let addresses = if units.max().unwrap_or(0) > 4 { 48 } else { 40 };
-    let held: u32 =
-        found.products.iter().filter(|p| p.held().is_some()).map(|p| rows * extent(p.k) / 2 / threads).sum();
+    let addresses = match units.max().unwrap_or(0) {
+        0..=4 => 40,
+        5..=16 => 48,
+        _ => 72,
+    };
+    let held = found.products.iter().zip(cut).filter(|(p, _)| p.held().is_some());
+    let held: u32 = held.map(|(_, t)| rows * t.bk / 2 / (32 * wm)).sum();
     sums + fragments + held + addresses
 }
 

@@ -13,7 +13,7 @@
 //! **Registers.** All products have the same rows, those of the left operands, cut over warps in the same way. So tiles on (row, column of a product) have
 //! that product's accumulator layout, what is left of them when columns are reduced fits every other product's rows, and no tile is ever
 //! converted. The accumulator layout of `m16n8k16` on (i, j) is the layout of a left operand on (i, contracted j): where columns
-//! go on as what the next product contracts, all warps are side by side along the rows, and columns do not interleave.
+//! go on as what the next product contracts, each warp has all of them, warps beside each other the same, and columns do not interleave.
 //!
 //! **Pipeline.** One ring holds the operands of a step. Copies run ahead by all slots but one; a step waits, then the copies of a later step
 //! are issued, then everything is computed in the order of the text, which the assembler overlaps.
@@ -108,20 +108,25 @@ pub fn wanted(kernel: &t1::Kernel) -> bool {
         [c] => match kernel.value(c.next).op {
             Op::Binary(t1::BinaryOp::Add, x, y) => {
                 let product = |v: ValueId| matches!(kernel.value(strip(kernel, v)).op, Op::Mma { .. });
-                x == c.param && product(y) || y == c.param && product(x)
+                // A recurrence adds to what it starts from, first of all.
+                let starts = matches!(c.kind, t1::CarryKind::Assoc(_))
+                    || contraction::constant(kernel, c.init).is_some();
+                starts && (x == c.param && product(y) || y == c.param && product(x))
             }
             _ => false,
         },
         _ => false,
     };
     let lets = l.body.stmts.iter().all(|s| matches!(s, t1::Stmt::Let(_)));
-    lets && !plain
+    lets && !(plain && l.when.is_none())
 }
 
-/// Whether the kernel's loop of products can be planned as its tune parameters stand.
-pub fn fits(kernel: &t1::Kernel, target: Target) -> bool {
+/// Whether the kernel's loops of products can be planned as its tune parameters stand: how many warps beside each other then compute the same.
+pub fn fits(kernel: &t1::Kernel, target: Target) -> Option<u32> {
     let plain = simplify::apply(kernel, target);
-    find(&plain).and_then(|found| knobs::read(&plain, &found, target)).is_ok()
+    let found = find(&plain).ok()?;
+    let knobs = knobs::read(&plain, &found, target).ok()?;
+    knobs::tilings(&plain, &found, knobs.warps).iter().map(|t| t.same).max()
 }
 
 /// Whether a loop's own step multiplies, rather than a loop in it.
@@ -142,22 +147,24 @@ fn loops(kernel: &t1::Kernel, block: &t1::Block, found: &mut Vec<t1::LoopId>) ->
             t1::Stmt::For(id) => {
                 let l = kernel.loop_(*id);
                 if l.when.is_some() {
-                    return Err(Refusal::construct(l.span, "a loop with `when` around a loop around `@`"));
+                    return Err(Refusal::construct(l.span, "a loop with `when` around a loop around `@`")
+                        .note("the block would meet in the inner loop, or not, by what data says")
+                        .help("bounds of the loop in place of its condition, or `when` on the inner loop"));
                 }
                 loops(kernel, &l.body, found)?;
             }
             t1::Stmt::Let(v) if matches!(kernel.value(*v).op, Op::Mma { .. }) => {
                 let span = kernel.value(*v).span;
-                return Err(Refusal::construct(
-                    span,
-                    "`@` outside the loop in a kernel that has one around `@`",
-                ));
+                return Err(Refusal::construct(span, "this `@` outside a loop")
+                    .note("products of tiles that memory holds over a static range are put into a loop")
+                    .help("contract in a loop: `for k over K by 32 { acc += a[i, k] @ b[j, k].T; }`"));
             }
             t1::Stmt::If(id) => {
                 let i = kernel.if_(*id);
                 if multiplies(kernel, &i.then_block) || multiplies(kernel, &i.else_block) {
                     return Err(Refusal::construct(i.span, "`if` around a loop in a kernel with `@`")
-                        .help("`where(c, x, y)` chooses values, `place = value when c;` what is written"));
+                        .note("the loop's ring is filled before it, whatever the condition says")
+                        .help("a loop without trips does nothing: bounds that depend on the condition; `where(c, x, y)` chooses values, `place = value when c;` what is written"));
                 }
             }
             _ => {}
@@ -180,10 +187,15 @@ pub fn find(kernel: &t1::Kernel) -> Result<Products, Refusal> {
             return Err(Refusal::construct(
                 l.span,
                 format!("the loop over single coordinates `{}` around `@`", l.name),
-            ));
+            )
+            .note("a matrix instruction contracts tiles")
+            .help(format!("`for {} over … by 32` visits tiles", l.name)));
         }
-        if l.rev {
-            return Err(Refusal::construct(l.span, "a loop over `rev(…)` around `@`"));
+        // The order of declared reductions' steps means nothing.
+        if l.rev && !l.carried.iter().all(|c| matches!(c.kind, t1::CarryKind::Assoc(_))) {
+            return Err(Refusal::construct(l.span, "a loop over `rev(…)` around `@`")
+                .note("copies run ahead of a loop in ascending order only")
+                .help("without `rev`; what `+=` declares a reduction leaves the order of the steps open"));
         }
         let earlier = products.len();
         for stmt in &l.body.stmts {
@@ -202,7 +214,9 @@ pub fn find(kernel: &t1::Kernel) -> Result<Products, Refusal> {
     let others = all.filter(is_other).map(|a| (a, kernel.axis(a).extent)).collect();
     let found = Products { loops: ids, rows, products, others, computed };
     if let Some(p) = found.products.iter().find(|p| found.part(p.n).is_some()) {
-        return Err(Refusal::construct(kernel.value(p.value).span, "a product of a range with itself"));
+        return Err(Refusal::construct(kernel.value(p.value).span, "a product of a range with itself")
+            .note("rows and columns of a product are on different warps and lanes")
+            .help("a second range over the same dimension, as in `let j = i.lo..i.hi by 64;`"));
     }
     Ok(found)
 }
@@ -244,6 +258,11 @@ impl Products {
         })
     }
 
+    /// Whether a product's columns are what another contracts.
+    pub fn contracted_again(&self, p: &Product) -> bool {
+        self.products.iter().any(|q| matches!(q.a, Factor::Tile(_)) && q.k == p.n)
+    }
+
     /// Whether columns of one product are what another contracts.
     pub fn chained(&self) -> bool {
         self.products.iter().any(|p| matches!(p.a, Factor::Tile(_)))
@@ -259,10 +278,11 @@ fn product(
     let value = kernel.value(v);
     let Op::Mma { a, b, contract, ref batch } = value.op else { unreachable!("called for products") };
     if !batch.is_empty() {
-        return Err(Refusal::construct(value.span, "a product with batch axes inside one tile"));
+        return Err(contraction::batched(value.span));
     }
     let l = kernel.loop_(loop_id);
     let (a, b) = (strip(kernel, a), strip(kernel, b));
+    let a_value = a;
     let b = operand(kernel, loop_id, b, contract)?;
     let a = if made_in_step(kernel, a, before) {
         Factor::Tile(a)
@@ -284,16 +304,19 @@ fn product(
         return Err(Refusal::construct(
             value.span,
             "rows of several ranges that change from step to step, or are not of 16 bits,",
-        ));
+        )
+        .note("they are read into registers once, before the loop")
+        .help("rows of one range: the others by single coordinates, as in `grid r over R`"));
     }
     if ty.bits() != b.ty.bits() {
-        return Err(Refusal::construct(value.span, format!("`@` of {} and {}", ty.name(), b.value)));
+        return Err(contraction::mixed(value.span, kernel.ty(a_value).elem, b.value));
     }
     if let Factor::Tile(t) = a {
         let known = |p: &&Product| p.n == contract;
         if kernel.ty(t).elem.bits() != 16 || !before.iter().any(|p| known(&p)) {
             return Err(Refusal::construct(value.span, "this computed left operand of `@`")
-                .note("a tile of f16 or bf16 whose contracted range is the columns of an earlier product is lowered today"));
+                .note("a tile of f16 or bf16 whose contracted range is the columns of an earlier product is lowered today")
+                .help("`as f16` or `as bf16` on it; what is no product's columns is written first, and read by a loop behind"));
         }
     }
     // `x + a @ b` where the product goes nowhere else.
@@ -338,7 +361,9 @@ fn operand(kernel: &t1::Kernel, loop_id: t1::LoopId, v: ValueId, k: AxisId) -> R
         return Err(Refusal::construct(
             span,
             format!("`{name}`, looked up along another range than its copies go,"),
-        ));
+        )
+        .note("the threads that copy a row are the ones that look it up")
+        .help("look it up along the loop's range, or write the rows in order in a kernel before this one"));
     }
     Ok(operand)
 }
@@ -378,7 +403,8 @@ fn rows(kernel: &t1::Kernel, products: &[Product]) -> Result<Vec<(AxisId, u32)>,
                 span,
                 "products that keep different ranges of their left operands",
             )
-            .note("products of the same rows in one loop are lowered today"));
+            .note("products of the same rows in one loop are lowered today: so no tile changes its lanes on the way")
+            .help("a kernel for each"));
         }
         rows.get_or_insert(kept);
     }

@@ -274,7 +274,9 @@ impl General<'_> {
                 return Err(Refusal::construct(
                     t.span,
                     format!("`packed {}` along another range than the loop's", t.name),
-                ));
+                )
+                .note("a packed tensor is copied tile by tile along the range that is contracted")
+                .help("contract the range that the loop is over"));
             }
             let tiling = &plan.tilings[n];
             return shared::packed_buffer(self.kernel, &mut self.module, name, operand, tiling, is_a, slots);
@@ -310,7 +312,11 @@ impl General<'_> {
                     t1::Stmt::If(id) => self.kernel.if_(*id).span,
                     _ => self.kernel.span,
                 };
-                return Err(Refusal::construct(span, "a loop around `@` that writes, branches or loops"));
+                return Err(Refusal::construct(span, "a loop around `@` that writes, branches or loops")
+                    .note("its copies run ahead of what it computes, so a step is straight code")
+                    .help(
+                        "write behind the loop, or in a loop of its own; `where(c, x, y)` chooses values",
+                    ));
             };
             let carried = &self.kernel.loop_(id).carried;
             if let t1::Op::Reduce { x, ref axes, .. } = self.kernel.value(*v).op
@@ -377,8 +383,7 @@ impl General<'_> {
         let layout = staged.map.reduce(other).and_then(|l| l.rename_outs(|_| Axis(0))).map_err(internal)?;
         let layouts = Layouts::Rows { layout: &layout, axis: along, eager: false };
         for (dim, v) in &operand.gather {
-            let (module, ops, tile) = general::rows_in_step(self.kernel, *v, layouts, self.module.clone())?;
-            self.module = module;
+            let (ops, tile) = general::rows_in_step(self.kernel, *v, layouts, &mut self.module)?;
             ops.into_iter().for_each(|op| self.node(Node::Op(op)));
             ix[*dim].tile = Some(tile);
         }
@@ -524,9 +529,7 @@ impl General<'_> {
             self.push(OpKind::LoadPacked { slot, buf: staged.buf, tensor: other.tensor }, Some(tile), span);
             all.push((*read, tile));
         }
-        let (module, ops, value) =
-            general::operand(self.kernel, computed, &all, layouts, self.module.clone())?;
-        self.module = module;
+        let (ops, value) = general::operand(self.kernel, computed, &all, layouts, &mut self.module)?;
         ops.into_iter().for_each(|op| self.node(Node::Op(op)));
         Ok(Some(value))
     }
