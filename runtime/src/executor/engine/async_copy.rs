@@ -211,12 +211,26 @@ impl Env<'_> {
     }
 
     /// A copy happens. What it writes is stamped with the warp's epoch, or with an earlier one.
+    ///
+    /// An arrival that is still to come may answer for it as well, if a later one came first or its thread waited for its group: whoever
+    /// waits for that one's phase knows no later epoch than its own, so the first arrival behind the copy stamps it.
     pub(super) fn complete_copy(&mut self, warp: usize, copy: &PendingCopy, clock: Option<u32>) {
         self.perform(copy);
         self.effects += 1;
         let mut faults = Vec::new();
         if let Some(shadow) = &mut self.shadow {
+            let answers = |pending: &Pending| match &pending.transfer {
+                Transfer::Arrival { mask, before, clock, .. }
+                    if pending.warp == warp && copy.number < *before =>
+                {
+                    Some((*mask, *clock))
+                }
+                _ => None,
+            };
+            let answers: Vec<(u32, u32)> = self.pending.iter().filter_map(answers).collect();
             for lane in lanes_of(copy.mask) {
+                let first = answers.iter().filter(|(mask, _)| mask >> lane & 1 != 0).map(|&(_, clock)| clock);
+                let clock = first.chain(clock).min();
                 let agent = Agent { warp, lane: lane as u32, line: copy.line };
                 faults.extend(
                     shadow

@@ -161,6 +161,48 @@ fn copies_arrive_when_they_are_done() {
 }
 
 #[test]
+fn the_first_of_two_stages_may_be_read_whichever_arrives_first() {
+    // As in cuda::pipeline: warp 0 starts two stages, each of which arrives at its own mbarrier when its copies are done, in any order.
+    let stage = |at: u32| {
+        format!(
+            "cp.async.ca.shared.global [%r2+{}], [%rd1+{at}], 4;\ncp.async.mbarrier.arrive.noinc.shared.b64 [%smem+{}];\n",
+            64 + at,
+            at / 16
+        )
+    };
+    let body = |between: &str| {
+        format!(
+            "{}@%p1 mbarrier.init.shared::cta.b64 [%smem+8], 32;\nbar.sync 0;\nmov.u32 %r1, 0;\n@!%p2 bra READ;\n\
+             mad.wide.u32 %rd1, %t, 4, %g1;\nmad.lo.u32 %r2, %t, 4, %smem;\n{}{}{between}bra DONE;\nREAD:\nand.b32 %r4, %t, 31;\n\
+             mad.lo.u32 %r2, %r4, 4, %smem;\n{}ld.shared.b32 %r1, [%r2+64];\n{}ld.shared.b32 %r3, [%r2+192];\n\
+             mad.lo.u32 %r1, %r3, 1000, %r1;\nDONE:\n{STORE}",
+            init(32),
+            stage(0),
+            stage(128),
+            wait("%smem", "0", "W"),
+            wait("%smem+8", "0", "V"),
+        )
+    };
+    let source: Vec<u8> = (0..64u32).flat_map(u32::to_le_bytes).collect();
+    let args = [Arg::buffer(0), Arg::buffer(1)];
+    let want: Vec<u32> = (0..64).map(|t| if t < 32 { 0 } else { t - 32 + 1000 * t }).collect();
+    // The producer may wait for its copies too.
+    for between in ["", "cp.async.wait_all;\n"] {
+        let kernel = Hopper::new(&[POINTER, POINTER], body(between)).block(64);
+        for seed in 0..12 {
+            let mut buffers = [vec![0; 256], source.clone()];
+            let options = Options { sanitize: true, seed, ..Options::default() };
+            let outcome = kernel.outcome(args.to_vec(), &mut buffers, options);
+            assert_eq!(outcome.findings, [], "seed {seed}, {between}");
+            assert_eq!(words(&buffers[0]), want);
+        }
+    }
+    let hasty = body("").replace(&wait("%smem", "0", "W"), "");
+    let found = Hopper::new(&[POINTER, POINTER], hasty).block(64).kinds_any(&args, &[vec![0; 256], source]);
+    assert!(found.contains(&FindingKind::AsyncInFlight), "{found:?}");
+}
+
+#[test]
 fn nobody_arrives() {
     let body = format!("{}{}", init(2), wait("%smem", "0", "W"));
     let kernel = Hopper::new(&[POINTER], body);
