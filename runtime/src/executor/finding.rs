@@ -24,7 +24,7 @@ pub enum FindingKind {
     OutOfBounds,
     /// An address that is no multiple of the access size.
     Misaligned,
-    /// A read of shared memory that nobody wrote.
+    /// Something depends on a read of shared memory that nobody wrote.
     Uninitialized,
     /// Every warp of a block waits for something that cannot happen any more.
     Deadlock,

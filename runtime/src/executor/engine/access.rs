@@ -9,7 +9,7 @@ use super::super::lanes::tier::each;
 use super::super::memory::{
     LaneWords, Place, SHARED_RANK_BITS, place_generic, place_global, read_slice, write_slice,
 };
-use super::super::program::{Addr, AddrBase, Extend, MatrixAccess, MemAccess, MemReg, MemSpace, Order};
+use super::super::program::{Addr, AddrBase, Extend, MemAccess, MemReg, MemSpace, Order};
 use super::super::shadow::{Agent, Touch};
 use super::block::{Env, Stop};
 use super::bulk::Issuer;
@@ -346,6 +346,7 @@ impl Env<'_> {
         let bytes = (width * access.regs.len()) as u32;
         let windows = self.check(warp.index, line, access.space, &at, mask, bytes, "load")?;
         let mut data: LaneWords = [[0; 4]; 32];
+        let mut unwritten = Vec::new();
         for lane in lanes_of(mask) {
             let target = windows.of(lane);
             self.read_lane(target, warp.index, lane, at[lane], bytes as usize, &mut data[lane]);
@@ -354,7 +355,7 @@ impl Env<'_> {
                     let offset = at[lane].wrapping_sub(base);
                     // As of stores: what is volatile orders itself.
                     let touch = if access.order == Order::Weak { Touch::LaneRead } else { Touch::Read };
-                    self.touch(warp.index, lane, line, touch, offset, bytes, "read");
+                    unwritten.extend(self.touch_load(warp.index, lane, line, touch, offset, bytes));
                 }
                 Target::Global(window, base) if self.shadow.is_some() => {
                     let at = (window, at[lane] - base);
@@ -365,37 +366,8 @@ impl Env<'_> {
             }
         }
         self.count(number, &windows, &at, mask, bytes, false);
-        for (i, reg) in access.regs.iter().enumerate() {
-            let raw = |lane: usize| -> u64 {
-                let words = &data[lane];
-                match width {
-                    8 => u64::from(words[2 * i]) | u64::from(words[2 * i + 1]) << 32,
-                    4 => u64::from(words[i]),
-                    2 => u64::from(words[i / 2] >> (16 * (i % 2)) & 0xffff),
-                    _ => u64::from(words[i / 4] >> (8 * (i % 4)) & 0xff),
-                }
-            };
-            let shift = 64 - 8 * width as u32;
-            let extended = |lane: usize| -> u64 {
-                let value = raw(lane);
-                match access.extend {
-                    Extend::Zero => value,
-                    Extend::Sign => ((value << shift) as i64 >> shift) as u64,
-                    Extend::Sign16 => ((value << shift) as i64 >> shift) as u64 & 0xffff,
-                }
-            };
-            match *reg {
-                MemReg::R32(d) => {
-                    let value = std::array::from_fn(|lane| extended(lane) as u32);
-                    blend32(warp.frame.r32_mut(d), &value, mask);
-                }
-                MemReg::R64(d) => {
-                    let value = std::array::from_fn(extended);
-                    blend64(warp.frame.r64_mut(d), &value, mask);
-                }
-                MemReg::None => {}
-            }
-        }
+        put_loaded(&mut warp.frame, access, &data, mask);
+        warp.doubt(line, access, &data, &unwritten, mask);
         Ok(())
     }
 
@@ -471,114 +443,40 @@ impl Env<'_> {
         self.count(number, &windows, &at, mask, bytes, true);
         Ok(())
     }
+}
 
-    /// The row addresses of a matrix access as offsets in shared memory, into `rows`; rows of matrix `j` come from lanes `8j..8j+8`.
-    fn matrix_rows(
-        &mut self,
-        warp: &Warp,
-        line: u32,
-        access: &MatrixAccess,
-        what: &str,
-        rows: &mut [usize; 32],
-    ) -> Result<(), Stop> {
-        let at = addresses(&warp.frame, access.addr);
-        let lanes = 8 * access.regs.len();
-        let mask = if lanes >= 32 { u32::MAX } else { (1 << lanes) - 1 };
-        // A generic address of shared memory is legal here; it is no offset. Where one lane has one, all must.
-        let generic = matches!(place_generic(at[0]), Place::Shared(_));
-        let space = if generic { MemSpace::Generic } else { MemSpace::Shared };
-        let windows = self.check(warp.index, line, space, &at, mask, 16, what)?;
-        let Windows::One(Target::Shared(base)) = windows else {
-            self.report(FindingKind::OutOfBounds, line, None, || {
-                format!("warp {}: {what} outside of shared memory", warp.index)
-            });
-            return Err(Stop);
+/// What the lanes of `mask` loaded goes to their registers.
+pub(super) fn put_loaded(frame: &mut Frame, access: &MemAccess, data: &LaneWords, mask: u32) {
+    let width = usize::from(access.bytes);
+    for (i, reg) in access.regs.iter().enumerate() {
+        let raw = |lane: usize| -> u64 {
+            let words = &data[lane];
+            match width {
+                8 => u64::from(words[2 * i]) | u64::from(words[2 * i + 1]) << 32,
+                4 => u64::from(words[i]),
+                2 => u64::from(words[i / 2] >> (16 * (i % 2)) & 0xffff),
+                _ => u64::from(words[i / 4] >> (8 * (i % 4)) & 0xff),
+            }
         };
-        each(|lane| rows[lane] = at[lane].wrapping_sub(base) as usize);
-        Ok(())
-    }
-
-    pub(super) fn ldmatrix(
-        &mut self,
-        warp: &mut Warp,
-        line: u32,
-        number: usize,
-        access: &MatrixAccess,
-        mask: u32,
-    ) -> Result<(), Stop> {
-        let mut rows = [0; 32];
-        self.matrix_rows(warp, line, access, "ldmatrix", &mut rows)?;
-        for (j, &d) in access.regs.iter().enumerate() {
-            if !access.transposed && mask == u32::MAX && self.shadow.is_none() {
-                // A matrix in row-major order is what the lanes get, one after the other.
-                let lanes = warp.frame.r32_mut(d).as_chunks_mut::<4>().0;
-                for (row, &offset) in lanes.iter_mut().zip(&rows[8 * j..]) {
-                    let bytes: &[u8; 16] =
-                        self.shared[offset..].first_chunk().expect("the rows lie in shared memory");
-                    *row = std::array::from_fn(|i| {
-                        let at = 4 * i;
-                        u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-                    });
-                }
-                continue;
+        let shift = 64 - 8 * width as u32;
+        let extended = |lane: usize| -> u64 {
+            let value = raw(lane);
+            match access.extend {
+                Extend::Zero => value,
+                Extend::Sign => ((value << shift) as i64 >> shift) as u64,
+                Extend::Sign16 => ((value << shift) as i64 >> shift) as u64 & 0xffff,
             }
-            let mut tile = [[0u32; 4]; 8];
-            for (r, row) in tile.iter_mut().enumerate() {
-                let (lane, offset) = (8 * j + r, rows[8 * j + r]);
-                read_slice(&self.shared, offset, 16, row);
-                if self.shadow.is_some() {
-                    self.touch(warp.index, lane, line, Touch::Read, offset as u64, 16, "ldmatrix read");
-                }
+        };
+        match *reg {
+            MemReg::R32(d) => {
+                let value = std::array::from_fn(|lane| extended(lane) as u32);
+                blend32(frame.r32_mut(d), &value, mask);
             }
-            let half = |r: usize, c: usize| tile[r][c / 2] >> (16 * (c % 2)) & 0xffff;
-            let value = std::array::from_fn(|lane| {
-                let (r, c) = (lane / 4, 2 * (lane % 4));
-                if access.transposed { half(c, r) | half(c + 1, r) << 16 } else { tile[r][c / 2] }
-            });
-            blend32(warp.frame.r32_mut(d), &value, mask);
-        }
-        self.count_matrix(number, &rows, access.regs.len());
-        Ok(())
-    }
-
-    pub(super) fn stmatrix(
-        &mut self,
-        warp: &mut Warp,
-        line: u32,
-        number: usize,
-        access: &MatrixAccess,
-        _mask: u32,
-    ) -> Result<(), Stop> {
-        let mut rows = [0; 32];
-        self.matrix_rows(warp, line, access, "stmatrix", &mut rows)?;
-        self.effects += 1;
-        for (j, &s) in access.regs.iter().enumerate() {
-            let source = warp.frame.r32(s);
-            let mut tile = [[0u16; 8]; 8];
-            for lane in 0..32 {
-                for e in 0..2 {
-                    let value = (source[lane] >> (16 * e)) as u16;
-                    let (r, c) = (lane / 4, 2 * (lane % 4) + e);
-                    if access.transposed { tile[c][r] = value } else { tile[r][c] = value }
-                }
+            MemReg::R64(d) => {
+                let value = std::array::from_fn(extended);
+                blend64(frame.r64_mut(d), &value, mask);
             }
-            for (r, row) in tile.iter().enumerate() {
-                let (lane, offset) = (8 * j + r, rows[8 * j + r]);
-                let words: [u32; 4] =
-                    std::array::from_fn(|w| u32::from(row[2 * w]) | u32::from(row[2 * w + 1]) << 16);
-                self.touch(warp.index, lane, line, Touch::Write, offset as u64, 16, "stmatrix write");
-                self.write_shared(offset, 16, &words);
-            }
-        }
-        self.count_matrix(number, &rows, access.regs.len());
-        Ok(())
-    }
-
-    fn count_matrix(&mut self, number: usize, rows: &[usize; 32], matrices: usize) {
-        if self.counters.on() {
-            let offsets = std::array::from_fn(|lane| rows[lane] as u64);
-            let mask = if matrices >= 4 { u32::MAX } else { (1 << (8 * matrices)) - 1 };
-            self.counters.shared(number, &offsets, mask, 16);
+            MemReg::None => {}
         }
     }
 }

@@ -149,6 +149,7 @@ impl Block<'_> {
                     &program.steps[f.at as usize].kind
                 {
                     write_reduction(&mut warp.frame, reduce, f.mask, state.votes, state.lanes);
+                    warp.twins(|twin| write_reduction(twin, reduce, f.mask, state.votes, state.lanes));
                 }
                 warp.fragments[number].wait = Wait::Ready;
                 warp.fragments[number].at += 1;

@@ -5,7 +5,7 @@
 //!   launch: blocks to worker threads                  grid.rs
 //!     Block: warps take turns until nobody can        block.rs   scheduling, what was put off; barriers.rs, mbarrier.rs
 //!       Warp: fragments, lowest step first            warp.rs, run.rs
-//!         memory · cross-lane · copies · matrix       access.rs, async_copy.rs, bulk.rs, cross.rs, atomics.rs, wgmma.rs, host.rs
+//!         memory · cross-lane · copies · matrix       access.rs, matrices.rs, async_copy.rs, bulk.rs, cross.rs, atomics.rs, wgmma.rs
 //! ```
 //!
 //! A warp leaves `run` only where it must wait (barrier, member mask) or when its quantum of backward jumps is spent; nothing but
@@ -20,11 +20,14 @@ mod bulk;
 mod copies;
 mod counters;
 mod cross;
+mod doubts;
 mod grid;
 mod groups;
 mod host;
+mod matrices;
 mod mbarrier;
 mod panels;
+mod plain;
 mod races;
 mod registers;
 mod remote;

@@ -1,8 +1,9 @@
 //! A warp's turn: executing steps until it must wait.
 
+use super::super::codegen::MachineCode;
 use super::super::finding::FindingKind;
 use super::super::frame::{Frame, Lanes32, Lanes64, blend32, blend64};
-use super::super::program::{LaneCall, LiveOut, Step, StepKind, Val32, Val64, ValP};
+use super::super::program::{LiveOut, Step, StepKind, Val32, Val64, ValP};
 use super::access::lanes_of;
 use super::block::{Env, Stop};
 use super::registers::Change;
@@ -151,9 +152,15 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
             if env.tracks_wgmma() {
                 env.check_registers(warp, at, step.line, active);
             }
+            if warp.doubts.is_some() {
+                env.weigh(warp, step, mask, active);
+            }
             match &step.kind {
                 StepKind::Segment(number) => {
-                    segment(env, warp, *number, mask, &program.segments[*number as usize].live_out)
+                    let code = &env.launch.kernel.code;
+                    let live_out = &program.segments[*number as usize].live_out;
+                    segment(code, &mut warp.frame, *number, mask, live_out);
+                    warp.twins(|twin| segment(code, twin, *number, mask, live_out));
                 }
                 StepKind::Mma(_) if active == u32::MAX && env.unwatched => {
                     let Some(run) = &env.launch.kernel.runs[at as usize] else {
@@ -289,6 +296,7 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
                     let complete = answer.complete;
                     let old = warp.frame.pred(wait.d);
                     warp.frame.set_pred(wait.d, (old & !active) | complete);
+                    env.unite(warp, &step.kind, active);
                 }
                 kind if active == 0 => {
                     let _ = kind;
@@ -410,25 +418,24 @@ fn wake_members(warp: &mut Warp) {
 }
 
 /// Lanes that are off compute too and get their old values back afterwards.
-fn segment(env: &mut Env<'_>, warp: &mut Warp, number: u32, mask: u32, live_out: &LiveOut) {
-    let code = &env.launch.kernel.code;
+fn segment(code: &MachineCode, frame: &mut Frame, number: u32, mask: u32, live_out: &LiveOut) {
     if mask == u32::MAX {
-        code.call(number, &mut warp.frame);
+        code.call(number, frame);
         return;
     }
-    let old32: Vec<Lanes32> = live_out.r32.iter().map(|&r| *warp.frame.r32(r)).collect();
-    let old64: Vec<Lanes64> = live_out.r64.iter().map(|&r| *warp.frame.r64(r)).collect();
-    let old_preds: Vec<u32> = live_out.preds.iter().map(|&p| warp.frame.pred(p)).collect();
-    code.call(number, &mut warp.frame);
+    let old32: Vec<Lanes32> = live_out.r32.iter().map(|&r| *frame.r32(r)).collect();
+    let old64: Vec<Lanes64> = live_out.r64.iter().map(|&r| *frame.r64(r)).collect();
+    let old_preds: Vec<u32> = live_out.preds.iter().map(|&p| frame.pred(p)).collect();
+    code.call(number, frame);
     for (&r, old) in live_out.r32.iter().zip(&old32) {
-        blend32(warp.frame.r32_mut(r), old, !mask);
+        blend32(frame.r32_mut(r), old, !mask);
     }
     for (&r, old) in live_out.r64.iter().zip(&old64) {
-        blend64(warp.frame.r64_mut(r), old, !mask);
+        blend64(frame.r64_mut(r), old, !mask);
     }
     for (&p, old) in live_out.preds.iter().zip(old_preds) {
-        let new = warp.frame.pred(p);
-        warp.frame.set_pred(p, (new & mask) | (old & !mask));
+        let new = frame.pred(p);
+        frame.set_pred(p, (new & mask) | (old & !mask));
     }
 }
 
@@ -448,8 +455,14 @@ fn execute(env: &mut Env<'_>, warp: &mut Warp, step: &Step, number: usize, mask:
     {
         shadow.lanes_pass(warp.index);
     }
+    if super::plain::compute(&mut warp.frame, &step.kind, mask) {
+        env.counters.mma += u64::from(matches!(step.kind, StepKind::Mma(_) | StepKind::MmaF64(_)));
+        warp.twins(|twin| {
+            super::plain::compute(twin, &step.kind, mask);
+        });
+        return Ok(());
+    }
     match &step.kind {
-        StepKind::Call(call) => lane_call(&mut warp.frame, call, mask),
         StepKind::Load(access) => env.load(warp, step.line, number, access, mask)?,
         StepKind::Store(access) => env.store(warp, step.line, number, access, mask)?,
         StepKind::CpAsync(copy) => env.cp_async(warp, step.line, number, copy, mask)?,
@@ -457,35 +470,11 @@ fn execute(env: &mut Env<'_>, warp: &mut Warp, step: &Step, number: usize, mask:
         StepKind::CpAsyncWait(newest) => env.cp_async_wait(warp, *newest, mask)?,
         StepKind::LdMatrix(access) => env.ldmatrix(warp, step.line, number, access, mask)?,
         StepKind::StMatrix(access) => env.stmatrix(warp, step.line, number, access, mask)?,
-        StepKind::MovMatrix { d, a } => super::cross::movmatrix(&mut warp.frame, *d, *a, mask),
         StepKind::Atomic(atomic) => env.atomic(warp, step.line, number, atomic, mask)?,
-        StepKind::Mma(mma) => {
-            env.counters.mma += 1;
-            super::cross::mma(&mut warp.frame, mma, mask);
-        }
-        StepKind::MmaF64(mma) => {
-            env.counters.mma += 1;
-            super::cross::mma_f64(&mut warp.frame, mma, mask);
-        }
         StepKind::WarpSync(_) => {
             if let Some(shadow) = &mut env.shadow {
                 shadow.advance(warp.index);
             }
-        }
-        StepKind::Shuffle(shuffle) => super::cross::shuffle(&mut warp.frame, shuffle, mask),
-        StepKind::Vote { mode, dst, src, .. } => super::cross::vote(&mut warp.frame, *mode, *dst, *src, mask),
-        StepKind::Match { all, d, p, a, .. } => {
-            super::cross::match_sync(&mut warp.frame, *all, *d, *p, *a, mask)
-        }
-        StepKind::Redux { op, d, a, .. } => super::cross::redux(&mut warp.frame, *op, *d, *a, mask),
-        StepKind::ActiveMask(d) => blend32(warp.frame.r32_mut(*d), &[mask; 32], mask),
-        StepKind::Elect { d, p, .. } => {
-            let leader = mask.trailing_zeros();
-            if let Some(d) = d {
-                blend32(warp.frame.r32_mut(*d), &[leader; 32], mask);
-            }
-            let old = warp.frame.pred(*p);
-            warp.frame.set_pred(*p, (old & !mask) | 1 << leader);
         }
         &StepKind::MbarInit { addr, space, count } => {
             env.mbar_init(warp, step.line, space, addr, count, mask)?
@@ -546,42 +535,20 @@ fn execute(env: &mut Env<'_>, warp: &mut Warp, step: &Step, number: usize, mask:
         | StepKind::Exit
         | StepKind::Trap
         | StepKind::Converged
-        | StepKind::Nothing => {}
+        | StepKind::Nothing
+        | StepKind::Call(_)
+        | StepKind::MovMatrix { .. }
+        | StepKind::Mma(_)
+        | StepKind::MmaF64(_)
+        | StepKind::Shuffle(_)
+        | StepKind::Vote { .. }
+        | StepKind::Match { .. }
+        | StepKind::Redux { .. }
+        | StepKind::ActiveMask(_)
+        | StepKind::Elect { .. } => {}
+    }
+    if warp.doubts.is_some() {
+        env.unite(warp, &step.kind, mask);
     }
     Ok(())
-}
-
-fn lane_call(frame: &mut Frame, call: &LaneCall, mask: u32) {
-    match *call {
-        LaneCall::C32 { f, d, a, b, c } => {
-            let mut out = [0; 32];
-            f(&mut out, frame.r32(a), frame.r32(b), frame.r32(c));
-            blend32(frame.r32_mut(d), &out, mask);
-        }
-        LaneCall::C64 { f, d, a, b, c } => {
-            let mut out = [0; 32];
-            f(&mut out, frame.r64(a), frame.r64(b), frame.r64(c));
-            blend64(frame.r64_mut(d), &out, mask);
-        }
-        LaneCall::Narrow { f, d, a } => {
-            let mut out = [0; 32];
-            f(&mut out, frame.r64(a));
-            blend32(frame.r32_mut(d), &out, mask);
-        }
-        LaneCall::Widen { f, d, a } => {
-            let mut out = [0; 32];
-            f(&mut out, frame.r32(a));
-            blend64(frame.r64_mut(d), &out, mask);
-        }
-        LaneCall::Mixed64 { f, d, a, b } => {
-            let mut out = [0; 32];
-            f(&mut out, frame.r64(a), frame.r32(b));
-            blend64(frame.r64_mut(d), &out, mask);
-        }
-        LaneCall::Test { f, d, a, b } => {
-            let value = f(frame.r32(a), frame.r32(b));
-            let old = frame.pred(d);
-            frame.set_pred(d, (old & !mask) | (value & mask));
-        }
-    }
 }

@@ -8,6 +8,7 @@
 
 use super::super::frame::Frame;
 use super::copies::CopyQueue;
+use super::doubts::Doubts;
 use super::groups::BulkGroups;
 use super::registers::Change;
 use super::wgmma::WgmmaQueue;
@@ -73,6 +74,8 @@ pub struct Warp {
     pub cluster_entered: u32,
     /// What `setmaxnreg` did, for the sanitizer.
     pub registers: Vec<Change>,
+    /// With the sanitizer: registers that may hold what nobody wrote.
+    pub doubts: Option<Box<Doubts>>,
 }
 
 impl Warp {
@@ -92,6 +95,15 @@ impl Warp {
             cluster_arrived: 0,
             cluster_entered: 0,
             registers: Vec::new(),
+            doubts: None,
+        }
+    }
+
+    /// Does to the twins of the frame what was done to it, where there are any.
+    #[inline]
+    pub fn twins(&mut self, act: impl FnMut(&mut Frame)) {
+        if let Some(doubts) = &mut self.doubts {
+            doubts.twins.iter_mut().for_each(act);
         }
     }
 

@@ -78,6 +78,16 @@ struct Conflict {
     unfenced: bool,
 }
 
+/// The first of two faults, unless it is a read of what nobody wrote: nothing may come of that.
+fn graver(first: Option<Fault>, second: Option<Fault>) -> Option<Fault> {
+    let slight = |fault: &Fault| fault.kind == FindingKind::Uninitialized;
+    if first.as_ref().is_some_and(|fault| !slight(fault)) {
+        first
+    } else {
+        second.filter(|f| first.is_none() || !slight(f)).or(first)
+    }
+}
+
 impl Shadow {
     /// An access to `bytes` at `offset` (in range). Returns the first fault; the access is recorded either way.
     pub fn touch(&mut self, agent: Agent, touch: Touch, offset: u32, bytes: u32) -> Option<Fault> {
@@ -102,7 +112,7 @@ impl Shadow {
         let mut fault = None;
         for &offset in offsets {
             let found = self.touch_range(agent, touch, offset, 16, &mut known);
-            fault = fault.or(found);
+            fault = graver(fault, found);
         }
         fault
     }
@@ -168,7 +178,7 @@ impl Shadow {
                     Some((from, to)) if from == before => self.cells[cell as usize] = to,
                     _ => {
                         let found = self.touch_cell(agent, touch, cell, 0, 4);
-                        fault = fault.or(found);
+                        fault = graver(fault, found);
                         let after = self.cells[cell as usize];
                         *known = (!before.many && !after.many).then_some((before, after));
                     }
@@ -178,10 +188,23 @@ impl Shadow {
             }
             let stop = end.min((cell + 1) * 4);
             let found = self.touch_cell(agent, touch, cell, at % 4, stop - at);
-            fault = fault.or(found);
+            fault = graver(fault, found);
             at = stop;
         }
         fault
+    }
+
+    /// Those of `bytes` bytes at `offset` (16 at most) that nobody has written and nothing is on its way to, one bit each.
+    pub fn unwritten(&self, offset: u32, bytes: u32) -> u16 {
+        let fresh = |at: u32| {
+            let (cell, byte) = (at / 4, at % 4);
+            let written = match self.split.get(&cell) {
+                Some(parts) => parts[byte as usize].written & 1,
+                None => self.cells[cell as usize].written >> byte & 1,
+            };
+            written == 0 && self.in_flight[cell as usize] == 0
+        };
+        (0..bytes.min(16)).fold(0, |bits, at| bits | u16::from(fresh(offset + at)) << at)
     }
 
     /// These bytes (whole words) hold something from the beginning.
@@ -269,7 +292,7 @@ impl Shadow {
             let mut state = self.cells[cell as usize];
             let found = self.touch_one(agent, touch, &mut state, cell * 5 + 4, 0b1111, cell * 4);
             self.cells[cell as usize] = state;
-            return fault.or(found);
+            return graver(fault, found);
         }
         self.split(cell);
         for byte in first..first + bytes {
@@ -279,7 +302,7 @@ impl Shadow {
             if let Some(parts) = self.split.get_mut(&cell) {
                 parts[byte as usize] = state;
             }
-            fault = fault.or(found);
+            fault = graver(fault, found);
         }
         fault
     }
@@ -334,7 +357,7 @@ impl Shadow {
             if reads { None } else { self.unordered_read(agent, state, key, touch == Touch::LaneWrite) }
         });
         if let Some(conflict) = found {
-            fault = fault.or(Some(self.fault(agent, conflict, offset)));
+            fault = Some(self.fault(agent, conflict, offset));
         }
         if reads {
             let lane = if touch == Touch::LaneRead { agent.lane as u8 } else { ALL_LANES };

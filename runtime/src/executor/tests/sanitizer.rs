@@ -48,6 +48,68 @@ fn unwritten_shared_memory_is_not_read() {
     assert_eq!(kinds(&format!("{ADDRESSES}ld.shared.b32 %d, [%r1];"), 32), [FindingKind::Uninitialized]);
 }
 
+/// Loads of what nobody wrote, into `%r5`, and then `uses`.
+fn unwritten(uses: &str) -> Vec<(FindingKind, u32, Option<u32>)> {
+    let body = format!("{ADDRESSES}setp.gt.u32 %p1, %t, 99;\nld.shared.b32 %r5, [%r1];\n{uses}");
+    let kernel = Kernel::new(&body).module(BUF).sanitized();
+    let load = kernel.line("ld.shared");
+    let findings = kernel.findings();
+    assert!(findings.iter().all(|f| (f.1, f.2) == (load, None)), "not at the load: {findings:?}");
+    findings
+}
+
+#[test]
+fn copies_of_what_nobody_wrote_may_be_made_and_not_used() {
+    for harmless in [
+        // Dropped, overwritten, or in an element of a vector that is not looked at.
+        "",
+        "mov.b32 %r5, 7;\nmov.b32 %d, %r5;",
+        "st.shared.b32 [%r1], %t;\nld.shared.b32 %r5, [%r1];\nmov.b32 %d, %r5;",
+        // As in a merge: what is beyond the end of a run is compared, and the answer is not taken.
+        "setp.lt.s32 %p2, %r5, %t;\nand.pred %p2, %p2, %p1;\nselp.b32 %d, %r5, %t, %p2;\n@%p2 bra L;\nadd.s32 %d, %d, 1;\nL:",
+        // Between lanes, and cut off there.
+        "shfl.sync.bfly.b32 %r6, %r5, 1, 31, -1;\nand.b32 %d, %r6, 0;",
+        "vote.sync.any.pred %p2, %p1, -1;\n@%p2 mov.b32 %d, %r5;",
+    ] {
+        assert_eq!(unwritten(harmless), [], "{harmless}");
+    }
+}
+
+#[test]
+fn nothing_may_depend_on_what_nobody_wrote() {
+    for use_ in [
+        "mov.b32 %d, %r5;",
+        "max.f32 %d, %r5, %t;",
+        "min.u32 %d, %r5, %t;",
+        "min.s32 %d, %r5, -5;",
+        "max.s32 %d, %r5, %t;",
+        "shfl.sync.bfly.b32 %d, %r5, 1, 31, -1;",
+        "redux.sync.add.s32 %d, %r5, -1;",
+        // A condition, an address, an operand of an atomic, a count.
+        "setp.eq.s32 %p2, %r5, 0;\n@%p2 bra L;\nmov.b32 %d, 1;\nL:",
+        "setp.ne.s32 %p2, %r5, 0;\n@%p2 st.shared.b32 [%r1], %t;",
+        "and.b32 %r5, %r5, 4;\nadd.u32 %r5, %r5, %r0;\nld.shared.b32 %r6, [%r5];",
+        "red.global.add.u32 [%rd2], %r5;",
+        "st.shared.b32 [%r1], %r5;",
+    ] {
+        assert_eq!(unwritten(use_).first().map(|f| f.0), Some(FindingKind::Uninitialized), "{use_}");
+    }
+}
+
+#[test]
+fn a_vector_is_in_doubt_where_nobody_wrote_it() {
+    let body = |part: &str| {
+        format!(
+            "{COPY}st.shared.v2.b32 [%r1], {{%t, %t}};\nst.shared.b16 [%r1+8], 1;\n\
+             ld.shared.v4.b32 {{%r5, %r6, %r7, %r8}}, [%r1];\nand.b32 %r9, %r7, 0xffff;\nmov.b32 %d, {part};"
+        )
+    };
+    for (part, found) in [("%r5", false), ("%r6", false), ("%r7", true), ("%r8", true), ("%r9", false)] {
+        let kinds = kinds(&body(part), 32);
+        assert_eq!(kinds == [FindingKind::Uninitialized], found, "{part}: {kinds:?}");
+    }
+}
+
 #[test]
 fn a_copy_needs_a_commit_a_wait_and_a_barrier() {
     let copy = "cp.async.cg.shared.global [%r1], [%rd5], 16;\n";
