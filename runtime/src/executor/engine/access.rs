@@ -303,8 +303,11 @@ impl Env<'_> {
         let Some(shadow) = &mut self.shadow else { return };
         let agent = Agent { warp, lane: lane as u32, line };
         // Volatile stores are how lanes of old talk to each other.
-        let touch = if order == Order::Weak { Touch::LaneWrite } else { Touch::Write };
+        let touch = if order == Order::Weak { Touch::LaneWrite } else { Touch::StrongWrite };
         let fault = shadow.touch(agent, touch, offset as u32, bytes);
+        if order != Order::Weak {
+            shadow.leave_strong(warp, offset as u32, order == Order::Release);
+        }
         if let Some(found) = &fault
             && found.kind == FindingKind::Race
             && found.other_writes
@@ -353,9 +356,7 @@ impl Env<'_> {
             match target {
                 Target::Shared(base) => {
                     let offset = at[lane].wrapping_sub(base);
-                    // As of stores: what is volatile orders itself.
-                    let touch = if access.order == Order::Weak { Touch::LaneRead } else { Touch::Read };
-                    unwritten.extend(self.touch_load(warp.index, lane, line, touch, offset, bytes));
+                    unwritten.extend(self.touch_load(warp.index, lane, line, access.order, offset, bytes));
                 }
                 Target::Global(window, base) if self.shadow.is_some() => {
                     let at = (window, at[lane] - base);

@@ -20,8 +20,8 @@ use super::super::finding::FindingKind;
 use super::super::frame::{Frame, PredId, R32, R64, blend32, blend64};
 use super::super::memory::LaneWords;
 use super::super::program::{
-    Addr, AddrBase, BulkRoute, HostValue, MbarPhase, MemAccess, MemReg, Step, StepKind, TensorRoute, Val32,
-    Val64, WgmmaA,
+    Addr, AddrBase, BulkRoute, HostValue, MbarPhase, MemAccess, MemReg, Order, Step, StepKind, TensorRoute,
+    Val32, Val64, WgmmaA,
 };
 use super::super::shadow::{Agent, Touch};
 use super::access::{lanes_of, put_loaded};
@@ -258,13 +258,18 @@ impl Env<'_> {
         warp: usize,
         lane: usize,
         line: u32,
-        touch: Touch,
+        order: Order,
         offset: u64,
         bytes: u32,
     ) -> Option<Unwritten> {
         self.note_remote(warp, line, offset);
         let shadow = self.shadow.as_mut()?;
         let offset = offset as u32;
+        // As of stores: what is volatile orders itself.
+        let touch = if order == Order::Weak { Touch::LaneRead } else { Touch::StrongRead };
+        if order != Order::Weak {
+            shadow.meet_strong(warp, offset, order == Order::Acquire);
+        }
         let fault = shadow.touch(Agent { warp, lane: lane as u32, line }, touch, offset, bytes)?;
         if fault.kind == FindingKind::Uninitialized {
             return Some(Unwritten { lane, bytes: shadow.unwritten(offset, bytes), offset });

@@ -107,7 +107,8 @@ fn peers(frame: &Frame, kind: &StepKind, lanes: u32) -> u32 {
 /// Runs fragments of `warp` until it must wait.
 pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
     let program = &env.launch.kernel.program;
-    let mut quantum = QUANTUM;
+    // A turn of spinning costs much more when every look is recorded.
+    let mut quantum = if env.shadow.is_some() { QUANTUM / 16 } else { QUANTUM };
     'fragment: loop {
         let Some(mut current) = warp.next_ready() else {
             return Ok(if warp.fragments.is_empty() { Turn::Done } else { Turn::Waiting });

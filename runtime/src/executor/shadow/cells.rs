@@ -21,7 +21,7 @@ pub(super) struct Cell {
     writer: u16,
     /// The lane that alone sees the write until the lanes of its warp have met.
     lane: u8,
-    /// The last write was an atomic.
+    /// The last write was an atomic or another strong one.
     atomic: bool,
     /// Bytes ever written, one bit each.
     written: u8,
@@ -35,6 +35,8 @@ pub(super) struct Read {
     agent: u16,
     /// The lane of a load; [`SEVERAL`] if there are more that have not met since, [`ALL_LANES`] of a read by the whole warp.
     lane: u8,
+    /// Strong: atomics and strong stores do not race with it.
+    strong: bool,
 }
 
 /// `lane` of reads by several lanes.
@@ -43,7 +45,7 @@ const SEVERAL: u8 = u8::MAX - 1;
 /// Agents whose reads have room in a cell: the warps of the usual block, so that a cell is a line of the cache.
 const READERS: usize = 4;
 
-const NO_READ: Read = Read { clock: 0, line: 0, agent: NOBODY, lane: ALL_LANES };
+const NO_READ: Read = Read { clock: 0, line: 0, agent: NOBODY, lane: ALL_LANES, strong: false };
 
 pub(super) const FRESH: Cell = Cell {
     write_clock: 0,
@@ -275,7 +277,7 @@ impl Shadow {
             let key = if parts.len() == 1 { cell * 5 + 4 } else { cell * 5 + byte as u32 };
             let found = self
                 .unordered_write(agent, part, Touch::Write)
-                .or_else(|| self.unordered_read(agent, part, key, true));
+                .or_else(|| self.unordered_read(agent, part, key, Touch::LaneWrite));
             if let Some(conflict) = found {
                 return Some(self.fault(agent, conflict, cell * 4));
             }
@@ -341,10 +343,7 @@ impl Shadow {
         };
         let reads = touch.only_reads();
         let mut fault = None;
-        if (reads || touch.is_atomic())
-            && state.written & bits != bits
-            && self.in_flight[(offset / 4) as usize] == 0
-        {
+        if touch.reads() && state.written & bits != bits && self.in_flight[(offset / 4) as usize] == 0 {
             fault = Some(Fault {
                 kind: FindingKind::Uninitialized,
                 other_line: None,
@@ -353,16 +352,21 @@ impl Shadow {
                 offset,
             });
         }
-        let found = self.unordered_write(agent, state, touch).or_else(|| {
-            if reads { None } else { self.unordered_read(agent, state, key, touch == Touch::LaneWrite) }
-        });
+        let found = self
+            .unordered_write(agent, state, touch)
+            .or_else(|| if reads { None } else { self.unordered_read(agent, state, key, touch) });
         if let Some(conflict) = found {
             fault = Some(self.fault(agent, conflict, offset));
         }
         if reads {
             let lane = if touch == Touch::LaneRead { agent.lane as u8 } else { ALL_LANES };
             self.read[agent.warp] |= touch == Touch::LaneRead;
-            self.record_read(agent, Read { clock, line: agent.line, agent: who, lane }, state, key);
+            self.record_read(
+                agent,
+                Read { clock, line: agent.line, agent: who, lane, strong: touch.is_atomic() },
+                state,
+                key,
+            );
             return fault;
         }
         if state.many {
@@ -389,7 +393,8 @@ impl Shadow {
             Some(&met) if old.lane != ALL_LANES && met <= old.clock && old.lane != read.lane => SEVERAL,
             _ => read.lane,
         };
-        Read { lane, ..read }
+        // What was read weakly in this epoch stays so.
+        Read { lane, strong: read.strong && (old.strong || old.clock != read.clock), ..read }
     }
 
     fn record_read(&mut self, agent: Agent, read: Read, state: &mut Cell, key: u32) {
@@ -461,15 +466,16 @@ impl Shadow {
         unfenced.then_some(Conflict { unfenced: true, ..conflict })
     }
 
-    /// A read since the last write that `agent` is not ordered after; of other `lanes` of its own warp too, if asked for.
-    fn unordered_read(&self, agent: Agent, state: &Cell, key: u32, lanes: bool) -> Option<Conflict> {
+    /// A read since the last write that a write by `agent` is not ordered after; of other lanes of its own warp too, if a lane writes.
+    fn unordered_read(&self, agent: Agent, state: &Cell, key: u32, touch: Touch) -> Option<Conflict> {
         let unordered = |read: &&Read| {
-            let other_lane = lanes
+            let other_lane = touch == Touch::LaneWrite
                 && usize::from(read.agent) == agent.warp
                 && read.lane != ALL_LANES
                 && u32::from(read.lane) != agent.lane
                 && self.reads_met[agent.warp] <= read.clock;
-            read.agent != NOBODY && (other_lane || !self.is_ordered(agent, read.agent, read.clock))
+            let strong = read.strong && touch.is_atomic();
+            read.agent != NOBODY && !strong && (other_lane || !self.is_ordered(agent, read.agent, read.clock))
         };
         let found = if state.many {
             self.readers.get(&key)?.iter().find(unordered)

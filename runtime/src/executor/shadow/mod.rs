@@ -122,7 +122,11 @@ pub enum Touch {
     Read,
     /// A load by one lane: other lanes of the warp may overwrite it when they have met.
     LaneRead,
+    /// A volatile, relaxed or acquiring load: it does not race with its like, nor with atomics.
+    StrongRead,
     Write,
+    /// A volatile, relaxed or releasing store, likewise.
+    StrongWrite,
     /// A store by one lane: other lanes of the warp see it when they have met.
     LaneWrite,
     /// The write of a retired `cp.async`, stamped with this epoch of the warp.
@@ -150,11 +154,17 @@ impl Touch {
     }
 
     fn only_reads(self) -> bool {
-        matches!(self, Touch::Read | Touch::LaneRead | Touch::BulkRead(_))
+        matches!(self, Touch::Read | Touch::LaneRead | Touch::StrongRead | Touch::BulkRead(_))
     }
 
+    /// Whether what was there before goes into it.
+    fn reads(self) -> bool {
+        self.only_reads() || matches!(self, Touch::Atomic | Touch::BulkReduce { .. })
+    }
+
+    /// Whether it does not race with its like.
     fn is_atomic(self) -> bool {
-        matches!(self, Touch::Atomic | Touch::BulkReduce { .. })
+        matches!(self, Touch::Atomic | Touch::StrongRead | Touch::StrongWrite | Touch::BulkReduce { .. })
     }
 
     /// Whether it reads through the async proxy.
@@ -191,9 +201,9 @@ pub struct Shadow {
     released: Vec<(VectorClock, Foreign)>,
     /// What each warp has behind any fence, if only for its own block.
     released_near: Vec<VectorClock>,
-    /// What relaxed waits for mbarriers noted.
+    /// What relaxed waits for mbarriers, and relaxed loads of shared memory, noted.
     waited: Vec<Published>,
-    /// What atomics on shared memory hand on, by offset.
+    /// What atomics and strong stores on shared memory hand on, by offset.
     atomics: FxHashMap<u32, Published>,
     /// Numbers of the asynchronous agents.
     agents: FxHashMap<AsyncAgent, u16>,

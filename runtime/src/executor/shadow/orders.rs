@@ -118,7 +118,7 @@ impl Shadow {
         }
     }
 
-    /// A relaxed wait for an mbarrier: what was published there is known after a fence.
+    /// A relaxed wait for an mbarrier, or a relaxed load: what was published there is known after a fence.
     pub fn note_wait(&mut self, warp: usize, published: &Published) {
         self.waited[warp].join(published);
     }
@@ -145,7 +145,30 @@ impl Shadow {
         self.clocks[warp].tick(warp);
     }
 
-    /// An atomic (or strong) access to shared memory hands clocks on to the next.
+    /// A strong load of shared memory meets what was released there: known now if it `acquires`, else after a fence.
+    pub fn meet_strong(&mut self, warp: usize, offset: u32, acquires: bool) {
+        let Some(here) = self.atomics.remove(&offset) else { return };
+        if acquires {
+            self.acquire(warp, &here);
+        } else {
+            self.note_wait(warp, &here);
+        }
+        self.atomics.insert(offset, here);
+    }
+
+    /// A strong store to shared memory: it hands on everything if it `releases`, else what is behind a fence.
+    pub fn leave_strong(&mut self, warp: usize, offset: u32, releases: bool) {
+        let mut here = self.atomics.remove(&offset).unwrap_or_default();
+        if releases {
+            self.publish(warp, &mut here);
+            self.release(warp);
+        } else {
+            self.publish_near(warp, &mut here);
+        }
+        self.atomics.insert(offset, here);
+    }
+
+    /// An atomic access to shared memory hands clocks on to the next.
     pub fn exchange(&mut self, warp: usize, offset: u32) {
         let mut here = self.atomics.remove(&offset).unwrap_or_default();
         self.acquire(warp, &here);

@@ -236,3 +236,41 @@ fn lanes_meet_before_they_read_global_memory() {
                   cvt.u32.u16 %d, %h2;\nbar.warp.sync -1;";
     assert_eq!(kinds(halves, 32), []);
 }
+
+#[test]
+fn strong_accesses_to_shared_memory_hand_data_over() {
+    // Warp 0 writes what warp 1 reads when it finds a flag raised.
+    let handover = |store: &str, load: &str| {
+        format!(
+            "mov.u32 %r0, buf;\nsetp.eq.u32 %p1, %t, 0;\n@%p1 st.shared.b32 [%r0], 0;\nbar.sync 0;\n\
+             setp.ge.u32 %p2, %t, 32;\nand.b32 %r4, %t, 31;\nmad.lo.u32 %r1, %r4, 4, %r0;\n@%p2 bra READ;\n\
+             add.u32 %r2, %t, 5;\nst.shared.b32 [%r1+128], %r2;\nbar.warp.sync -1;\nmov.u32 %r3, 1;\n{store}\nbra DONE;\n\
+             READ:\n{load}\nsetp.eq.u32 %p3, %r5, 0;\n@%p3 bra READ;\nAFTER\nld.shared.b32 %d, [%r1+128];\nDONE:"
+        )
+    };
+    let found =
+        |store: &str, load: &str, fence: &str| kinds(&handover(store, load).replace("AFTER", fence), 64);
+    let acquire = "ld.acquire.cta.shared.u32 %r5, [%r0];";
+    let relaxed = "ld.relaxed.cta.shared.u32 %r5, [%r0];";
+    let volatile = "ld.volatile.shared.u32 %r5, [%r0];";
+    let (fence, race) = ("fence.acq_rel.cta;", [FindingKind::Race]);
+    for (raise, whole) in [
+        ("@%p1 st.release.cta.shared.u32 [%r0], %r3;", true),
+        ("@%p1 atom.or.acq_rel.cta.shared.b32 %r6, [%r0], %r3;", true),
+        ("fence.acq_rel.cta;\n@%p1 st.relaxed.cta.shared.u32 [%r0], %r3;", true),
+        ("membar.cta;\n@%p1 st.volatile.shared.u32 [%r0], %r3;", true),
+        ("@%p1 st.relaxed.cta.shared.u32 [%r0], %r3;", false),
+        ("@%p1 st.volatile.shared.u32 [%r0], %r3;", false),
+    ] {
+        assert_eq!(found(raise, acquire, "").is_empty(), whole, "{raise}");
+        assert_eq!(found(raise, relaxed, fence).is_empty(), whole, "{raise}, fence");
+        assert_eq!(found(raise, volatile, "membar.cta;").is_empty(), whole, "{raise}, membar");
+        assert_eq!(found(raise, relaxed, ""), race, "{raise}, no fence");
+        assert_eq!(found(raise, volatile, ""), race, "{raise}, no fence");
+    }
+    // A flag that is raised or looked at by plain accesses races itself.
+    let plain = found("@%p1 st.shared.u32 [%r0], %r3;", acquire, "");
+    assert!(plain.contains(&FindingKind::Race), "{plain:?}");
+    let plain = found("@%p1 st.release.cta.shared.u32 [%r0], %r3;", "ld.shared.u32 %r5, [%r0];", "");
+    assert!(plain.contains(&FindingKind::Race), "{plain:?}");
+}
