@@ -12,7 +12,7 @@ use crate::ptx;
 use crate::scheduled::ir as t2;
 use crate::sync::SyncOp;
 use crate::tile::ir as t1;
-use crate::warp::bits::GATHER;
+use crate::warp::bits::EXCHANGES;
 use crate::warp::ir as t3;
 
 /// One planted fault.
@@ -84,8 +84,8 @@ pub enum FaultKind {
     SwapWords,
     /// Lower: a mask that picks codes out of words is one bit off.
     WrongMask,
-    /// Lower: bits that a multiplication gathers come to lie one place beside their own.
-    WrongGather,
+    /// Lower: where words and bits change places, the other half of the bits stays.
+    WrongExchange,
     /// Lower: bytes of a table change places.
     WrongEntry,
     /// Select: a guard holds where it should not.
@@ -125,7 +125,7 @@ impl FaultKind {
         FaultKind::WrongSearch,
         FaultKind::SwapWords,
         FaultKind::WrongMask,
-        FaultKind::WrongGather,
+        FaultKind::WrongExchange,
         FaultKind::WrongEntry,
         FaultKind::NegateGuard,
         FaultKind::Misprint,
@@ -143,7 +143,7 @@ impl FaultKind {
             SwapFragments | ShiftSwizzle | WrongOffset | MaskOffByOne => Pass::Lower,
             SwapElements | SkipShuffle | WrongSlot | InvertMask => Pass::Lower,
             DropFence | WrongCount | WrongSearch => Pass::Lower,
-            SwapWords | WrongMask | WrongGather | WrongEntry => Pass::Lower,
+            SwapWords | WrongMask | WrongExchange | WrongEntry => Pass::Lower,
             NegateGuard => Pass::Select,
             Misprint => Pass::Print,
         }
@@ -365,10 +365,10 @@ impl Plant {
             (FaultKind::WrongMask, Op::Lop3 { b: Src::Int(mask), .. }) if self.here() => {
                 *mask = i64::from((*mask as u32).rotate_left(1));
             }
-            (FaultKind::WrongGather, Op::Int { op: IntOp::MulLo, b: Src::Int(factor), .. })
-                if *factor == GATHER && self.here() =>
+            (FaultKind::WrongExchange, Op::Lop3 { b: Src::Int(mask), .. })
+                if EXCHANGES.iter().any(|(_, m)| m == mask) && self.here() =>
             {
-                *factor /= 2;
+                *mask = !*mask & i64::from(u32::MAX);
             }
             // The bytes of a table are constants; others are chosen by one.
             (

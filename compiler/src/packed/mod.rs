@@ -80,7 +80,7 @@ impl Recipe {
         let lanes = 32 / self.form.lane();
         let (n, member) = (self.placement.members.len() as u32, register / lanes);
         let group = member / n * self.placement.words;
-        (&self.placement.members[(member % n) as usize], group, register % lanes * self.form.lane())
+        (&self.placement.members[(member % n) as usize], group, self.form.lane_at(register % lanes))
     }
 
     /// Bytes of a tile: exactly its elements' bits.
@@ -107,8 +107,8 @@ impl Recipe {
     /// Where every bit lies, which is what files say of themselves.
     pub fn storage(&self) -> Storage {
         let code = |m: &Member, lane: u32| m.bits.iter().map(|(w, b)| 32 * w + b + lane).collect();
-        let lane = self.form.lane();
-        let codes = |m| (0..32 / lane).map(move |n| code(m, n * lane));
+        let form = self.form;
+        let codes = |m| (0..32 / form.lane()).map(move |n| code(m, form.lane_at(n)));
         let (turn, flip) = self.form.coding(self.elem);
         let axis = |n: usize| self.map.axes.get(n).cloned().unwrap_or_default();
         Storage {

@@ -30,7 +30,7 @@ pub enum Form {
     Float { mantissa: u32 },
     /// A byte of two's complement or without sign.
     Byte,
-    /// Words of single bits: as many words as a code has bits, of 32 neighbours.
+    /// Words of single bits: as many words as a code has bits, of 32 neighbours in the order of [`Form::lane_at`].
     Planes,
     /// Codes of four bits, eight neighbours in the nibbles of a word: selectors of bytes.
     Nibbles,
@@ -51,6 +51,12 @@ impl Form {
             (ElemType::E5M2, Form::Float { mantissa: 7 }) => (4, 4),
             _ => (0, 0),
         }
+    }
+
+    /// Where in a word the lane of neighbour `n` begins. Single bits lie as eight words of bytes have theirs after an exchange of words and bits
+    /// ([`crate::warp::bits`]); which neighbour is where does not matter to a product, if both its operands agree.
+    pub fn lane_at(self, n: u32) -> u32 {
+        if self == Form::Planes { n % 4 * 8 + n / 4 } else { n * self.lane() }
     }
 
     /// Bits of a lane.

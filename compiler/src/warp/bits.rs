@@ -1,11 +1,14 @@
 //! Operands of `@` 32 bits at a time: a fragment's register holds the same bit of 32 neighbours along k.
 //!
-//! Packed codes lie in planes, word by word ([`crate::packed::Form::Planes`]), so that a plane costs nothing. Of bytes that were staged a bit is
-//! gathered four at a time: with one bit of each of four bytes left, a multiplication moves them side by side into the upper four.
+//! Where in the register each neighbour's bit is does not matter, if both operands agree: neighbour 4i + j is at bit 8j + i ([`Form::lane_at`]).
+//! Packed codes lie so in memory, plane by plane ([`Form::Planes`]), and cost nothing. Of bytes, eight words hold eight planes: what is word
+//! i and bit q of byte j there is to be word q and bit i of byte j. Words and bits change places in three steps, each for one binary digit
+//! of both, 48 instructions for eight planes.
 //! ```text
-//! (x >> q) & 0x01010101                                            b0 at bit 0, b1 at 8, b2 at 16, b3 at 24
-//! · 0x10204080 = 2^28 + 2^21 + 2^14 + 2^7                          b0 at bit 28, b1 at 29, b2 at 30, b3 at 31; no carries from below
+//! words i and i + 4 of each four:    i:      b7 b6 b5 b4 b3 b2 b1 b0    becomes    B3 B2 B1 B0 b3 b2 b1 b0
+//!                                    i + 4:  B7 B6 B5 B4 B3 B2 B1 B0               B7 B6 B5 B4 b7 b6 b5 b4
 //! ```
+//! and likewise by 2 and by 1.
 
 use super::elements::Element;
 use super::ir::*;
@@ -14,13 +17,17 @@ use crate::packed::Form;
 use crate::plan::Refusal;
 use crate::scheduled::ir as t2;
 use crate::tile::ir as t1;
+use rustc_hash::FxHashMap;
 use t1::{BinaryOp, Const, ElemType, Op as T1, ValueId};
 
-/// The factor that moves the lowest bits of four bytes to the uppermost four.
-pub const GATHER: i64 = 0x1020_4080;
+/// The steps of the exchange: how far apart its words are, and the bits of the nearer one that stay.
+pub const EXCHANGES: [(u32, i64); 3] = [(4, 0x0f0f_0f0f), (2, 0x3333_3333), (1, 0x5555_5555)];
 
-/// `a | (b & c)` as a truth table.
-const OR_AND: u8 = 0xf8;
+/// `b ? a : c` bit by bit, as a truth table.
+const CHOOSE: u8 = 0xe2;
+
+/// Words of the exchange: by tile, its first register, steps done, and number.
+pub type Exchanged = FxHashMap<(t2::ValId, usize, usize, u32), Reg>;
 
 impl Lower<'_> {
     /// The register of 32 elements of a tile of bits.
@@ -35,12 +42,13 @@ impl Lower<'_> {
         let span = self.b.span;
         let mut word: Option<Reg> = None;
         for (n, r) in (0..).zip(all) {
+            let at = Form::Planes.lane_at(n);
             let Element::Int(s) = self.element(v, *r)? else {
                 return Err(Refusal::construct(span, "bits of something that is no integer"));
             };
             let one = self.in_register(s, Class::B32);
             let one = self.b.and(one, 1);
-            let moved = self.b.shift(one, n);
+            let moved = self.b.shift(one, at as i32);
             word = Some(match word {
                 None => moved,
                 Some(low) => self.b.int(IntOp::Or, IntTy::B32, low, moved),
@@ -95,26 +103,32 @@ impl Lower<'_> {
                 Some(regs[(group + word) as usize])
             }
             t2::OpKind::Load { buf, .. } if self.module.buffer(buf).elem.bits() == 8 => {
-                let n = self.map(x).registers / 4;
-                let words = self.fragment(x, n)[first / 4..first / 4 + 8].to_vec();
-                let mut all: Option<Reg> = None;
-                for word in words {
-                    let low = self.b.shift(word, -(bit as i32));
-                    let ones = self.b.and(low, 0x0101_0101);
-                    let up = self.b.int(IntOp::MulLo, IntTy::U32, ones, GATHER);
-                    // The newest four are uppermost; those before move down, and what lay below the first falls out.
-                    all = Some(match all {
-                        None => up,
-                        Some(before) => {
-                            let moved = self.b.shift(before, -4);
-                            self.b.lop3(moved, up, 0xf000_0000_i64, OR_AND)
-                        }
-                    });
-                }
-                all
+                Some(self.exchanged(x, first, EXCHANGES.len(), bit))
             }
             _ => None,
         }
+    }
+
+    /// Word `n` of the eight from register `first` on, after so many steps of the exchange.
+    fn exchanged(&mut self, x: t2::ValId, first: usize, steps: usize, n: u32) -> Reg {
+        let Some(before) = steps.checked_sub(1) else {
+            let words = self.map(x).registers / 4;
+            return self.fragment(x, words)[first / 4 + n as usize];
+        };
+        if let Some(d) = self.exchanged.get(&(x, first, steps, n)) {
+            return *d;
+        }
+        let (apart, mask) = EXCHANGES[before];
+        let near = self.exchanged(x, first, before, n & !apart);
+        let far = self.exchanged(x, first, before, n | apart);
+        // Both at once: neither of the two before is needed any more.
+        let up = self.b.shift(far, apart as i32);
+        let down = self.b.shift(near, -(apart as i32));
+        let pair = [self.b.lop3(near, mask, up, CHOOSE), self.b.lop3(down, mask, far, CHOOSE)];
+        for (d, n) in pair.into_iter().zip([n & !apart, n | apart]) {
+            self.exchanged.insert((x, first, steps, n), d);
+        }
+        pair[usize::from(n & apart != 0)]
     }
 
     /// Whether lanes that do not exist are zero without being made so: what is staged is zero-filled, and shifts and conversions of

@@ -63,6 +63,7 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
         scalar_elements: FxHashMap::default(),
         pairs: FxHashMap::default(),
         shifted: FxHashMap::default(),
+        exchanged: FxHashMap::default(),
         looked: super::tables::Looked::default(),
         addends: FxHashMap::default(),
         products: FxHashMap::default(),
@@ -219,6 +220,7 @@ pub struct Lower<'a> {
     /// Two elements at a time, of operands of products: by tile and registers.
     pub pairs: FxHashMap<(t2::ValId, usize, usize), super::unpack::Halves>,
     pub shifted: super::unpack::Shifted,
+    pub exchanged: super::bits::Exchanged,
     /// What tables gave in the step.
     pub looked: super::tables::Looked,
     /// What a difference adds, and products of two registers, each for a group.
@@ -262,6 +264,7 @@ pub struct Saved {
 pub struct Caches {
     pairs: FxHashMap<(t2::ValId, usize, usize), super::unpack::Halves>,
     shifted: super::unpack::Shifted,
+    exchanged: super::bits::Exchanged,
     addends: FxHashMap<(Reg, u64), Reg>,
     products: FxHashMap<(Reg, Reg), Reg>,
 }
@@ -286,6 +289,7 @@ impl Lower<'_> {
         (self.thread_bits, self.scalar_elements) = (saved.thread_bits, saved.scalar_elements);
         self.pairs.clear();
         self.shifted.clear();
+        self.exchanged.clear();
         self.looked.clear();
         self.addends.clear();
         self.products.clear();
@@ -296,13 +300,14 @@ impl Lower<'_> {
         Caches {
             pairs: std::mem::take(&mut self.pairs),
             shifted: std::mem::take(&mut self.shifted),
+            exchanged: std::mem::take(&mut self.exchanged),
             addends: std::mem::take(&mut self.addends),
             products: std::mem::take(&mut self.products),
         }
     }
 
     pub fn put_back(&mut self, caches: Caches) {
-        (self.pairs, self.shifted) = (caches.pairs, caches.shifted);
+        (self.pairs, self.shifted, self.exchanged) = (caches.pairs, caches.shifted, caches.exchanged);
         (self.addends, self.products) = (caches.addends, caches.products);
     }
 

@@ -9,6 +9,7 @@ use super::elements::Element;
 use super::ir::*;
 use super::lower::Lower;
 use super::tilemap::TileMap;
+use crate::packed::Form;
 use crate::plan::Refusal;
 use crate::plan::beyond::Beyond;
 use crate::plan::shared::fragment_rows;
@@ -245,11 +246,15 @@ impl Lower<'_> {
             return Ok(d);
         }
         let mut d = d;
-        let bits = 32 / together.len() as u32;
-        for (n, r) in together.iter().enumerate().rev().map(|(n, r)| (n as u32, r)) {
+        let lane = |n: usize| match together.len() {
+            32 => 1u32 << Form::Planes.lane_at(n as u32),
+            count => (u32::MAX >> (32 - 32 / count)) << (n * 32 / count),
+        };
+        for (n, r) in together.iter().enumerate().rev() {
             let Some(p) = self.existing(&[k], axes, map, *r)? else { continue };
             // Without this lane and those above it.
-            let less = if n == 0 { Src::Int(0) } else { self.b.and(d, (1 << (n * bits)) - 1).into() };
+            let below = (0..n).fold(0, |mask, n| mask | lane(n));
+            let less = if n == 0 { Src::Int(0) } else { self.b.and(d, i64::from(below)).into() };
             let kept = self.b.reg(Class::B32);
             self.b.push(Op::Select { d: kept, a: d.into(), b: less, p });
             d = kept;

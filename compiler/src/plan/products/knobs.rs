@@ -11,7 +11,7 @@ use super::super::knobs::{bytes, chosen_by, read_warps};
 use super::super::refuse::Refusal;
 use super::{Factor, Product, Products};
 use crate::artifact::{ChosenBy, ScheduleItem};
-use crate::scheduled::ir::Dispatch;
+use crate::scheduled::ir::{Dispatch, MmaType};
 use crate::target::Target;
 use crate::tile::ir as t1;
 
@@ -266,7 +266,7 @@ const MARGIN: u32 = 24;
 const ROOM: u32 = 232;
 
 /// 32-bit registers per thread: what the loop carries, the largest sum that does not go into that, left operands that are held, two slices of
-/// fragments, addresses.
+/// fragments, planes of bits, addresses.
 fn register_estimate(kernel: &t1::Kernel, found: &Products, cut: &[Tiling]) -> u32 {
     let extent = |a: t1::AxisId| kernel.axis(a).extent;
     let Some(wm) = cut.first().map(|t| t.wm) else { return 0 };
@@ -310,7 +310,14 @@ fn register_estimate(kernel: &t1::Kernel, found: &Products, cut: &[Tiling]) -> u
     };
     let held = found.products.iter().zip(cut).filter(|(p, _)| p.held().is_some());
     let held: u32 = held.map(|(_, t)| rows * t.bk / 2 / (32 * wm)).sum();
-    sums + fragments + held + addresses
+    // Of bytes whose bits are multiplied: the words, as many words of planes, and some on the way.
+    let planes = found.staged().filter(|(_, n, o)| !o.packed && found.products[*n].atom.a == MmaType::B1);
+    let words = planes.map(|(is_a, n, o)| {
+        let (t, elements) = (&cut[n], if is_a { rows / wm } else { cut[n].bn / cut[n].wn });
+        elements * t.bk * o.elem.bits() / (32 * 32)
+    });
+    let planes = words.max().map_or(0, |words| words * 17 / 8);
+    sums + fragments + held + planes + addresses
 }
 
 /// Bytes of shared memory beyond the target's.

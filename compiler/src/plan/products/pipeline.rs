@@ -18,7 +18,7 @@ use super::super::shared::{self, Staged};
 use super::knobs::{self, Knobs};
 use super::{Factor, Product, Products};
 use crate::diagnostics::Span;
-use crate::layout::Axis;
+use crate::layout::{Axis, Dim, Layout};
 use crate::scheduled::ir::*;
 use crate::target::Target;
 use crate::tile::ir as t1;
@@ -305,6 +305,7 @@ impl General<'_> {
         block: &t1::Block,
         arrived: &[[Option<Arrived>; 2]],
     ) -> Result<(), Refusal> {
+        let mut read = Read::default();
         for stmt in &block.stmts {
             let t1::Stmt::Let(v) = stmt else {
                 let span = match stmt {
@@ -330,7 +331,7 @@ impl General<'_> {
                 continue;
             }
             match plan.found.products.iter().position(|p| p.value == *v) {
-                Some(n) => self.product(plan, n, &arrived[n])?,
+                Some(n) => self.product(plan, n, &arrived[n], &mut read)?,
                 None if plan.found.computed.contains(v) => self.statements(std::iter::once(stmt))?,
                 None => {}
             }
@@ -425,7 +426,13 @@ impl General<'_> {
     }
 
     /// One product: fragments and matrix instructions, slice by slice, each slice's fragments ahead of the matrix instructions before it.
-    fn product(&mut self, plan: Plan<'_>, n: usize, arrived: &[Option<Arrived>; 2]) -> Result<(), Refusal> {
+    fn product(
+        &mut self,
+        plan: Plan<'_>,
+        n: usize,
+        arrived: &[Option<Arrived>; 2],
+        read: &mut Read,
+    ) -> Result<(), Refusal> {
         let p = &plan.found.products[n];
         let t = plan.tilings[n];
         let value = self.kernel.value(p.value);
@@ -453,7 +460,7 @@ impl General<'_> {
             Factor::Tile(v) | Factor::Held(v) => Side::Tile(self.value(*v)?),
         };
         let b = Side::Staged(&p.b, &arrived[1]);
-        let whole = [self.in_registers(p, &t, &a, true)?, self.in_registers(p, &t, &b, false)?];
+        let whole = [self.in_registers(p, &t, &a, true, read)?, self.in_registers(p, &t, &b, false, read)?];
         let slices = t.bk.min(self.kernel.axis(p.k).extent.next_multiple_of(p.atom.k())) / p.atom.k();
         let mut parts = Vec::new();
         for kk in 0..slices {
@@ -497,6 +504,7 @@ impl General<'_> {
         t: &Tiling,
         side: &Side<'_>,
         is_a: bool,
+        read: &mut Read,
     ) -> Result<Option<ValId>, Refusal> {
         let (operand, arrived) = match side {
             Side::Tile(v) => return Ok(Some(*v)),
@@ -504,34 +512,57 @@ impl General<'_> {
             Side::Staged(_, None) => unreachable!("every staged operand has arrived"),
         };
         let Some(computed) = operand.computed else { return Ok(None) };
-        let span = self.kernel.value(computed.value).span;
         let layouts = Layouts::Fragment { tiling: t, is_a, outer: operand.outer, k: p.k };
-        let axes = self.kernel.ty(computed.staged).axes.clone();
+        let members = std::iter::once((computed.staged, &arrived.staged, &**operand))
+            .chain(arrived.staged.also.iter().zip(&operand.also).map(|(s, (value, o))| (*value, s, o)));
+        let mut all = Vec::new();
+        for (value, staged, operand) in members {
+            let tile = self.read_whole(value, operand, (arrived.slot, staged), t.bk, layouts, read)?;
+            all.push((value, tile));
+        }
+        let tiles = || all.iter().map(|(_, tile)| *tile);
+        if let Some((.., made)) =
+            read.made.iter().find(|(v, of, _)| *v == computed.value && tiles().eq(of.iter().copied()))
+        {
+            return Ok(Some(*made));
+        }
+        let (ops, made) = general::operand(self.kernel, computed, &all, layouts, &mut self.module)?;
+        ops.into_iter().for_each(|op| self.node(Node::Op(op)));
+        read.made.push((computed.value, tiles().collect(), made));
+        Ok(Some(made))
+    }
+
+    /// All of a staged operand in registers: once in a step, where these are few.
+    fn read_whole(
+        &mut self,
+        value: t1::ValueId,
+        operand: &Operand,
+        (slot, staged): (ValId, &Staged),
+        size: u32,
+        layouts: Layouts<'_>,
+        read: &mut Read,
+    ) -> Result<ValId, Refusal> {
+        let (span, axes) = (self.kernel.value(value).span, self.kernel.ty(value).axes.clone());
         let Some(layout) = layouts.layout(&axes) else {
             return Err(Refusal::construct(span, "an operand on other axes"));
         };
-        let kind = ValKind::Tile { elem: operand.elem, axes, layout, acc: false };
-        let whole = self.module.new_value(kind, operand.name.clone());
-        let (slot, buf) = (arrived.slot, arrived.staged.buf);
+        let buf = staged.buf;
+        let before = read.tiles.iter().find(|(s, b, of, _)| (*s, *b) == (slot, buf) && *of == layout);
+        if let Some((.., tile)) = before {
+            return Ok(*tile);
+        }
+        let kind = ValKind::Tile { elem: operand.elem, axes, layout: layout.clone(), acc: false };
+        let tile = self.module.new_value(kind, operand.name.clone());
         let load = match operand.packed {
             true => OpKind::LoadPacked { slot, buf, tensor: operand.tensor },
-            false => OpKind::Load { slot, buf, at: 0, size: t.bk, atom: arrived.staged.atom },
+            false => OpKind::Load { slot, buf, at: 0, size, atom: staged.atom },
         };
-        self.push(load, Some(whole), span);
-        let mut all = vec![(computed.staged, whole)];
-        for (staged, (read, other)) in arrived.staged.also.iter().zip(&operand.also) {
-            let axes = self.kernel.ty(*read).axes.clone();
-            let Some(layout) = layouts.layout(&axes) else {
-                return Err(Refusal::construct(span, "an operand on other axes"));
-            };
-            let kind = ValKind::Tile { elem: other.elem, axes, layout, acc: false };
-            let tile = self.module.new_value(kind, other.name.clone());
-            self.push(OpKind::LoadPacked { slot, buf: staged.buf, tensor: other.tensor }, Some(tile), span);
-            all.push((*read, tile));
+        self.push(load, Some(tile), span);
+        let words = layout.size_in(Dim::Reg) * operand.elem.bits() / 32;
+        if words <= HELD_WORDS {
+            read.tiles.push((slot, buf, layout, tile));
         }
-        let (ops, value) = general::operand(self.kernel, computed, &all, layouts, &mut self.module)?;
-        ops.into_iter().for_each(|op| self.node(Node::Op(op)));
-        Ok(Some(value))
+        Ok(tile)
     }
 
     /// An operand's slice that begins at `at`.
@@ -564,6 +595,17 @@ impl General<'_> {
         self.push(load, Some(id), self.kernel.tensor(operand.tensor).span);
         (id, 0)
     }
+}
+
+/// Registers of a tile that stays in them for several products: the planes made of one are as many again. A larger one is read anew.
+const HELD_WORDS: u32 = 32;
+
+/// What a step has in registers of operands that are computed on their way: several products take what one has read and made.
+#[derive(Default)]
+struct Read {
+    tiles: Vec<(ValId, BufId, Layout, ValId)>,
+    /// Of a value, from these tiles.
+    made: Vec<(t1::ValueId, Vec<ValId>, ValId)>,
 }
 
 /// Where an operand is.
