@@ -54,7 +54,7 @@ fn bounds(table: &str) -> Result<()> {
         let (Ok(picked), Ok(finished)) = (picked.parse::<f64>(), finished.parse::<f64>()) else { continue };
         let (most_picked, most_finished) = match ty {
             "u4" => (0.65, 1.15),
-            "e4m3" => (2.25, 2.75),
+            "e4m3" => (2.0, 2.5),
             _ if ty.starts_with('e') => (2.0, 2.0),
             _ => (1.4, 1.9),
         };
