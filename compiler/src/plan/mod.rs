@@ -40,6 +40,7 @@ pub mod instances;
 pub mod items;
 pub mod knobs;
 pub mod layouts;
+mod memory;
 pub mod model;
 mod monotone;
 pub mod one_step;
