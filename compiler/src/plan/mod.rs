@@ -11,14 +11,15 @@
 //! | [`knobs`] | warps, stages, raster: from the schedule, completed by rules, within the budgets |
 //! | [`calibration`] | which register estimates near the limit are good |
 //! | [`items`] | what a schedule says of any kernel: occupancy, and how each tensor travels |
-//! | [`alternatives`] | what else a schedule item could be, for those who try
+//! | [`alternatives`] | what else a schedule item could be, for those who try |
 //! | [`model`] | tune parameters, where nothing else does |
 //! | [`products`] | loops around several products: what is multiplied, warps, the ops of a step |
 //! | [`fragments`] | register layouts: anchors of the matrix instructions |
 //! | [`shared`] | copies and the shared-memory layout that suits every accessor |
 //! | [`build`] | the pipeline |
 //! | [`row_knobs`] | warps and the rest, for kernels without matrix instructions |
-//! | [`general`], [`elementwise`] | statements without matrix instructions, one by one |
+//! | [`general`], [`structure`], [`sorting`] | statements without matrix instructions, one by one |
+//! | [`memory`], [`elementwise`] | what they read and write, and which values registers hold |
 //! | [`across_grid`], [`stream`] | reductions over grid instances, and over the items of a tile |
 //! | [`layouts`], [`distribution`] | which registers their tiles live in |
 //! | [`refuse`] | how a program or schedule is refused |
@@ -40,7 +41,7 @@ pub mod instances;
 pub mod items;
 pub mod knobs;
 pub mod layouts;
-mod memory;
+pub mod memory;
 pub mod model;
 mod monotone;
 pub mod one_step;
