@@ -49,6 +49,10 @@ pub struct FloatBinary {
     pub a: Operand,
     /// Right.
     pub b: Operand,
+    /// Of `min` and `max` of f32, one operand more (sm_100).
+    pub third: Option<Operand>,
+    /// With it: of the magnitudes.
+    pub abs: bool,
 }
 
 /// `fma.rn{.ftz}{.sat}{.relu}.f32 d, a, b, c;` (`mad.rn.f32` is the same and read as it).
@@ -114,7 +118,20 @@ impl FloatBinary {
         b: impl Into<Operand>,
     ) -> FloatBinary {
         let (a, b) = (a.into(), b.into());
-        FloatBinary { op, rnd: None, ftz: false, sat: false, nan: false, xorsign_abs: false, ty, dst, a, b }
+        FloatBinary {
+            op,
+            rnd: None,
+            ftz: false,
+            sat: false,
+            nan: false,
+            xorsign_abs: false,
+            ty,
+            dst,
+            a,
+            b,
+            third: None,
+            abs: false,
+        }
     }
 }
 
@@ -155,17 +172,22 @@ fn half_requires(op: FloatBinaryOp, ty: Type) -> Requires {
 impl Instruction for FloatBinary {
     fn mnemonic(&self, m: &mut Mnemonic<'_>) {
         m.op(self.op.text()).opt(self.rnd).flag(self.ftz, ".ftz").flag(self.sat, ".sat");
-        m.flag(self.nan, ".NaN").flag(self.xorsign_abs, ".xorsign.abs").m(self.ty);
+        m.flag(self.nan, ".NaN").flag(self.xorsign_abs, ".xorsign.abs");
+        m.flag(self.abs, ".abs").m(self.ty);
     }
     fn operands(&self, v: &mut dyn OperandVisitor) {
         v.def(self.dst);
         v.value(&self.a);
         v.value(&self.b);
+        if let Some(third) = &self.third {
+            v.value(third);
+        }
     }
     fn requires(&self) -> Requires {
         let nan = Requires::new(7, 0, 80).when(self.nan);
         let xorsign = Requires::new(7, 2, 86).when(self.xorsign_abs);
-        half_requires(self.op, self.ty).and(nan).and(xorsign)
+        let third = Requires::new(8, 8, 100).when(self.third.is_some());
+        half_requires(self.op, self.ty).and(nan).and(xorsign).and(third)
     }
     fn kind(&self) -> OpKind {
         OpKind::Lane

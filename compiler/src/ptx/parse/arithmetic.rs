@@ -78,6 +78,7 @@ impl<'a> Parser<'a> {
         let (ftz, sat) = (m.eat("ftz"), m.eat("sat"));
         let nan = m.eat("NaN");
         let xorsign_abs = m.eat_all(&["xorsign", "abs"]);
+        let abs = m.eat("abs");
         let ty = m.ty()?;
         m.end()?;
         let plain = matches!(rnd, None | Some(Rounding::Rn | Rounding::Rz | Rounding::Rm | Rounding::Rp));
@@ -93,7 +94,16 @@ impl<'a> Parser<'a> {
         let dst = self.def(body, ty)?;
         let a = self.src(body, ty)?;
         let b = self.next_src(body, ty)?;
-        Ok(FloatBinary { op, rnd, ftz, sat, nan, xorsign_abs, ty, dst, a, b })
+        let third = match op {
+            FloatBinaryOp::Min | FloatBinaryOp::Max
+                if ty == Type::F32 && !xorsign_abs && self.cursor.eat(b',') =>
+            {
+                Some(self.src(body, ty)?)
+            }
+            _ => None,
+        };
+        m.require(!abs || third.is_some(), "`.abs` is for three operands")?;
+        Ok(FloatBinary { op, rnd, ftz, sat, nan, xorsign_abs, ty, dst, a, b, third, abs })
     }
 
     fn fma(&mut self, body: &mut Body<'a>, mut m: Mods<'a>) -> Parsed<Fma> {

@@ -71,6 +71,7 @@ impl Decoder<'_> {
             extend: Extend::Zero,
             order: Order::Weak,
             reach: Reach::Everybody,
+            align: 0,
             regs,
         })
     }

@@ -61,6 +61,19 @@ fn directed64(op: u8, how: u8) -> Fn64 {
     directed!(f64s, op, how)
 }
 
+/// What Cranelift has an instruction for, rounded to nearest.
+fn simple(op: &op::FloatBinary) -> Option<FloatBin> {
+    use op::FloatBinaryOp as B;
+    match op.op {
+        B::Add => Some(FloatBin::Add),
+        B::Sub => Some(FloatBin::Sub),
+        B::Mul => Some(FloatBin::Mul),
+        B::Min if !op.nan => Some(FloatBin::Min),
+        B::Max if !op.nan => Some(FloatBin::Max),
+        _ => None,
+    }
+}
+
 impl Decoder<'_> {
     fn float32(&mut self, operand: &Operand, ftz: bool) -> Result<Val32> {
         let value = self.v32(operand, Type::F32)?;
@@ -81,36 +94,87 @@ impl Decoder<'_> {
         self.lane(LaneOp::Mov32 { d, a: value });
     }
 
+    /// Both halves of a register of two f32.
+    fn pair(&mut self, operand: &Operand, ftz: bool) -> Result<[Val32; 2]> {
+        let value = self.v64(operand, Type::F32x2)?;
+        let (low, high) = (self.t32(), self.t32());
+        self.lane(LaneOp::Low { d: low, a: value });
+        self.lane(LaneOp::High { d: high, a: value });
+        Ok([low, high].map(|half| if ftz { self.flush(Val32::Reg(half)) } else { Val32::Reg(half) }))
+    }
+
+    fn finish_pair(&mut self, dst: RegId, halves: [R32; 2], ftz: bool) -> Result {
+        let d = self.d64(dst)?;
+        let [lo, hi] = halves.map(Val32::Reg).map(|half| if ftz { self.flush(half) } else { half });
+        self.lane(LaneOp::Pack { d, lo, hi });
+        Ok(())
+    }
+
+    /// Without its sign.
+    pub(super) fn magnitude(&mut self, value: Val32) -> R32 {
+        let t = self.t32();
+        self.lane(LaneOp::Int32 { op: IntBin::And, d: t, a: value, b: Val32::Imm(!(1 << 31)) });
+        t
+    }
+
+    /// The operation on two f32, before flushing and clamping.
+    fn binary32(&mut self, op: &op::FloatBinary, result: R32, a: Val32, b: Val32) {
+        use op::FloatBinaryOp as B;
+        match (simple(op), op.op, direction(op.rnd)) {
+            (_, B::Add, Some(how)) => self.call32(directed32(operation::ADD, how), result, &[a, b]),
+            (_, B::Sub, Some(how)) => self.call32(directed32(operation::SUB, how), result, &[a, b]),
+            (_, B::Mul, Some(how)) => self.call32(directed32(operation::MUL, how), result, &[a, b]),
+            (_, B::Div, Some(how)) => self.call32(directed32(operation::DIV, how), result, &[a, b]),
+            (Some(kind), ..) => self.lane(LaneOp::F32 { op: kind, d: result, a, b }),
+            (_, B::Min, _) => self.call32(floats::min_nan, result, &[a, b]),
+            (_, B::Max, _) => self.call32(floats::max_nan, result, &[a, b]),
+            (_, B::Copysign, _) => self.call32(floats::copysign, result, &[a, b]),
+            _ => self.call32(floats::div, result, &[a, b]),
+        }
+    }
+
+    /// The fused multiply-add of f32, before flushing and clamping.
+    fn fma32(&mut self, rnd: Rounding, result: R32, [a, b, c]: [Val32; 3]) {
+        if let Some(how) = direction(Some(rnd)) {
+            self.call32(directed32(operation::FMA, how), result, &[a, b, c]);
+        } else if crate::executor::codegen::has_fma() {
+            self.lane(LaneOp::Fma32 { d: result, a, b, c });
+        } else {
+            self.call32(floats::fma, result, &[a, b, c]);
+        }
+    }
+
     pub(super) fn float_binary(&mut self, op: &op::FloatBinary) -> Result {
         use op::FloatBinaryOp as B;
         if op.xorsign_abs {
             return self.min_max_xorsign(op);
         }
-        let how = direction(op.rnd);
-        let simple = match op.op {
-            B::Add => Some(FloatBin::Add),
-            B::Sub => Some(FloatBin::Sub),
-            B::Mul => Some(FloatBin::Mul),
-            B::Min if !op.nan => Some(FloatBin::Min),
-            B::Max if !op.nan => Some(FloatBin::Max),
-            _ => None,
-        };
+        let (how, simple) = (direction(op.rnd), simple(op));
         match op.ty {
+            Type::F32x2 => {
+                let (a, b) = (self.pair(&op.a, op.ftz)?, self.pair(&op.b, op.ftz)?);
+                let results = [0, 1].map(|half| {
+                    let result = self.t32();
+                    self.binary32(op, result, a[half], b[half]);
+                    result
+                });
+                self.finish_pair(op.dst, results, op.ftz)?;
+            }
             Type::F32 => {
                 let (d, a, b) =
                     (self.d32(op.dst)?, self.float32(&op.a, op.ftz)?, self.float32(&op.b, op.ftz)?);
                 let plain = !op.ftz && !op.sat;
                 let result = if plain { d } else { self.t32() };
-                match (simple, op.op, how) {
-                    (_, B::Add, Some(how)) => self.call32(directed32(operation::ADD, how), result, &[a, b]),
-                    (_, B::Sub, Some(how)) => self.call32(directed32(operation::SUB, how), result, &[a, b]),
-                    (_, B::Mul, Some(how)) => self.call32(directed32(operation::MUL, how), result, &[a, b]),
-                    (_, B::Div, Some(how)) => self.call32(directed32(operation::DIV, how), result, &[a, b]),
-                    (Some(kind), ..) => self.lane(LaneOp::F32 { op: kind, d: result, a, b }),
-                    (_, B::Min, _) => self.call32(floats::min_nan, result, &[a, b]),
-                    (_, B::Max, _) => self.call32(floats::max_nan, result, &[a, b]),
-                    (_, B::Copysign, _) => self.call32(floats::copysign, result, &[a, b]),
-                    _ => self.call32(floats::div, result, &[a, b]),
+                match &op.third {
+                    None => self.binary32(op, result, a, b),
+                    Some(third) => {
+                        let third = self.float32(third, op.ftz)?;
+                        let [a, b, c] =
+                            [a, b, third].map(|v| if op.abs { Val32::Reg(self.magnitude(v)) } else { v });
+                        let t = self.t32();
+                        self.binary32(op, t, a, b);
+                        self.binary32(op, result, Val32::Reg(t), c);
+                    }
                 }
                 if !plain {
                     self.finish32(d, result, op.ftz, op.sat, false);
@@ -174,6 +238,16 @@ impl Decoder<'_> {
     pub(super) fn fma(&mut self, op: &op::Fma) -> Result {
         let how = direction(Some(op.rnd));
         match op.ty {
+            Type::F32x2 => {
+                let [a, b, c] = [&op.a, &op.b, &op.c].map(|operand| self.pair(operand, op.ftz));
+                let (a, b, c) = (a?, b?, c?);
+                let results = [0, 1].map(|half| {
+                    let result = self.t32();
+                    self.fma32(op.rnd, result, [a[half], b[half], c[half]]);
+                    result
+                });
+                self.finish_pair(op.dst, results, op.ftz)?;
+            }
             Type::F32 => {
                 let (a, b, c) = (
                     self.float32(&op.a, op.ftz)?,
@@ -183,13 +257,7 @@ impl Decoder<'_> {
                 let d = self.d32(op.dst)?;
                 let plain = !op.ftz && !op.sat && !op.relu;
                 let result = if plain { d } else { self.t32() };
-                if let Some(how) = how {
-                    self.call32(directed32(operation::FMA, how), result, &[a, b, c]);
-                } else if crate::executor::codegen::has_fma() {
-                    self.lane(LaneOp::Fma32 { d: result, a, b, c });
-                } else {
-                    self.call32(floats::fma, result, &[a, b, c]);
-                }
+                self.fma32(op.rnd, result, [a, b, c]);
                 if !plain {
                     self.finish32(d, result, op.ftz, op.sat, op.relu);
                 }

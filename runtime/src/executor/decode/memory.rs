@@ -4,8 +4,8 @@ use tilewright_compiler::ptx::{Address, AtomOp, Base, Operand, RegClass, Scope, 
 
 use super::super::launch::ExecError;
 use super::super::program::{
-    Addr, Atomic, AtomicOp, CpAsync, Extend, LaneOp, MemAccess, MemReg, MemSpace, Order, Reach, StepKind,
-    Val32, Val64, ValP,
+    Addr, AddrBase, Atomic, AtomicOp, CpAsync, Extend, LaneOp, MemAccess, MemReg, MemSpace, Order, Reach,
+    StepKind, Val32, Val64, ValP,
 };
 use super::emit::{Decoder, Home};
 
@@ -26,6 +26,20 @@ fn reach(scope: Option<Scope>) -> Reach {
         Some(Scope::Cluster) => Reach::Cluster,
         _ => Reach::Everybody,
     }
+}
+
+/// An access of 32 bytes as two of 16.
+fn parts(access: MemAccess) -> Vec<MemAccess> {
+    let whole = access.regs.len() * usize::from(access.bytes);
+    if whole <= 16 {
+        return vec![access];
+    }
+    let (low, high) = access.regs.split_at(access.regs.len() / 2);
+    let second = Addr { offset: access.addr.offset.wrapping_add(16), ..access.addr };
+    vec![
+        MemAccess { regs: low.into(), align: whole as u8, ..access.clone() },
+        MemAccess { regs: high.into(), addr: second, ..access.clone() },
+    ]
 }
 
 impl Decoder<'_> {
@@ -49,18 +63,19 @@ impl Decoder<'_> {
         }
     }
 
-    /// Elements of 128 bits travel as two of 64.
-    fn element(&self, ty: Type, count: usize) -> Result<u8> {
+    /// Elements of 128 bits travel as two of 64. Global memory has accesses of 32 bytes (sm_100).
+    fn element(&self, ty: Type, count: usize, space: Space) -> Result<u8> {
         let bytes = ty.bytes();
         let total = bytes as usize * count;
-        if !matches!(bytes, 1 | 2 | 4 | 8 | 16) || total > 16 || ty == Type::Pred {
+        let most = if space == Space::Global { 32 } else { 16 };
+        if !matches!(bytes, 1 | 2 | 4 | 8 | 16) || total > most || ty == Type::Pred {
             return self.unsupported("accesses of this width");
         }
         Ok(bytes.min(8) as u8)
     }
 
     pub(super) fn ld(&mut self, op: &op::Ld) -> Result {
-        let bytes = self.element(op.ty, op.dst.len())?;
+        let bytes = self.element(op.ty, op.dst.len(), op.space)?;
         let mut regs = Vec::new();
         let mut wide = false;
         for dst in &op.dst {
@@ -78,17 +93,40 @@ impl Decoder<'_> {
             (true, true) => Extend::Sign,
             (true, false) => Extend::Sign16,
         };
-        let access = MemAccess {
+        let mut access = MemAccess {
             space: self.space_of(op.space, &op.addr),
             addr: self.addr(&op.addr)?,
             bytes,
             extend,
             order: order(op.sem),
             reach: reach(op.scope),
+            align: 0,
             regs: regs.into(),
         };
-        self.step(StepKind::Load(access));
+        if access.regs.len() * usize::from(bytes) > 16 {
+            // The first part may load over the address of the second.
+            access.addr = self.aside(access.addr);
+        }
+        parts(access).into_iter().for_each(|part| self.step(StepKind::Load(part)));
         Ok(())
+    }
+
+    /// The same address, from a register that nobody else writes.
+    fn aside(&mut self, addr: Addr) -> Addr {
+        let base = match addr.base {
+            AddrBase::R64(r) => {
+                let t = self.t64();
+                self.lane(LaneOp::Mov64 { d: t, a: Val64::Reg(r) });
+                AddrBase::R64(t)
+            }
+            AddrBase::R32(r) => {
+                let t = self.t32();
+                self.lane(LaneOp::Mov32 { d: t, a: Val32::Reg(r) });
+                AddrBase::R32(t)
+            }
+            AddrBase::Abs => AddrBase::Abs,
+        };
+        Addr { base, ..addr }
     }
 
     /// A stored operand; literals get a cell.
@@ -113,7 +151,7 @@ impl Decoder<'_> {
     }
 
     pub(super) fn st(&mut self, op: &op::St) -> Result {
-        let bytes = self.element(op.ty, op.src.len())?;
+        let bytes = self.element(op.ty, op.src.len(), op.space)?;
         let mut regs = Vec::new();
         for src in &op.src {
             if let Some(Home::R128(low, high)) = src.reg().map(|reg| self.home(reg)) {
@@ -133,9 +171,10 @@ impl Decoder<'_> {
             extend: Extend::Zero,
             order: order(op.sem),
             reach: reach(op.scope),
+            align: 0,
             regs: regs.into(),
         };
-        self.step(StepKind::Store(access));
+        parts(access).into_iter().for_each(|part| self.step(StepKind::Store(part)));
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use super::super::launch::ExecError;
 use super::super::matrix::{self, MmaInput, MmaSum};
 use super::super::program::{
     Barrier, BarrierReduce, BarrierReduceOp, CellInit, MatrixAccess, MemReg, Mma, MmaF64, ReduxOp, Shuffle,
-    ShuffleMode, StepKind, Val64, VoteDst, VoteMode,
+    ShuffleMode, StepKind, Val32, Val64, VoteDst, VoteMode,
 };
 use super::emit::{Decoder, Home};
 
@@ -98,11 +98,13 @@ impl Decoder<'_> {
     }
 
     pub(super) fn redux(&mut self, op: &op::Redux) -> Result {
-        if op.ty.is_float() {
-            return self.unsupported("reductions of floats");
-        }
         let signed = op.ty.is_signed();
         let kind = match (op.op, signed) {
+            (op::ReduxOp::Min, _) if op.ty.is_float() && op.nan => ReduxOp::MinNan,
+            (op::ReduxOp::Max, _) if op.ty.is_float() && op.nan => ReduxOp::MaxNan,
+            (op::ReduxOp::Min, _) if op.ty.is_float() => ReduxOp::MinF,
+            (op::ReduxOp::Max, _) if op.ty.is_float() => ReduxOp::MaxF,
+            _ if op.ty.is_float() => return self.unsupported("this reduction of floats"),
             (op::ReduxOp::Add, _) => ReduxOp::Add,
             (op::ReduxOp::Min, true) => ReduxOp::MinS,
             (op::ReduxOp::Max, true) => ReduxOp::MaxS,
@@ -112,8 +114,11 @@ impl Decoder<'_> {
             (op::ReduxOp::Or, _) => ReduxOp::Or,
             (op::ReduxOp::Xor, _) => ReduxOp::Xor,
         };
-        let (d, a, members) =
+        let (d, mut a, members) =
             (self.d32(op.dst)?, self.cell32(&op.src, op.ty)?, self.v32(&op.mask, Type::U32)?);
+        if op.abs {
+            a = self.magnitude(Val32::Reg(a));
+        }
         self.step(StepKind::Redux { op: kind, d, a, members });
         Ok(())
     }

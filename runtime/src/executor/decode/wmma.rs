@@ -212,7 +212,16 @@ impl Decoder<'_> {
     fn wmma_access(&self, space: Space, addr: Addr, bytes: u8, reg: MemReg) -> MemAccess {
         let (extend, order) = (Extend::Zero, Order::Weak);
         let reach = Reach::Everybody;
-        MemAccess { space: self.space(space), addr, bytes, extend, order, reach, regs: [reg].into() }
+        MemAccess {
+            space: self.space(space),
+            addr,
+            bytes,
+            extend,
+            order,
+            reach,
+            align: 0,
+            regs: [reg].into(),
+        }
     }
 
     pub(super) fn wmma_load(&mut self, op: &op::WmmaLoad) -> Result {

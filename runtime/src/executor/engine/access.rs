@@ -195,6 +195,31 @@ impl Env<'_> {
         Ok(Windows::Each(Box::new(targets)))
     }
 
+    /// Checks that the first part of a wider access lies where the whole must.
+    fn check_align(
+        &mut self,
+        warp: usize,
+        line: u32,
+        at: &Lanes64,
+        mask: u32,
+        bytes: u64,
+        what: &str,
+    ) -> Result<(), Stop> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        let Some(lane) = lanes_of(mask).find(|&lane| !at[lane].is_multiple_of(bytes)) else {
+            return Ok(());
+        };
+        self.report(FindingKind::Misaligned, line, None, || {
+            format!(
+                "warp {warp} lane {lane}: {what} of {bytes} bytes at address {:#x}, no multiple of {bytes}",
+                at[lane]
+            )
+        });
+        Err(Stop)
+    }
+
     #[inline]
     pub(super) fn read_lane(
         &self,
@@ -348,6 +373,7 @@ impl Env<'_> {
         let width = usize::from(access.bytes);
         let bytes = (width * access.regs.len()) as u32;
         let windows = self.check(warp.index, line, access.space, &at, mask, bytes, "load")?;
+        self.check_align(warp.index, line, &at, mask, access.align.into(), "load")?;
         let mut data: LaneWords = [[0; 4]; 32];
         let mut unwritten = Vec::new();
         for lane in lanes_of(mask) {
@@ -384,6 +410,7 @@ impl Env<'_> {
         let width = usize::from(access.bytes);
         let bytes = (width * access.regs.len()) as u32;
         let windows = self.check(warp.index, line, access.space, &at, mask, bytes, "store")?;
+        self.check_align(warp.index, line, &at, mask, access.align.into(), "store")?;
         self.effects += 1;
         if let (4, &[MemReg::R32(r)], &Windows::One(Target::Global(window, base))) =
             (width, &access.regs[..], &windows)

@@ -1,6 +1,7 @@
 //! Instructions that read other lanes' registers: `shfl`, `vote`, `match`, `redux`, and matrix multiplication.
 
 use super::super::frame::{Frame, Lanes32, Lanes64, PredId, R32, R64, blend32, blend64};
+use super::super::lanes::floats;
 use super::super::program::{
     MemReg, Mma, MmaF64, MmaPlace, ReduxOp, Shuffle, ShuffleMode, ValP, VoteDst, VoteMode,
 };
@@ -98,6 +99,15 @@ pub fn redux(frame: &mut Frame, op: ReduxOp, d: R32, a: R32, mask: u32) {
         ReduxOp::And => x & y,
         ReduxOp::Or => x | y,
         ReduxOp::Xor => x ^ y,
+        ReduxOp::MinF => floats::of_two(floats::min_number, x, y),
+        ReduxOp::MaxF => floats::of_two(floats::max_number, x, y),
+        ReduxOp::MinNan => floats::of_two(floats::min_nan, x, y),
+        ReduxOp::MaxNan => floats::of_two(floats::max_nan, x, y),
+    });
+    let is_float = matches!(op, ReduxOp::MinF | ReduxOp::MaxF | ReduxOp::MinNan | ReduxOp::MaxNan);
+    let result = result.map(|bits| match f32::from_bits(bits) {
+        nan if is_float && nan.is_nan() => floats::CANONICAL.to_bits(),
+        _ => bits,
     });
     blend32(frame.r32_mut(d), &[result.unwrap_or(0); 32], mask);
 }

@@ -4,6 +4,7 @@
 //! ones, so results are at least as good as a GPU's and differ from it in the last bits.
 
 use super::super::frame::{Lanes32, Lanes64};
+use super::super::program::Fn32;
 
 macro_rules! f32s {
     ($($(#[$meta:meta])* $name:ident($a:ident, $b:ident, $c:ident) = $body:expr;)+) => { $(
@@ -81,6 +82,13 @@ tests32! {
     is_nan = f32::is_nan;
     is_normal = f32::is_normal;
     is_subnormal = f32::is_subnormal;
+}
+
+/// A function of f32 on two values of different lanes.
+pub fn of_two(f: Fn32, a: u32, b: u32) -> u32 {
+    let mut out = [0; 32];
+    f(&mut out, &[a; 32], &[b; 32], &[0; 32]);
+    out[0]
 }
 
 /// The NaN that PTX arithmetic yields.

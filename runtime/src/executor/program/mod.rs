@@ -109,6 +109,8 @@ pub struct MemAccess {
     pub extend: Extend,
     pub order: Order,
     pub reach: Reach,
+    /// What the address must be a multiple of, if of more than the bytes of the access: it is the first part of a wider one.
+    pub align: u8,
     pub regs: Box<[MemReg]>,
 }
 
@@ -166,6 +168,11 @@ pub enum ReduxOp {
     And,
     Or,
     Xor,
+    /// Of f32: numbers win over NaN, or lose.
+    MinF,
+    MaxF,
+    MinNan,
+    MaxNan,
 }
 
 /// Where a vote goes.

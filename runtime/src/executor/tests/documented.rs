@@ -25,7 +25,7 @@ const FUNCTIONS: &str = ".extern .func helper (); .extern .func (.param .b32 r) 
 fn decoded(instruction: &str) -> Result<(), String> {
     let table = if instruction.starts_with("brx") { "TABLE: .branchtargets L;\n" } else { "" };
     let text = format!(
-        ".version 8.7\n.target sm_90a\n.address_size 64\n{FUNCTIONS}.visible .entry k(.param .u64 p)\n{{\n.reg .b32 %r<20>;\n.reg .b64 %rd<4>;\n\
+        ".version 8.7\n.target sm_90a\n.address_size 64\n{FUNCTIONS}.visible .entry k(.param .u64 p)\n{{\n.reg .b32 %r<20>;\n.reg .b64 %rd<8>;\n\
          .reg .pred %p<4>;\n.reg .b16 %h<4>;\n.reg .f32 %f<8>; .reg .b128 %q<4>;\n{table}{instruction}\nL: ret;\n}}\n"
     );
     let module =

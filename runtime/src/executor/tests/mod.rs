@@ -3,6 +3,7 @@
 //! Small kernels are written with [`Kernel`]: a body over three input registers and a result, run by one or more warps on
 //! arrays of words.
 
+mod blackwell;
 mod calls;
 mod control;
 mod documented;
@@ -27,6 +28,8 @@ use super::{Arg, ExecError, FindingKind, Launch, Options, Outcome, run};
 /// The prologue loads `%a`, `%b`, `%c` from `in[3 * tid ..]`; the epilogue stores `%d` to `out[tid]`. `%rd1` is `in`, `%rd2`
 /// is `out`, `%t` the thread, `%out` the address of the thread's result.
 struct Kernel<'a> {
+    /// Version and target.
+    head: &'a str,
     /// Before the entry: shared and global variables.
     module: &'a str,
     body: &'a str,
@@ -39,6 +42,7 @@ struct Kernel<'a> {
 impl<'a> Kernel<'a> {
     fn new(body: &'a str) -> Kernel<'a> {
         Kernel {
+            head: ".version 8.0\n.target sm_80",
             module: "",
             body,
             block: 32,
@@ -62,14 +66,14 @@ impl<'a> Kernel<'a> {
 
     fn text(&self) -> String {
         format!(
-            ".version 8.0\n.target sm_80\n.address_size 64\n{}\n.visible .entry k(.param .u64 p_in, .param .u64 p_out)\n{{\n\
+            "{}\n.address_size 64\n{}\n.visible .entry k(.param .u64 p_in, .param .u64 p_out)\n{{\n\
              .reg .b32 %a, %b, %c, %d, %t, %r<40>;\n.reg .b64 %rd<40>, %in, %out;\n.reg .pred %p<20>;\n\
              .reg .b16 %h<20>;\n.reg .b128 %q<4>;\n.reg .f32 %f<20>;\n.reg .f64 %fd<20>;\n\
              ld.param.u64 %rd1, [p_in];\nld.param.u64 %rd2, [p_out];\nmov.u32 %t, %tid.x;\n\
              mad.wide.u32 %in, %t, 12, %rd1;\nmad.wide.u32 %out, %t, 4, %rd2;\n\
              ld.global.b32 %a, [%in];\nld.global.b32 %b, [%in+4];\nld.global.b32 %c, [%in+8];\nmov.b32 %d, 0;\n\
              {}\nst.global.b32 [%out], %d;\nret;\n}}\n",
-            self.module, self.body
+            self.head, self.module, self.body
         )
     }
 
