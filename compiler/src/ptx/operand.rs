@@ -318,6 +318,7 @@ spelled! {
         DynamicSmemSize = "%dynamic_smem_size", TotalSmemSize = "%total_smem_size", AggrSmemSize = "%aggr_smem_size",
         ReservedBegin = "%reserved_smem_offset_begin", ReservedEnd = "%reserved_smem_offset_end", ReservedCap = "%reserved_smem_offset_cap",
         Reserved0 = "%reserved_smem_offset_0", Reserved1 = "%reserved_smem_offset_1",
+        Envreg1 = "%envreg1", Envreg2 = "%envreg2",
     }
 }
 

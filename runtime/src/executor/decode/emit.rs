@@ -456,6 +456,8 @@ impl<'m> Decoder<'m> {
             ReservedBegin | Reserved0 => return Ok(Val32::Imm(0)),
             Reserved1 => return Ok(Val32::Imm(RESERVED_SHARED / 2)),
             ReservedEnd | ReservedCap => return Ok(Val32::Imm(RESERVED_SHARED)),
+            Envreg1 => return Ok(Val32::Imm((self.variables.grid_workspace >> 32) as u32)),
+            Envreg2 => return Ok(Val32::Imm(self.variables.grid_workspace as u32)),
             IsExplicitCluster => return self.invalid("a predicate where a number is expected"),
         };
         Ok(Val32::Reg(R32(self.cell(init))))

@@ -34,6 +34,8 @@ pub(super) struct Variables {
     pub(super) local_bytes: u32,
     pub(super) constants: Vec<u8>,
     pub(super) globals: Vec<ModuleData>,
+    /// Where the workspace of the grid lies, if somebody asks.
+    pub(super) grid_workspace: u64,
 }
 
 impl Variables {
@@ -59,23 +61,21 @@ fn too_big(variable: &Variable) -> ExecError {
 /// documented; here the two parts are halves.
 pub(super) const RESERVED_SHARED: u32 = 1024;
 
-/// Whether a body reads one of `%reserved_smem_offset_*`.
-fn asks_for_reserved(entry: &Entry) -> bool {
-    struct Asks(bool);
-    impl OperandVisitor for Asks {
+/// Bytes of what `%envreg1` and `%envreg2` (the high and the low half of its address) point to in a cooperative launch: zeros, in which
+/// CUDA's cooperative groups count the blocks that have come to `grid.sync()`.
+const GRID_WORKSPACE: usize = 64;
+
+/// Whether a body reads one of these special registers.
+fn asks_for(entry: &Entry, registers: &[SpecialReg]) -> bool {
+    struct Asks<'r>(&'r [SpecialReg], bool);
+    impl OperandVisitor for Asks<'_> {
         fn constant(&mut self, operand: &Operand) {
-            use SpecialReg as S;
-            self.0 |= matches!(
-                operand,
-                Operand::Special(
-                    S::ReservedBegin | S::ReservedEnd | S::ReservedCap | S::Reserved0 | S::Reserved1
-                )
-            );
+            self.1 |= matches!(operand, Operand::Special(special) if self.0.contains(special));
         }
     }
-    let mut asks = Asks(false);
+    let mut asks = Asks(registers, false);
     entry.insts().for_each(|inst| inst.op.operands(&mut asks));
-    asks.0
+    asks.1
 }
 
 /// Takes `bytes` of local memory.
@@ -88,7 +88,13 @@ fn local(end: &mut u32, align: u32, bytes: u32) -> Option<u64> {
 /// Lays out the variables that a kernel and its functions can see. `units` are their bodies.
 pub(super) fn place(module: &Module, units: &Units<'_>, buffers: usize) -> Result<Variables, ExecError> {
     let mut v = Variables::default();
-    if units.list.iter().any(|unit| asks_for_reserved(unit.entry)) {
+    use SpecialReg as S;
+    let ask = |registers: &[S]| units.list.iter().any(|unit| asks_for(unit.entry, registers));
+    if ask(&[S::Envreg1, S::Envreg2]) {
+        v.globals.push(ModuleData { name: "%envreg".into(), bytes: vec![0; GRID_WORKSPACE] });
+        v.grid_workspace = buffer_address(buffers, 0);
+    }
+    if ask(&[S::ReservedBegin, S::ReservedEnd, S::ReservedCap, S::Reserved0, S::Reserved1]) {
         v.shared_reserved = RESERVED_SHARED;
         v.shared_static = RESERVED_SHARED;
     }

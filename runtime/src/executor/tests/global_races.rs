@@ -69,3 +69,16 @@ fn an_atomic_counts_as_far_as_its_scope_goes() {
     assert_eq!(kinds(flag, 32, 2), []);
     assert_eq!(kinds(&flag.replace("ld.relaxed.gpu", "ld.relaxed.cta"), 32, 2), [FindingKind::Race]);
 }
+
+#[test]
+fn a_grid_meets_at_its_workspace() {
+    // As cooperative groups have it: the first block adds what flips the top bit when all others have added 1.
+    let body = "mad.wide.u32 %rd7, %r1, 4, %rd5;\n@%p2 st.global.b32 [%rd7], %r1;\nmov.u32 %r3, %envreg1;\nmov.u32 %r4, %envreg2;\n\
+                mov.b64 %rd8, {%r4, %r3};\nbar.sync 0;\nmov.u32 %r5, %nctaid.x;\nsub.u32 %r5, 0x80000001, %r5;\nselp.b32 %r5, %r5, 1, %p1;\n\
+                @!%p2 bra MET;\natom.add.release.gpu.u32 %r6, [%rd8+4], %r5;\n\
+                SPIN: ld.acquire.gpu.u32 %r7, [%rd8+4];\nxor.b32 %r7, %r7, %r6;\nsetp.ge.s32 %p5, %r7, 0;\n@%p5 bra SPIN;\n\
+                MET: bar.sync 0;\nxor.b32 %r8, %r1, 3;\nmad.wide.u32 %rd7, %r8, 4, %rd5;\nld.global.b32 %r9, [%rd7];\n\
+                setp.ne.u32 %p6, %r9, %r8;\n@%p6 trap;";
+    assert_eq!(kinds(body, 64, 4), []);
+    assert!(kinds(&body.replace("ld.acquire", "ld.relaxed"), 64, 4).contains(&FindingKind::Race));
+}
