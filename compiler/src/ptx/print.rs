@@ -157,11 +157,50 @@ struct Printer<'a> {
     /// Inside the brackets of an address, whose register is printed at its end.
     in_address: bool,
     tables: u32,
+    names: Names,
+}
+
+/// The registers' names, side by side: each is written once and copied wherever it is used.
+struct Names {
+    text: String,
+    ends: Vec<usize>,
+}
+
+impl Names {
+    fn of(entry: &Entry) -> Names {
+        let mut names = Names { text: String::new(), ends: Vec::with_capacity(entry.regs.len()) };
+        for reg in &entry.regs {
+            names.text.push_str(&entry.stems[reg.stem.0 as usize].text);
+            if let Some(number) = reg.number {
+                decimal(u64::from(number), &mut names.text);
+            }
+            names.ends.push(names.text.len());
+        }
+        names
+    }
+
+    fn get(&self, reg: RegId) -> &str {
+        let start = reg.index().checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.text[start..self.ends[reg.index()]]
+    }
+}
+
+/// Decimal digits without the formatting machinery.
+fn decimal(mut value: u64, out: &mut String) {
+    let mut digits = [b'0'; 20];
+    let mut at = digits.len() - 1;
+    while value > 9 {
+        digits[at] += (value % 10) as u8;
+        value /= 10;
+        at -= 1;
+    }
+    digits[at] += value as u8;
+    out.push_str(str::from_utf8(&digits[at..]).unwrap_or_default());
 }
 
 impl<'a> Printer<'a> {
     fn new(module: &'a Module, entry: &'a Entry, out: &'a mut String) -> Printer<'a> {
-        Printer { module, entry, out, separate: false, in_address: false, tables: 0 }
+        Printer { module, entry, out, separate: false, in_address: false, tables: 0, names: Names::of(entry) }
     }
 
     fn entry(&mut self) {
@@ -387,31 +426,14 @@ impl<'a> Printer<'a> {
     }
 
     fn reg_name(&mut self, reg: RegId) {
-        let reg = self.entry.regs[reg.index()];
-        self.out.push_str(&self.entry.stems[reg.stem.0 as usize].text);
-        if let Some(number) = reg.number {
-            self.number(u64::from(number));
-        }
-    }
-
-    /// Decimal digits without the formatting machinery: most of a file is register numbers.
-    fn number(&mut self, mut value: u64) {
-        let mut digits = [b'0'; 20];
-        let mut at = digits.len() - 1;
-        while value > 9 {
-            digits[at] += (value % 10) as u8;
-            value /= 10;
-            at -= 1;
-        }
-        digits[at] += value as u8;
-        self.out.push_str(str::from_utf8(&digits[at..]).unwrap_or_default());
+        self.out.push_str(self.names.get(reg));
     }
 
     fn int(&mut self, value: i64) {
         if value < 0 {
             self.out.push('-');
         }
-        self.number(value.unsigned_abs());
+        decimal(value.unsigned_abs(), self.out);
     }
 
     fn symbol(&mut self, symbol: Symbol) {
