@@ -124,7 +124,8 @@ pub fn compile_program(
     let refused = |r: Refusal| one_error(refusal(r, &kernel));
 
     let mut plant = Plant::new(options.fault);
-    let started = timer.time(Pass::Plan, || plan::simplify::apply(&kernel, options.target));
+    let mut started = timer.time(Pass::Plan, || plan::simplify::apply(&kernel, options.target));
+    plant.tile(&kernel, &mut started);
     let started = &*started;
     let cut = timer.time(Pass::Plan, || plan::split::apply(started)).map_err(refused)?;
     let (lowered_kernel, split, stream) = match cut {
@@ -152,13 +153,13 @@ pub fn compile_program(
         planned.schedule.retain(|i| i.path != item.path);
         planned.schedule.push(item);
     }
-    plant.scheduled(Pass::Plan, &mut planned.modules);
+    plant.scheduled(Pass::Plan, &lowered_kernel, &mut planned.modules);
     check(options, "plan", &planned.modules)?;
     // What has been passed on is kept only where somebody will look at it.
     let fused = if options.dumps || options.levels { planned.modules.clone() } else { Vec::new() };
     let mut expanded: Vec<Module> =
         timer.time(Pass::Expand, || planned.modules.into_iter().map(scheduled::expand::expand).collect());
-    plant.scheduled(Pass::Expand, &mut expanded);
+    plant.scheduled(Pass::Expand, &lowered_kernel, &mut expanded);
     check(options, "expand", &expanded)?;
     let kept = if options.levels { expanded.clone() } else { Vec::new() };
     let mut synced = timer
@@ -167,7 +168,7 @@ pub fn compile_program(
             synced.into_iter().collect::<Result<Vec<Module>, _>>()
         })
         .map_err(|e| one_error(bug(format!("synchronisation: {e}"))))?;
-    plant.scheduled(Pass::Synchronise, &mut synced);
+    plant.scheduled(Pass::Synchronise, &lowered_kernel, &mut synced);
     let mut lowered = timer
         .time(Pass::Lower, || {
             let lowered = parallel::each(synced.iter().collect(), |m: &Module| {
@@ -210,7 +211,8 @@ pub fn compile_program(
     let counts = |m: &Module| m.dispatch == Dispatch::Drawn;
     let workspace = (part_bytes > 0 || synced.iter().any(counts)).then_some(Workspace { part_bytes });
     // Every variant reads the same memory.
-    let packed = synced.first().map_or(Vec::new(), |m| m.packed.clone());
+    let mut packed = synced.first().map_or(Vec::new(), |m| m.packed.clone());
+    plant.recipes(&mut packed);
     let variants = synced.iter().zip(lowered).map(|(m, l)| variant(&kernel, m, l)).collect();
     let meta = Meta {
         kernel: kernel.name.clone(),

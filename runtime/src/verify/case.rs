@@ -19,10 +19,11 @@ use tilewright_compiler::plan::model;
 use tilewright_compiler::target::Target;
 use tilewright_compiler::tile::{AxisKind, Const, DimId, Kernel, LaunchExpr, Op};
 
+use super::inputs::launch;
 use super::{Freeze, Settings, Subject, VerifyError};
+use crate::launch::DimValues;
 use crate::launch::dims::DimFacts;
 use crate::launch::prepare::dims_of;
-use crate::launch::{DimValues, Filling, Prepared, prepare};
 use crate::tensor::random::Stream;
 
 /// One thing to verify; a seed decides it.
@@ -242,12 +243,6 @@ pub fn compile(subject: Subject<'_>, settings: &Settings, case: &Case) -> Result
 fn bound(subject: Subject<'_>, _: &Settings, case: &Case) -> Result<Kernel, VerifyError> {
     model::elaborate(subject.program, subject.kernel, elaboration(case), case.target)
         .map_err(VerifyError::Program)
-}
-
-/// Inputs and memory of a case.
-pub fn launch(kernel: &Kernel, case: &Case) -> Result<Prepared, crate::launch::LaunchError> {
-    let outside = DimValues { given: case.dims.clone(), directive: Vec::new(), fill: true };
-    prepare(kernel, Vec::new(), &outside, Filling { seed: case.seed, poison: true })
 }
 
 /// Dimensions that the kernel's promises allow.

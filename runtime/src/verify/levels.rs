@@ -120,7 +120,7 @@ pub fn run(subject: Subject<'_>, settings: &Settings, case: &Case) -> Result<Ran
     let compiled = one_variant(compiled, &prepared, case)?;
     let plan = compiled.meta.launches.first();
     ran.variant = plan.and_then(|plan| plan.variants.first()).map(|v| v.name.to_string());
-    if let Some((level, details)) = compare(&compiled, prepared, case, &meaning, &mut ran)? {
+    if let Some((level, details)) = compare(&compiled, prepared, (settings, case), &meaning, &mut ran)? {
         ran.failure = Some(failure(level, ran.variant.clone(), details));
     }
     ran.compiled = Some(compiled);
@@ -131,7 +131,7 @@ pub fn run(subject: Subject<'_>, settings: &Settings, case: &Case) -> Result<Ran
 fn compare(
     compiled: &Compiled,
     prepared: Prepared,
-    case: &Case,
+    (settings, case): (&Settings, &Case),
     meaning: &Meaning,
     ran: &mut Ran,
 ) -> Result<Option<(Level, Vec<String>)>, VerifyError> {
@@ -150,7 +150,15 @@ fn compare(
             }
         }
     }
-    let details = ptx(compiled, prepared, case, meaning, &mut ran.remarks)?;
+    let options = Options {
+        sanitize: true,
+        strict: true,
+        lazy: true,
+        seed: case.seed,
+        timeout: Some(settings.patience),
+        ..Options::default()
+    };
+    let details = ptx(compiled, prepared, &options, meaning, &mut ran.remarks)?;
     if !details.is_empty() {
         return Ok(Some((Level::Ptx, details)));
     }
@@ -163,7 +171,7 @@ fn failure(level: Level, variant: Option<String>, details: Vec<String>) -> Failu
 }
 
 fn launch(kernel: &Kernel, case: &Case) -> Result<Prepared, VerifyError> {
-    let mut prepared = case::launch(kernel, case).map_err(|e| VerifyError::Input(e.to_string()))?;
+    let mut prepared = super::inputs::launch(kernel, case).map_err(|e| VerifyError::Input(e.to_string()))?;
     // So few that blocks go on to other tiles, and as many as a GPU has.
     let sms = [1, 2, 3, 7, 108];
     let draw = Stream::new(case.seed, "sms").integer(0, 0, sms.len() as i64 - 1) as usize;
@@ -290,12 +298,11 @@ fn mismatches(verdicts: &[Verdict]) -> Vec<String> {
 fn ptx(
     compiled: &Compiled,
     mut prepared: Prepared,
-    case: &Case,
+    options: &Options,
     meaning: &Meaning,
     remarks: &mut Vec<String>,
 ) -> Result<Vec<String>, VerifyError> {
-    let options = Options { sanitize: true, strict: true, lazy: true, seed: case.seed, ..Options::default() };
-    let run = match run_on_cpu(compiled, &mut prepared, &options) {
+    let run = match run_on_cpu(compiled, &mut prepared, options) {
         Ok(run) => run,
         Err(CpuError::Launch(error)) => return Err(VerifyError::Input(error.to_string())),
         // The PTX is ours.

@@ -12,6 +12,7 @@
 //! | file | holds |
 //! | --- | --- |
 //! | [`mod@case`] | what a seed decides |
+//! | [`inputs`] | what its tensors and scalars hold |
 //! | [`levels`] | running a case through the levels |
 //! | [`shrink`] | the smallest case that still fails |
 //! | [`reproduce`] | the folder |
@@ -19,6 +20,7 @@
 
 pub mod attention;
 pub mod case;
+pub mod inputs;
 pub mod levels;
 pub mod reproduce;
 pub mod shrink;
@@ -71,6 +73,8 @@ pub struct Settings {
     pub freeze: Freeze,
     /// Run the verifiers of the compiler's levels too.
     pub verify_ir: bool,
+    /// What a launch on the executor may take: one that takes longer is taken for endless.
+    pub patience: Duration,
     /// How many smaller cases are tried after a failure.
     pub shrink: usize,
     #[doc(hidden)]
@@ -87,6 +91,7 @@ impl Default for Settings {
             dims: Vec::new(),
             freeze: Freeze::Random,
             verify_ir: true,
+            patience: Duration::from_secs(300),
             shrink: 200,
             fault: None,
         }

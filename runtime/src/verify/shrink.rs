@@ -1,7 +1,9 @@
 //! The smallest case that still fails: dimensions towards one, schedule towards the default, seed kept.
 //!
 //! Greedy: of the smaller cases beside the present one the first that fails is taken, until none does. Any failure counts, also at
-//! another level: the least example of a bug is wanted, whatever it shows.
+//! another level: the least example of a bug is wanted, whatever it shows. Where launches never end, few are tried.
+
+use std::time::Instant;
 
 use super::case::Case;
 use super::levels::{self, Failure};
@@ -14,10 +16,11 @@ pub fn shrink(
     case: Case,
     failure: Failure,
 ) -> Result<Found, VerifyError> {
+    let began = Instant::now();
     let mut found = Found { first: case.clone(), case, failure, tried: 0 };
     'again: loop {
         for smaller in smaller(&found.case, settings) {
-            if found.tried >= settings.shrink {
+            if found.tried >= settings.shrink || began.elapsed() > 3 * settings.patience {
                 break 'again;
             }
             found.tried += 1;

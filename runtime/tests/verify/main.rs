@@ -1,6 +1,7 @@
 //! Verification finds what is wrong with a compiler that is made wrong on purpose, in each pass, and nothing where it is not.
 
 mod faults;
+mod faults_of_loops;
 mod schedules;
 
 use tilewright_compiler::diagnostics::SourceMap;

@@ -107,6 +107,8 @@ pub(super) struct Block<'a, 'm> {
     hands: Vec<Hands>,
     /// The part of its tile that the block is at, where blocks share steps.
     pub(super) item: Option<Item>,
+    /// What planning says of the steps of the loop that the block is in.
+    full: Option<(&'a Loop, &'a t1::Full)>,
 }
 
 impl<'a, 'm> Block<'a, 'm> {
@@ -132,6 +134,7 @@ impl<'a, 'm> Block<'a, 'm> {
             slots: FxHashMap::default(),
             hands,
             item: None,
+            full: None,
         }
     }
 
@@ -192,6 +195,7 @@ impl<'a, 'm> Block<'a, 'm> {
         let (lo, hi) = (self.int(l.lo)?, self.int(l.hi)?);
         self.hand_on(l, |c| (c.init, c.param))?;
         let count = trips(lo, hi, i64::from(l.by));
+        let around = std::mem::replace(&mut self.full, l.full.as_ref().map(|full| (l, full)));
         for trip in 0..count {
             let step = if l.rev { count - 1 - trip } else { trip };
             if l.around_pipeline() {
@@ -221,7 +225,28 @@ impl<'a, 'm> Block<'a, 'm> {
             }
             self.hand_on(l, |c| (c.next, c.param))?;
         }
+        self.full = around;
         self.hand_on(l, |c| (c.param, c.result))
+    }
+
+    /// What is said of full steps has to be so: code for them tests neither these conditions nor whether lanes exist.
+    fn full_step(&mut self, value: t1::ValueId, tile: &Tile, span: Span) -> Result<(), Halt> {
+        let Some((l, full)) = self.full.filter(|(_, full)| full.holds.contains(&value)) else {
+            return Ok(());
+        };
+        let Some(axis) = l.axis() else { return Ok(()) };
+        let (at, lanes) = self.axis(axis)?;
+        let from = full.from.map(|from| self.int(from)).transpose()?;
+        let by = i64::from(l.by);
+        if from.is_some_and(|from| at < from) || at + by > self.int(full.to)? {
+            return Ok(());
+        }
+        if (lanes as i64) < by || !tile.all() {
+            let name = &l.name;
+            let what = format!("the step of `{name}` at {at} is said to need no masking, and does");
+            self.find(what, span);
+        }
+        Ok(())
     }
 
     /// Carried values move all at once: one's successor may be another's predecessor.
@@ -364,6 +389,7 @@ impl<'a, 'm> Block<'a, 'm> {
             }
             OpKind::Elementwise { value, args } => {
                 let tile = self.elementwise(*value, args, turn, span)?;
+                self.full_step(*value, &tile, span)?;
                 self.put(op.result, Contents::Tile(tile), turn);
                 Ok(())
             }

@@ -113,21 +113,30 @@ fn every_form_of_every_operand_order_is_the_gemm() {
 #[test]
 fn faults_of_planning_expansion_and_synchronisation_show() {
     let sets = [("BM", "64"), ("BN", "64"), ("BK", "32"), ("k.stages", "3")];
-    for kind in FaultKind::ALL {
-        // Faults of later passes are not at this level, and a plain product has no reduction, condition, promotion or shared write to get
-        // wrong.
+    for kind in FaultKind::ALL.iter().copied() {
+        // Faults of later passes are not at this level, and a plain product has no reduction, condition, promotion, mask or shared write
+        // to get wrong, and carries nothing but its sum.
         use FaultKind::{
-            LatePromotion, LostCondition, LostPart, SharedSlot, SkipPart, WrittenByAll, WrongCombination,
+            EarlyEnd, LastPlace, LatePromotion, LateStart, LostCondition, LostDone, LostPart, LostRescale,
+            LostSign, SharedSlot, SkipPart, WideFull, WrittenByAll, WrongCombination, WrongPart,
         };
         let elsewhere = matches!(
             kind,
-            LatePromotion
+            EarlyEnd
+                | LastPlace
+                | LatePromotion
+                | LateStart
                 | LostCondition
+                | LostDone
                 | LostPart
+                | LostRescale
+                | LostSign
                 | SharedSlot
                 | SkipPart
+                | WideFull
                 | WrittenByAll
                 | WrongCombination
+                | WrongPart
         );
         if elsewhere || kind.pass() > crate::passes::Pass::Synchronise {
             continue;

@@ -70,6 +70,14 @@ impl Tile {
         }
     }
 
+    /// Whether every element is set.
+    pub fn all(&self) -> bool {
+        match &self.data {
+            Values::Int(x) => x.iter().all(|&v| v != 0),
+            Values::Float(x) => x.iter().all(|&v| v != 0.0),
+        }
+    }
+
     /// The elements as floats (integers converted: the caller knows better, this keeps a malformed kernel from panicking).
     pub fn floats(&self) -> Cow<'_, [f64]> {
         match &self.data {

@@ -1,12 +1,7 @@
-//! Planted faults: the compiler made wrong on purpose, one place at a time, to try whether verification finds it.
-//!
-//! Each kind belongs to a pass and spoils what that pass has just made, in the way in which the pass could have got it wrong. `nth`
-//! chooses among the places where it can happen. Only tests of the verification ask for one; there is no option for it.
-//!
-//! ```text
-//! Fault { kind: FaultKind::DropWait, nth: 0 }     the first wait that synchronisation derived is lost
-//! ```
+//! Faults in what planning and the passes behind it make: T2, T3, PTX and its text.
 
+use super::{Fault, FaultKind};
+use crate::packed::Recipe;
 use crate::passes::Pass;
 use crate::ptx;
 use crate::scheduled::ir as t2;
@@ -15,169 +10,39 @@ use crate::tile::ir as t1;
 use crate::warp::bits::EXCHANGES;
 use crate::warp::ir as t3;
 
-/// One planted fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Fault {
-    pub kind: FaultKind,
-    /// Which of the places where the kind can happen, over all variants.
-    pub nth: usize,
-}
-
-/// What a pass gets wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum FaultKind {
-    /// Plan: two axes of an access change places.
-    ExchangeAxes,
-    /// Plan: a fragment is loaded from the neighbouring slice of the contracted range.
-    WrongSlice,
-    /// Plan: an accumulator starts one too high.
-    WrongInit,
-    /// Plan: the entries of a ring overlap.
-    OverlappingSlots,
-    /// Plan: a reduction or an atomic combines by another operation.
-    WrongCombination,
-    /// Plan: the partial results of two warps share a slot.
-    SharedSlot,
-    /// Plan: a write or atomic forgets its condition.
-    LostCondition,
-    /// Plan: every instance writes what one should.
-    WrittenByAll,
-    /// Plan: an accumulator begins anew only after every second promotion.
-    LatePromotion,
-    /// Plan: what an instance has is not put into the workspace.
-    LostPart,
-    /// Plan: the combination of instances leaves out every other one.
-    SkipPart,
-    /// Expand: a copy in the steady loop works for the next iteration.
-    WrongStage,
-    /// Expand: an op of the prologue is missing.
-    LostPrologue,
-    /// Synchronise: a wait is missing.
-    DropWait,
-    /// Synchronise: a wait leaves one more group pending.
-    LateWait,
-    /// Synchronise: a barrier is missing.
-    DropBarrier,
-    /// Lower: two registers of a fragment change places.
-    SwapFragments,
-    /// Lower: two registers of a store to global memory change places.
-    SwapElements,
-    /// Lower: a step of a reduction across lanes combines what a lane has with itself.
-    SkipShuffle,
-    /// Lower: a partial result is stored or loaded one place beside its own.
-    WrongSlot,
-    /// Lower: the constant of a swizzled address lies one bit higher.
-    ShiftSwizzle,
-    /// Lower: a load from shared memory takes the neighbouring place.
-    WrongOffset,
-    /// Lower: a comparison that guards an edge takes one more.
-    MaskOffByOne,
-    /// Lower: a comparison that guards an edge is its opposite.
-    InvertMask,
-    /// Lower: an instance counts itself without making known what it has put, or goes on without knowing what others have.
-    DropFence,
-    /// Lower: the first instance to count itself goes on for all, and not the last.
-    WrongCount,
-    /// Lower: the search for a part of a ragged range adds up other lanes.
-    WrongSearch,
-    /// Lower: two words of a packed tile change places.
-    SwapWords,
-    /// Lower: a mask that picks codes out of words is one bit off.
-    WrongMask,
-    /// Lower: where words and bits change places, the other half of the bits stays.
-    WrongExchange,
-    /// Lower: bytes of a table change places.
-    WrongEntry,
-    /// Select: a guard holds where it should not.
-    NegateGuard,
-    /// Print: a number is off by one.
-    Misprint,
-}
-
-impl FaultKind {
-    pub const ALL: [FaultKind; 33] = [
-        FaultKind::ExchangeAxes,
-        FaultKind::WrongSlice,
-        FaultKind::WrongInit,
-        FaultKind::OverlappingSlots,
-        FaultKind::WrongCombination,
-        FaultKind::SharedSlot,
-        FaultKind::LostCondition,
-        FaultKind::WrittenByAll,
-        FaultKind::LatePromotion,
-        FaultKind::LostPart,
-        FaultKind::SkipPart,
-        FaultKind::WrongStage,
-        FaultKind::LostPrologue,
-        FaultKind::DropWait,
-        FaultKind::LateWait,
-        FaultKind::DropBarrier,
-        FaultKind::SwapFragments,
-        FaultKind::SwapElements,
-        FaultKind::SkipShuffle,
-        FaultKind::WrongSlot,
-        FaultKind::ShiftSwizzle,
-        FaultKind::WrongOffset,
-        FaultKind::MaskOffByOne,
-        FaultKind::InvertMask,
-        FaultKind::DropFence,
-        FaultKind::WrongCount,
-        FaultKind::WrongSearch,
-        FaultKind::SwapWords,
-        FaultKind::WrongMask,
-        FaultKind::WrongExchange,
-        FaultKind::WrongEntry,
-        FaultKind::NegateGuard,
-        FaultKind::Misprint,
-    ];
-
-    /// The pass that gets it wrong.
-    pub fn pass(self) -> Pass {
-        use FaultKind::*;
-        match self {
-            ExchangeAxes | WrongSlice | WrongInit | OverlappingSlots => Pass::Plan,
-            WrongCombination | SharedSlot | LostCondition | WrittenByAll => Pass::Plan,
-            LostPart | SkipPart | LatePromotion => Pass::Plan,
-            WrongStage | LostPrologue => Pass::Expand,
-            DropWait | LateWait | DropBarrier => Pass::Synchronise,
-            SwapFragments | ShiftSwizzle | WrongOffset | MaskOffByOne => Pass::Lower,
-            SwapElements | SkipShuffle | WrongSlot | InvertMask => Pass::Lower,
-            DropFence | WrongCount | WrongSearch => Pass::Lower,
-            SwapWords | WrongMask | WrongExchange | WrongEntry => Pass::Lower,
-            NegateGuard => Pass::Select,
-            Misprint => Pass::Print,
-        }
-    }
-}
-
 /// Spoils the output of each pass in turn, where its fault belongs there.
 #[derive(Debug, Default)]
 pub(crate) struct Plant {
     fault: Option<Fault>,
     /// Places seen so far where the fault can happen.
     pub places: usize,
-    /// The register in which instances are counted.
+    /// The register in which instances are counted, and the address of what counts them.
     counted: Option<t3::Reg>,
+    counter: Option<t3::Address>,
+    /// Where the copy before reads.
+    copied: Option<t3::Address>,
+    /// What the loop of products carries that is being looked at.
+    carried: Vec<t2::ValId>,
 }
 
 impl Plant {
     pub fn new(fault: Option<Fault>) -> Plant {
-        Plant { fault, places: 0, counted: None }
+        Plant { fault, ..Plant::default() }
     }
 
-    fn kind(&self, pass: Pass) -> Option<FaultKind> {
+    pub(super) fn kind(&self, pass: Pass) -> Option<FaultKind> {
         self.fault.map(|f| f.kind).filter(|k| k.pass() == pass)
     }
 
     /// Whether this place is the one.
-    fn here(&mut self) -> bool {
+    pub(super) fn here(&mut self) -> bool {
         let here = self.fault.is_some_and(|f| f.nth == self.places);
         self.places += 1;
         here
     }
 
     /// After a pass that makes T2.
-    pub fn scheduled(&mut self, pass: Pass, modules: &mut [t2::Module]) {
+    pub fn scheduled(&mut self, pass: Pass, kernel: &t1::Kernel, modules: &mut [t2::Module]) {
         let Some(kind) = self.kind(pass) else { return };
         for module in modules {
             if kind == FaultKind::OverlappingSlots {
@@ -189,12 +54,12 @@ impl Plant {
                 continue;
             }
             let mut body = std::mem::take(&mut module.body);
-            self.nodes(kind, &mut body, false);
+            self.nodes(kind, kernel, &mut body, false);
             module.body = body;
         }
     }
 
-    fn nodes(&mut self, kind: FaultKind, nodes: &mut Vec<t2::Node>, in_loop: bool) {
+    fn nodes(&mut self, kind: FaultKind, kernel: &t1::Kernel, nodes: &mut Vec<t2::Node>, in_loop: bool) {
         let before = std::mem::take(nodes);
         for mut node in before {
             let keep = match &mut node {
@@ -203,15 +68,17 @@ impl Plant {
                     if kind == FaultKind::SkipPart && instances && self.here() {
                         l.by *= 2;
                     }
-                    self.nodes(kind, &mut l.body, true);
+                    self.carried = l.carry.iter().filter(|_| l.is_pipeline()).map(|c| c.param).collect();
+                    self.nodes(kind, kernel, &mut l.body, true);
+                    self.carried.clear();
                     true
                 }
                 t2::Node::If(i) => {
-                    self.nodes(kind, &mut i.then_body, in_loop);
-                    self.nodes(kind, &mut i.else_body, in_loop);
+                    self.nodes(kind, kernel, &mut i.then_body, in_loop);
+                    self.nodes(kind, kernel, &mut i.else_body, in_loop);
                     true
                 }
-                t2::Node::Op(op) => self.op(kind, op, in_loop),
+                t2::Node::Op(op) => self.op(kind, kernel, op, in_loop),
                 t2::Node::Sync(s) => self.sync(kind, &mut s.op),
             };
             if keep {
@@ -221,7 +88,7 @@ impl Plant {
     }
 
     /// Whether the op stays.
-    fn op(&mut self, kind: FaultKind, op: &mut t2::Op, in_loop: bool) -> bool {
+    fn op(&mut self, kind: FaultKind, kernel: &t1::Kernel, op: &mut t2::Op, in_loop: bool) -> bool {
         use t2::OpKind;
         match (kind, &mut op.kind) {
             (
@@ -272,6 +139,19 @@ impl Plant {
             (FaultKind::WrittenByAll, OpKind::WriteReg { once, .. }) if !once.is_empty() && self.here() => {
                 once.clear()
             }
+            (FaultKind::LostRescale, OpKind::Elementwise { value, args }) => {
+                let old = args.iter().copied().find(|x| self.carried.contains(x));
+                if let (Some(x), t1::Op::Binary(t1::BinaryOp::Mul, ..)) = (old, &kernel.value(*value).op)
+                    && self.here()
+                {
+                    op.kind = OpKind::Spread { x };
+                }
+            }
+            (FaultKind::WrongPart, OpKind::Mma { at, .. }) if *at != (0, 0) && self.here() => *at = (0, 0),
+            (FaultKind::LostSign, OpKind::CopyIn { negative, .. }) if negative.is_some() && self.here() => {
+                *negative = None
+            }
+            (FaultKind::LostDone, OpKind::ItemDone { .. }) => return !self.here(),
             (FaultKind::WrongStage, OpKind::CopyIn { .. }) if in_loop => {
                 if let t2::Iter::Step(n) = &mut op.iter
                     && self.here()
@@ -319,8 +199,25 @@ impl Plant {
                 {
                     *stmt = t3::Stmt::Comment(String::new());
                 }
+                t3::Stmt::Inst(t3::Inst { op: t3::Op::StoreGlobal { to, .. }, .. })
+                    if kind == FaultKind::StuckCounter && self.counter == Some(*to) && self.here() =>
+                {
+                    *stmt = t3::Stmt::Comment(String::new());
+                }
                 t3::Stmt::Inst(inst) => self.inst(kind, &mut inst.op),
                 t3::Stmt::Loop(l) => {
+                    if kind == FaultKind::WrongSeam && l.until.is_some() && self.here() {
+                        l.until = None;
+                    }
+                    if kind == FaultKind::LostAdvance && self.here() {
+                        let left = t3::Src::Reg(l.left);
+                        l.advance.retain(|s| match s {
+                            t3::Stmt::Inst(t3::Inst { op: t3::Op::Int { d, a, .. }, .. }) => {
+                                *d != l.left || *a != left
+                            }
+                            _ => true,
+                        });
+                    }
                     for copy in &mut l.copies {
                         self.stmts(kind, copy);
                     }
@@ -351,6 +248,29 @@ impl Plant {
             }
             (FaultKind::ShiftSwizzle, Op::Int { op: IntOp::Xor, b: Src::Int(c), .. }) if self.here() => {
                 *c *= 2
+            }
+            (FaultKind::StuckCounter, Op::CountGlobal { at, .. }) => self.counter = Some(*at),
+            (FaultKind::WrongRow, Op::CpAsync { from, .. }) => {
+                let own = *from;
+                if let Some(before) = self.copied.filter(|before| before.base != own.base)
+                    && self.here()
+                {
+                    *from = before;
+                }
+                self.copied = Some(own);
+            }
+            (FaultKind::WrongShift, Op::Int { op: IntOp::Shl | IntOp::Shr, b: Src::Int(n), .. })
+                if self.here() =>
+            {
+                *n += 1
+            }
+            (FaultKind::WrongLane, Op::ShuffleWithin { lane, of, .. }) if *of > 1 && self.here() => {
+                *lane ^= 1
+            }
+            (FaultKind::LostMask, Op::Select { a: a @ Src::Reg(_), b: b @ Src::F32(_), .. })
+                if matches!(*b, Src::F32(x) if x == 0.0 || x == f32::NEG_INFINITY) && self.here() =>
+            {
+                *b = *a
             }
             (FaultKind::WrongCount, Op::CountGlobal { d, .. }) => self.counted = Some(*d),
             (FaultKind::WrongCount, Op::SetInt { cmp: Cmp::Eq, a, b, .. })
@@ -419,6 +339,19 @@ impl Plant {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// The places of packed bits, as the launch is told of them.
+    pub fn recipes(&mut self, packed: &mut [(t1::TensorId, Recipe)]) {
+        if self.kind(Pass::Lower) != Some(FaultKind::OtherPlaces) {
+            return;
+        }
+        let members = packed.iter_mut().flat_map(|(_, recipe)| &mut recipe.placement.members);
+        for member in members.filter(|m| m.bits.len() > 1) {
+            if self.here() {
+                member.bits.swap(0, 1);
+            }
         }
     }
 
