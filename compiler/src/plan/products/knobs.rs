@@ -85,21 +85,10 @@ fn cover(kernel: &t1::Kernel, found: &Products, p: &Product, (wm, wn, same): (u3
         (true, _) => vec![depth.next_power_of_two()],
         _ => multiples(depth, p.atom.k()),
     };
-    let pow2 = |n: u32| 1 << n.trailing_zeros();
-    let fills = |rows: u32, depth: u32, o: &Operand| {
-        o.packed || threads <= pow2(rows) * pow2(depth) * o.elem.bits() / 128
-    };
-    let all_fill = |columns: u32, depth: u32| {
-        let left = match &p.a {
-            Factor::Staged(a) => fills(found.height(), depth, a),
-            Factor::Tile(_) | Factor::Held(_) => true,
-        };
-        left && fills(columns, depth, &p.b)
-    };
     let exact = columns.is_power_of_two() || steps(p.n);
     let widths = if exact { vec![columns] } else { multiples(columns, 16 * wn) };
     let sizes = widths.iter().flat_map(|n| depths.iter().map(move |k| (*n, *k)));
-    let least = sizes.clone().find(|(n, k)| all_fill(*n, *k));
+    let least = sizes.clone().find(|size| fills(found, p, *size, threads));
     least.or_else(|| sizes.last()).unwrap_or((columns, depth))
 }
 
@@ -146,7 +135,7 @@ pub fn read(kernel: &t1::Kernel, found: &Products, target: Target) -> Result<Kno
     };
     let cut = tilings(kernel, found, warps);
     let divides = cut.iter().all(splits);
-    if divides && !fills(found, &cut) {
+    if divides && !all_fill(found, &cut) {
         return Err(Refusal::schedule(
             kernel.span,
             format!(
@@ -226,20 +215,32 @@ fn sizes(kernel: &t1::Kernel, found: &Products) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether a tile splits into matrix instructions on these warps.
-fn splits(t: &Tiling) -> bool {
-    let pow2 = |n: u32| 1 << n.trailing_zeros();
-    pow2(t.bm) >= 16 * t.wm && pow2(t.bn) >= 16 * t.wn
+/// The largest power of two that divides a number.
+fn power_of_two_in(n: u32) -> u32 {
+    1 << n.trailing_zeros()
 }
 
-/// Whether every thread has something to copy of each operand, in the widest accesses.
-fn fills(found: &Products, cut: &[Tiling]) -> bool {
-    let pow2 = |n: u32| 1 << n.trailing_zeros();
-    found.staged().filter(|(_, _, o)| !o.packed).all(|(is_a, n, o)| {
-        let t = &cut[n];
-        let rows = if is_a { t.bm } else { t.bn };
-        t.wm * t.wn * t.same * 32 <= pow2(rows) * pow2(t.bk) * o.elem.bits() / 128
-    })
+/// Whether a tile splits into matrix instructions on these warps.
+fn splits(t: &Tiling) -> bool {
+    power_of_two_in(t.bm) >= 16 * t.wm && power_of_two_in(t.bn) >= 16 * t.wn
+}
+
+/// Whether so many threads each have something to copy of a product's operands, in the widest accesses, at these columns and depth.
+fn fills(found: &Products, p: &Product, (columns, depth): (u32, u32), threads: u32) -> bool {
+    let full = |rows: u32, o: &Operand| {
+        o.packed || threads <= power_of_two_in(rows) * power_of_two_in(depth) * o.elem.bits() / 128
+    };
+    let left = match &p.a {
+        Factor::Staged(a) => full(found.height(), a),
+        Factor::Tile(_) | Factor::Held(_) => true,
+    };
+    left && full(columns, &p.b)
+}
+
+/// The same of all products.
+fn all_fill(found: &Products, cut: &[Tiling]) -> bool {
+    let of = |(p, t): (&Product, &Tiling)| fills(found, p, (t.bn, t.bk), 32 * t.wm * t.wn * t.same);
+    found.products.iter().zip(cut).all(of)
 }
 
 fn default_warps(kernel: &t1::Kernel, found: &Products) -> (u32, u32) {
@@ -248,7 +249,7 @@ fn default_warps(kernel: &t1::Kernel, found: &Products) -> (u32, u32) {
     let all: Vec<((u32, u32), Vec<Tiling>)> = few.map(|w| (w, tilings(kernel, found, w))).collect();
     let legal: Vec<&((u32, u32), Vec<Tiling>)> =
         all.iter().filter(|(_, cut)| cut.iter().all(splits)).collect();
-    let fits = |cut: &[Tiling]| register_estimate(kernel, found, cut) <= ROOM && fills(found, cut);
+    let fits = |cut: &[Tiling]| register_estimate(kernel, found, cut) <= ROOM && all_fill(found, cut);
     // What every warp of a row computes again is the last resort.
     let again = |cut: &[Tiling]| cut.iter().map(|t| t.same).max();
     let least = legal
