@@ -224,6 +224,17 @@ impl Elab<'_> {
         };
         let tensor = self.k.tensor(target.tensor);
         let (name, elem) = (tensor.name.clone(), tensor.elem);
+        if !tensor.kind.readable() {
+            let d = Diagnostic::error(
+                codes::NOT_READABLE,
+                format!("`{name}` is `out`: there is nothing to combine with"),
+            )
+            .label(place.span, "read and written here")
+            .secondary(tensor.span, "declared here")
+            .help("declare it `inout`: what it holds before is combined, too");
+            self.error(d);
+            return None;
+        }
         let v = self.store_value(v, elem, &target.axes, value.span, &format!("`{name}`"), place.span)?;
         if !self.require(op.text(), class, v, value.span) {
             return None;

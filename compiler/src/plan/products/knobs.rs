@@ -264,10 +264,10 @@ fn default_warps(kernel: &t1::Kernel, found: &Products) -> (u32, u32) {
 const MARGIN: u32 = 24;
 
 /// Registers that a default leaves the assembler without spilling.
-const ROOM: u32 = 232;
+const ROOM: u32 = 231;
 
 /// 32-bit registers per thread: what the loop carries, the largest sum that does not go into that, left operands that are held, two slices of
-/// fragments, planes of bits, addresses.
+/// fragments, operands that are computed, addresses.
 fn register_estimate(kernel: &t1::Kernel, found: &Products, cut: &[Tiling]) -> u32 {
     let extent = |a: t1::AxisId| kernel.axis(a).extent;
     let Some(wm) = cut.first().map(|t| t.wm) else { return 0 };
@@ -311,14 +311,24 @@ fn register_estimate(kernel: &t1::Kernel, found: &Products, cut: &[Tiling]) -> u
     };
     let held = found.products.iter().zip(cut).filter(|(p, _)| p.held().is_some());
     let held: u32 = held.map(|(_, t)| rows * t.bk / 2 / (32 * wm)).sum();
-    // Of bytes whose bits are multiplied: the words, as many words of planes, and some on the way.
-    let planes = found.staged().filter(|(_, n, o)| !o.packed && found.products[*n].atom.a == MmaType::B1);
-    let words = planes.map(|(is_a, n, o)| {
-        let (t, elements) = (&cut[n], if is_a { rows / wm } else { cut[n].bn / cut[n].wn });
-        elements * t.bk * o.elem.bits() / (32 * 32)
-    });
-    let planes = words.max().map_or(0, |words| words * 17 / 8);
-    sums + fragments + held + planes + addresses
+    // Words of a computed operand, of which all are loaded before the first is multiplied. Packed ones become as many again while they are
+    // unpacked; where single bits are multiplied, there are as many words of planes, and some on the way.
+    let made = |left: bool| {
+        let own = found.staged().filter(|(is_a, _, o)| *is_a == left && o.computed.is_some());
+        own.map(|(_, n, o)| {
+            let t = &cut[n];
+            let words = if left { rows / wm } else { t.bn / t.wn } * t.bk * o.elem.bits() / (32 * 32);
+            match (found.products[n].atom.a, o.packed) {
+                (MmaType::B1, _) => words * 5 / 2,
+                (_, true) => words * 2,
+                (_, false) => words,
+            }
+        })
+        .max()
+        .unwrap_or(0)
+    };
+    let made = made(true) + made(false);
+    sums + fragments + held + made + addresses
 }
 
 /// Bytes of shared memory beyond the target's.
