@@ -161,7 +161,7 @@ fn codebooks() {
 
 #[test]
 fn planes_of_bits() {
-    for sets in ["W=i2,P=2", "W=i1,P=1,Q=2", "W=i3,P=3,Q=4", "W=i4,P=4,Q=8,BK=512"] {
+    for sets in ["W=i2,P=2", "W=i1,P=1,Q=2", "W=i3,P=3,Q=4", "W=i4,P=4,Q=8"] {
         let program = Program::compile(PLANES, "bitplane_gemm", sets);
         assert!(holds(&program, sets, &[("M", 19), ("N", 70), ("K", 700)], sets == "W=i2,P=2") > 0);
     }
