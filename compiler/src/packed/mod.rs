@@ -43,6 +43,14 @@ pub struct Recipe {
     map: TileMap,
 }
 
+/// Elements of a group of words: of so many, or a multiple, a thread holds whole words.
+pub fn group_values(elem: ElemType, toward: Toward) -> u32 {
+    match toward.form(elem) {
+        Form::Planes => 32,
+        _ => 32 >> elem.bits().trailing_zeros(),
+    }
+}
+
 impl Recipe {
     /// The storage for a fragment's layout on (row, k), of which `warps` warps hold different elements, and `same` neighbours the same; `None`
     /// where a thread's elements fill no whole number of groups.
@@ -57,7 +65,7 @@ impl Recipe {
         let [(_, rows), (_, depth)] = shape[..] else { return None };
         let form = toward.form(elem);
         let placement = Placement::new(elem, form);
-        let values = placement.members.len() * (32 / form.lane()) as usize;
+        let values = group_values(elem, toward) as usize;
         if map.registers == 0 || !map.registers.is_multiple_of(values) {
             return None;
         }

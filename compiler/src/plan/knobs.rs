@@ -9,6 +9,7 @@ use super::contraction::{Contraction, Major, Operand};
 use super::items::{self, Items, flag, integer, printed, unknown, wrong};
 use super::refuse::Refusal;
 use crate::artifact::{ChosenBy, ScheduleItem};
+use crate::packed::group_values;
 use crate::scheduled::ir::{Dispatch, MmaAtom, Stream, Variant, Via};
 use crate::target::Target;
 use crate::tile::ir as t1;
@@ -52,6 +53,8 @@ pub struct Problem {
     pub direct: bool,
     /// An operand is stored for a number of warps.
     pub packed: bool,
+    /// Elements of each operand that fill a thread's words exactly, where it is packed.
+    pub groups: (u32, u32),
     /// Bits in shared memory of an element of each operand.
     pub bits: (u32, u32),
     /// Bytes in memory of the narrowest element that is copied.
@@ -78,6 +81,11 @@ impl Problem {
         };
         let fused = kernel.values.iter().any(more);
         let packed = [&c.a, &c.b].into_iter().any(|o| o.packed || !o.also.is_empty());
+        let group = |o: &Operand| {
+            let all = std::iter::once(o).chain(o.also.iter().map(|(_, o)| o));
+            all.filter(|o| o.packed).map(|o| group_values(o.elem, o.toward)).max().unwrap_or(1)
+        };
+        let groups = (group(&c.a), group(&c.b));
         // A computed operand counts as what it becomes.
         let bits = |o: &Operand| {
             let own = if o.packed { o.elem.bits() } else { c.atom.a.bits() };
@@ -88,7 +96,20 @@ impl Problem {
         let narrowest = copied.min().unwrap_or(c.atom.a.bits() / 8).max(1);
         let order = (c.a.major, c.b.major);
         let promoted = Pins::of(kernel, c).promote.is_some();
-        Problem { bm, bn, bk, atom: c.atom, order, fused, direct: false, packed, bits, narrowest, promoted }
+        Problem {
+            bm,
+            bn,
+            bk,
+            atom: c.atom,
+            order,
+            fused,
+            direct: false,
+            packed,
+            groups,
+            bits,
+            narrowest,
+            promoted,
+        }
     }
 
     /// Bytes of one ring entry: a slot of each operand.
@@ -375,9 +396,12 @@ fn accumulators(p: Problem, warps: (u32, u32)) -> u32 {
     p.bm * p.bn / (warps.0 * warps.1 * 32)
 }
 
-/// Whether every thread of so many warps has something to copy, of each operand, in the widest accesses.
+/// Whether every thread of so many warps has something to copy, of each operand, in the widest accesses, and of packed ones whole words.
 fn fills(p: Problem, (wm, wn): (u32, u32)) -> bool {
+    let whole = |extent: u32, warps: u32, group: u32| (extent * p.bk / (32 * warps)).is_multiple_of(group);
     wm * wn * 32 <= p.bm.min(p.bn) * p.bk * p.narrowest.min(p.elem_bytes()) / 16
+        && whole(p.bm, wm, p.groups.0)
+        && whole(p.bn, wn, p.groups.1)
 }
 
 /// The fewest warps, at least four, whose accumulators fit beside the fragments; among those the squarest warp tile. Of tiles that are
@@ -642,10 +666,19 @@ mod tests {
             fused: false,
             direct: false,
             packed: false,
+            groups: (1, 1),
             bits: (16, 16),
             narrowest: 2,
             promoted: false,
         }
+    }
+
+    /// 32 columns of 32 deep are 32 elements a thread where one warp has them all, a group of 3-bit codes, and 16 on two.
+    #[test]
+    fn threads_hold_whole_groups_of_packed_codes() {
+        let p = Problem { packed: true, bits: (16, 3), ..problem(32, 32, 32) };
+        assert_eq!(squarest(p, fills), Some((2, 2)));
+        assert_eq!(squarest(Problem { groups: (1, 32), ..p }, fills), Some((2, 1)));
     }
 
     #[test]
