@@ -184,7 +184,10 @@ class Blas:
             return []
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
-        return [float(ms) for ms in self.process.stdout.readline().split()]
+        times = [float(ms) for ms in self.process.stdout.readline().split()]
+        # OpenBLAS's threads spin for some 2^26 cycles before they sleep: whoever runs next would share the cores with them.
+        time.sleep(0.2)
+        return times
 
     def close(self):
         if self.process:
