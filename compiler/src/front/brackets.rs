@@ -63,13 +63,17 @@ pub fn balance(file: FileId, text: &str, toks: &[Tok], diagnostics: &mut Diagnos
     let Balance { out, .. } = b;
     match too_deep(&out) {
         None => out,
-        Some(tok) => {
+        Some((tok, long)) => {
             let span = Span::new(file, tok.start as usize, tok.end as usize);
-            diagnostics.push(
+            diagnostics.push(if long {
+                Diagnostic::error(codes::TOO_DEEP, "this expression is too long")
+                    .label(span, format!("more than {MAX_DEPTH} operators and brackets come before this"))
+                    .help("name parts of it with `let`; what many terms have in common is a loop (`for k over K { acc += … }`) or `sum(… over k)`")
+            } else {
                 Diagnostic::error(codes::TOO_DEEP, "this is nested too deeply")
                     .label(span, format!("more than {MAX_DEPTH} operators and brackets around this"))
-                    .help("name parts of it with `let`"),
-            );
+                    .help("name parts of it with `let`")
+            });
             vec![]
         }
     }
@@ -185,8 +189,9 @@ fn first_on_line(text: &str, at: u32) -> Option<usize> {
     text[start..at as usize].trim().is_empty().then(|| indent(text, at))
 }
 
-/// The token at which trees would become deeper than [`MAX_DEPTH`]. Counts from above: every operator, bracket and `else` of the segments still open.
-fn too_deep(toks: &[Tok]) -> Option<Tok> {
+/// The token at which trees would become deeper than [`MAX_DEPTH`], and whether most of that is one chain of operators rather than brackets in brackets.
+/// Counts from above: every operator, bracket and `else` of the segments still open.
+fn too_deep(toks: &[Tok]) -> Option<(Tok, bool)> {
     use Token::*;
     let mut open: Vec<usize> = vec![0];
     let mut total = 0;
@@ -215,7 +220,8 @@ fn too_deep(toks: &[Tok]) -> Option<Tok> {
             *last = 0;
         }
         if total > MAX_DEPTH {
-            return Some(*tok);
+            let longest = open.iter().max().is_some_and(|n| *n > MAX_DEPTH / 2);
+            return Some((*tok, longest));
         }
     }
     None

@@ -119,20 +119,32 @@ impl<'s> Cx<'s> {
     /// `lhs op rhs`, where `lhs` must not be a comparison without parentheses.
     pub fn comparison(&self, l: usize, r: usize, lhs: Expr, (op, at): (BinaryOp, usize), rhs: Expr) -> Expr {
         // Parentheses are part of an expression's span, so a parenthesised comparison ends after its right side.
-        if let ExprKind::Binary { op: inner, rhs: middle, .. } = &lhs.kind
+        if let ExprKind::Binary { op: inner, lhs: first, rhs: middle } = &lhs.kind
             && inner.is_comparison()
             && middle.span.end == lhs.span.end
         {
-            let middle = &self.text[middle.span.start as usize..middle.span.end as usize];
+            let whole = self.span(l, r);
+            let text = |span: Span| &self.text[span.start as usize..span.end as usize];
+            // The sides too, where they are short.
+            let all = whole.end - whole.start <= 60 && !text(whole).contains('\n');
+            let side = |span: Span| if all { text(span) } else { "…" };
+            let (first, middle, last) = (side(first.span), text(middle.span), side(rhs.span));
             self.reports.borrow_mut().push(
                 Diagnostic::error(codes::CHAINED_COMPARISON, "comparisons do not chain")
                     .label(self.span(at, at + 1), "a second comparison")
                     .secondary(lhs.span, "this is already one")
                     .help(format!(
-                        "compare twice: `… {} {middle} && {middle} {} …`",
+                        "compare twice: `{first} {} {middle} && {middle} {} {last}`",
                         inner.text(),
                         op.text()
                     )),
+            );
+            // As if it had been written right, so that nobody complains of comparing a `bool`.
+            let second = Expr { kind: ExprKind::Error, span: rhs.span };
+            return self.expr(
+                l,
+                r,
+                ExprKind::Binary { op: BinaryOp::And, lhs: Box::new(lhs), rhs: Box::new(second) },
             );
         }
         self.expr(l, r, ExprKind::Binary { op, lhs: Box::new(lhs), rhs: Box::new(rhs) })

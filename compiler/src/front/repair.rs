@@ -400,6 +400,9 @@ fn familiar(
         LBrace | When if f.takes("on") && first.is_some_and(|t| t.kind == Schedule) => {
             Some("at file level a schedule names its kernel: `schedule KERNEL on sm_80 { … }`")
         }
+        LBrace if first.is_some_and(|t| t.kind == Schedule) => Some(
+            "a schedule names its target: in a kernel `schedule sm_80 { … }`, at file level `schedule KERNEL on sm_80 { … }`",
+        ),
         LBrace if f.takes("inf") => {
             Some("blocks have no value; a list of values stands in `[ ]` and only in a `const`")
         }
