@@ -94,12 +94,14 @@ codes! {
     312 BAD_REDUCTION "A reduction, scan, `topk` or `sort` over something that it cannot go over.";
     313 BAD_DOMAIN "A loop, grid or range goes over something that is no domain.";
     314 INEXACT_DIVISION "`/` in a shape must be exact; `cdiv` rounds up.";
+    315 SWAPPED_SUBSCRIPTS "The subscripts fit the tensor's dimensions in another order; what lies outside reads as zero.";
     // 04: what is static
     401 NOT_STATIC "Something that must be known at compile time depends on the launch or on data.";
     402 BAD_SETTING "A parameter is set to a value that it cannot have, or that is not there to set.";
     403 BAD_SET "A set of values that holds none.";
     404 CONSTRAINT "No values of the tune parameters satisfy their constraints.";
     405 NO_VALUE "Nothing gives a generic parameter a value.";
+    406 REPEATED_VALUE "A list of values to choose from has one twice.";
     // 05: statements
     501 NOT_MUTABLE "Only `let mut` variables can be assigned.";
     502 NOT_WRITABLE "The tensor is read only.";

@@ -248,6 +248,9 @@ impl Elab<'_> {
                     if !list.is_empty() {
                         d = d.note(format!("its dimensions are {}", list.join(", ")));
                     }
+                    if let Some(meant) = near(&name, list.iter().map(String::as_str)) {
+                        d = d.help(format!("did you mean `{meant}`?"));
+                    }
                     self.error(d);
                 }
                 Some(span) if value < 0 => self.error(

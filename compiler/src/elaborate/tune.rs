@@ -33,11 +33,23 @@ impl Elab<'_> {
                 let values = match &t.choices {
                     TuneChoices::Set(s) => self.set_values(std::slice::from_ref(s)),
                     TuneChoices::List(list) => {
-                        let mut values = Vec::new();
+                        let mut values: Vec<BoundValue> = Vec::new();
+                        let mut written: Vec<(BoundValue, Span)> = Vec::new();
                         for e in list {
                             let v = self.expr(e, None);
                             match bound_value(&v) {
-                                Some(v) => values.push(v),
+                                // What names come to may well be one value, of which one is enough; what is written twice is a slip.
+                                Some(v) => {
+                                    if matches!(e.kind, ast::ExprKind::Number(_) | ast::ExprKind::Bool(_)) {
+                                        if let Some((_, first)) = written.iter().find(|(w, _)| *w == v) {
+                                            self.repeated(&t.name, &v, *first, e.span);
+                                        }
+                                        written.push((v.clone(), e.span));
+                                    }
+                                    if !values.contains(&v) {
+                                        values.push(v);
+                                    }
+                                }
                                 None if v.is_poison() && !self.names_tune(e) => {}
                                 None => self.not_static("a value of a tune parameter", e.span),
                             }
@@ -58,6 +70,15 @@ impl Elab<'_> {
             }
         }
         params
+    }
+
+    fn repeated(&mut self, name: &ast::Ident, value: &BoundValue, first: Span, again: Span) {
+        self.error(
+            Diagnostic::error(codes::REPEATED_VALUE, format!("`{name}` can be {value} twice"))
+                .label(again, "the same value again")
+                .secondary(first, "first here")
+                .help("leave one out, or write the value that was meant"),
+        );
     }
 
     /// Binds every tune parameter: what is fixed first, the rest by the first legal combination.

@@ -136,6 +136,14 @@ fn gemm_has_the_combinations_that_fit() {
 }
 
 #[test]
+fn a_misspelled_dimension_is_guessed() {
+    let settings = Settings { dims: vec![("KK".into(), 64)], ..Settings::default() };
+    let (sources, program, _) = program(GEMM);
+    let (_, diagnostics) = elaborate(&program, "gemm", &settings);
+    insta::assert_snapshot!(diagnostics.render(&sources, false));
+}
+
+#[test]
 fn frozen_dimensions_are_static() {
     let text = "kernel k(a: f32[M, K], out c: f32[M]) { grid i over M by 64; c[i] = sum(a[i, :] over K); }";
     let k = kernel(text, "k", &Settings { dims: vec![("K".into(), 96)], ..Settings::default() });
