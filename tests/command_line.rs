@@ -487,6 +487,22 @@ fn empty_dimensions_give_empty_or_zero_results() {
     }
 }
 
+/// They mean something, so the command does its work; and nobody means it.
+#[test]
+fn subscripts_in_another_order_are_warned_of() {
+    let folder = Folder::new();
+    let file = folder.path("turned.tw");
+    let text = "kernel turned(x: f32[M, N], out y: f32[M, N]) { grid i over M by 32, j over N by 32; y[i, j] = x[j, i]; }";
+    fs::write(&file, text).expect("writable");
+    let file = file.display().to_string();
+    for command in [&["check", &file][..], &["compile", &file], &["run", &file, "--dim", "M=3,N=5"]] {
+        let ran = tilewright(command);
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(ran.status.success(), "{command:?}: {said}");
+        assert!(said.contains("probably meant: `x[i, j]`"), "{command:?}: {said}");
+    }
+}
+
 #[test]
 fn a_saved_launch_runs_again() {
     let folder = Folder::new();

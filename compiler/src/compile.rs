@@ -272,7 +272,7 @@ fn refusal(r: Refusal, kernel: &t1::Kernel) -> Diagnostic {
         RefusalKind::Schedule => codes::IMPOSSIBLE_SCHEDULE,
     };
     let span = if r.span == crate::diagnostics::Span::default() { kernel.span } else { r.span };
-    let mut d = Diagnostic::error(code, r.message).label(span, "");
+    let mut d = Diagnostic::error(code, r.message).label(span, r.label);
     for note in r.notes {
         d = d.note(note);
     }

@@ -107,6 +107,7 @@ pub fn compile(ui: &Ui, args: Args) -> Result<(), Failure> {
             let verify = args.verify_ir || cfg!(debug_assertions);
             let job = pipeline::Job { name: &name, settings, target, dumps, verify };
             let compiled = pipeline::compile(&loaded, &args.file, job, timer)?;
+            pipeline::warn(ui, &loaded, &compiled.kernel);
             if args.emit == Emit::Cubin {
                 // `-o` was checked above.
                 let path = args.output.as_deref().unwrap_or(std::path::Path::new("out.cubin"));

@@ -9,8 +9,8 @@ use tilewright_compiler::plan;
 use tilewright_compiler::target::Target;
 use tilewright_compiler::tile::Kernel;
 
-use super::Failure;
 use super::source::Loaded;
+use super::{Failure, Ui};
 
 /// What to compile.
 pub struct Job<'a> {
@@ -48,6 +48,11 @@ pub fn elaborate(
 ) -> Result<Kernel, Failure> {
     let settings = Settings { target: Some(target.name().into()), ..settings.clone() };
     plan::model::elaborate(&loaded.program, name, settings, target).map_err(|d| loaded.failure(d))
+}
+
+/// Says what is probably not meant, though it has a meaning.
+pub fn warn(ui: &Ui, loaded: &Loaded, kernel: &Kernel) {
+    ui.diagnostics(&tilewright_compiler::tile::swapped::warnings(kernel), &loaded.sources);
 }
 
 /// A kernel compiled to PTX.

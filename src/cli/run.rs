@@ -136,6 +136,7 @@ pub fn run(ui: &Ui, args: Args) -> Result<(), Failure> {
             (compiled.kernel.clone(), Some(compiled))
         }
     };
+    pipeline::warn(ui, &loaded, &kernel);
     let compile_ms = start.elapsed().as_secs_f64() * 1e3;
     if let Some(compiled) = &compiled {
         pack::refuse_others(compiled, &given, &args.file)?;

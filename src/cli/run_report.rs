@@ -174,7 +174,7 @@ impl Report<'_> {
             line("schedule", items.join(", "));
             line("target", compiled.target.name().into());
             if self.ran.launches.is_empty() {
-                line("variant", "nothing to compute: the grid is empty".into());
+                line("variant", "nothing to compute: the grid is empty, so nothing is written".into());
             }
         }
         for (variant, launch) in self.ran.variants.iter().zip(&self.ran.launches) {

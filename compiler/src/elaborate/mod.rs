@@ -108,9 +108,12 @@ pub fn check(program: &Program, broken: bool) -> Diagnostics {
         e.broken = broken;
         e.run(&target);
         let alternatives = e.type_alternatives(&target);
-        let (_, diagnostics) = e.finish();
+        let (kernel, diagnostics) = e.finish();
         let wrong = diagnostics.has_errors();
         take_new(&mut all, &mut seen, diagnostics);
+        if let Some(kernel) = kernel {
+            take_new(&mut all, &mut seen, crate::tile::swapped::warnings(&kernel));
+        }
         if wrong {
             continue;
         }

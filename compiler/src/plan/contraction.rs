@@ -674,11 +674,10 @@ fn depends_on(kernel: &t1::Kernel, v: t1::ValueId, axis: t1::AxisId) -> bool {
 
 /// Refuses an operand that could leave its tensor on an existing lane.
 pub fn check(kernel: &t1::Kernel, operand: &Operand, span: Span) -> Result<(), Refusal> {
-    let t = kernel.tensor(operand.tensor);
     for (dim, at) in operand.ix.iter().enumerate() {
         let gathered = operand.gather.iter().any(|(d, _)| *d == dim);
         if !gathered && !cover::inside(kernel, operand.tensor, dim, at) {
-            return Err(cover::may_leave(t, dim, span));
+            return Err(cover::may_leave(kernel, operand.tensor, dim, at, span));
         }
     }
     cover::strides(kernel, operand.tensor, span)

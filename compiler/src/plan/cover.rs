@@ -7,7 +7,7 @@ use super::instances::{at_most, axis_pair_below, below, not_negative, pair_below
 use super::refuse::Refusal;
 use crate::diagnostics::Span;
 use crate::scheduled::ir::Index;
-use crate::tile::{ir as t1, multiples::is_multiple};
+use crate::tile::{ir as t1, multiples::is_multiple, swapped};
 
 /// Whether subscript `dim` stays inside the tensor wherever its lane exists.
 pub fn inside(kernel: &t1::Kernel, tensor: t1::TensorId, dim: usize, index: &Index) -> bool {
@@ -24,8 +24,45 @@ pub fn inside(kernel: &t1::Kernel, tensor: t1::TensorId, dim: usize, index: &Ind
 }
 
 /// What is said of a subscript that could leave the tensor on an existing lane.
-pub fn may_leave(t: &t1::Tensor, dim: usize, span: Span) -> Refusal {
-    Refusal::construct(span, format!("subscript {dim} of `{}`, which may leave the tensor,", t.name))
+/// `at` is how the access looks to who copies it; the author's own subscripts are found by it.
+pub fn may_leave(kernel: &t1::Kernel, tensor: t1::TensorId, dim: usize, at: &Index, span: Span) -> Refusal {
+    let t = kernel.tensor(tensor);
+    let read = kernel.values.iter().find_map(|v| match &v.op {
+        t1::Op::Read { tensor: of, ix } if *of == tensor => {
+            let same = match (at.axis, at.offset) {
+                (Some(axis), None) => kernel.value(ix[dim]).op == t1::Op::Iota(axis),
+                (None, Some(scalar)) => ix[dim] == scalar,
+                _ => false,
+            };
+            same.then_some((ix, v.span))
+        }
+        _ => None,
+    });
+    let refusal = |span| {
+        Refusal::construct(span, format!("subscript {dim} of `{}`, which may leave the tensor,", t.name))
+    };
+    let refusal = match read {
+        Some((ix, span)) => {
+            let label = swapped::misfit(kernel, tensor, dim, ix[dim]);
+            let refusal = refusal(span).label(label.clone().unwrap_or_default());
+            if let Some(swapped) = swapped::find(kernel, tensor, ix) {
+                let mut refusal = refusal;
+                refusal.notes = vec![
+                    "the subscripts are in another order than the tensor's dimensions".into(),
+                    "what lies outside a tensor reads as zero, as in `tilewright run --device eval`".into(),
+                ];
+                return refusal.help(swapped.meant);
+            }
+            if label.is_some() {
+                return refusal
+                    .note("copies to shared memory go along a range over the tensor's own dimension")
+                    .help("if the two are one dimension, give them one name, and the launch sees to it that they agree");
+            }
+            refusal
+        }
+        None => refusal(span),
+    };
+    refusal
         .note("copies to shared memory go along a range over the tensor's own dimension, whose end is the tensor's")
         .help("shift the other dimension's subscript, which rows do one by one; or write it shifted in a kernel before this one")
 }

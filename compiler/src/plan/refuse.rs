@@ -9,6 +9,8 @@ pub struct Refusal {
     pub kind: RefusalKind,
     pub message: String,
     pub span: Span,
+    /// Said at the place; may be empty.
+    pub label: String,
     pub notes: Vec<String>,
     pub help: Option<String>,
 }
@@ -29,6 +31,7 @@ impl Refusal {
             kind: RefusalKind::NotLowered,
             message: format!("{} cannot be lowered to PTX yet", what.into()),
             span,
+            label: String::new(),
             notes: vec!["the program is correct: `tilewright run --device eval` evaluates it".into()],
             help: None,
         }
@@ -40,9 +43,16 @@ impl Refusal {
             kind: RefusalKind::Schedule,
             message: message.into(),
             span,
+            label: String::new(),
             notes: Vec::new(),
             help: Some(help.into()),
         }
+    }
+
+    /// Says this at the place.
+    pub fn label(mut self, label: impl Into<String>) -> Refusal {
+        self.label = label.into();
+        self
     }
 
     pub fn help(mut self, help: impl Into<String>) -> Refusal {

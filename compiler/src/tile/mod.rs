@@ -8,6 +8,7 @@
 //! | [`ir`] | the kernel: values, axes, loops, statements |
 //! | [`affine`] | subscripts as affine forms over axes |
 //! | [`reach`] | how far the coordinates of a launch go |
+//! | [`swapped`] | subscripts in another order than the dimensions |
 //! | [`windows`] | sums of coordinates and scalars that are only compared |
 //! | [`print`](mod@print) | T1 as text |
 //! | [`verify`](mod@verify) | the invariants |
@@ -24,6 +25,7 @@ pub mod multiples;
 pub mod ops;
 pub mod print;
 pub mod reach;
+pub mod swapped;
 pub mod verify;
 pub mod windows;
 

@@ -26,6 +26,27 @@ fn report(text: &str) -> String {
 }
 
 #[test]
+fn subscripts_in_another_order_are_warned_of() {
+    let said = report(
+        "kernel rows(x: f32[B, M, N], out y: f32[B, M, N]) {
+    grid b over B, i over M by 32, j over N by 32;
+    y[b, j, i] = x[i, b, j];
+}
+kernel fit(x: f32[N, N], y: f32[M, N], out z: f32[N, M]) {
+    grid i over N by 32, m over M by 32;
+    let j = i.lo..N by 32;
+    z[i, m] = sum(x[j, i] + x[i, j] over j) + y[m, i];
+}
+kernel small(out z: f32[4, 2]) {
+    let i = 0..4;
+    let j = 0..2;
+    z[j, i] = 1;
+}",
+    );
+    insta::assert_snapshot!(said);
+}
+
+#[test]
 fn every_wrong_program_says_what_is_wrong() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/elaborate/tests/wrong");
     let mut files: Vec<_> = std::fs::read_dir(&folder)

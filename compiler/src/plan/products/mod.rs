@@ -354,7 +354,7 @@ fn operand(kernel: &t1::Kernel, loop_id: t1::LoopId, v: ValueId, k: AxisId) -> R
     let kept =
         range == Some(operand.outer) && moving.is_some() && operand.ix.last().map(|i| i.axis) == Some(moving);
     if let Some(dim) = operand.ix.iter().position(|i| i.checked && i.axis.is_some() && !kept) {
-        return Err(cover::may_leave(kernel.tensor(operand.tensor), dim, span));
+        return Err(cover::may_leave(kernel, operand.tensor, dim, &operand.ix[dim], span));
     }
     if range.is_some() && !kept && range != Some(operand.down(moving, k)) {
         let name = &kernel.tensor(operand.tensor).name;
