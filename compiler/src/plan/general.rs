@@ -310,9 +310,12 @@ impl General<'_> {
             self.uniform(hi)?;
         }
         let Some(layout) = self.layouts.layout(axes) else {
-            return Err(Refusal::construct(span, "a tile on axes other than the product's after the loop")
-                .note("what follows a product stays in the lanes and registers that have the product")
-                .help("write the product, and go on in a kernel of its own"));
+            let names: Vec<&str> = axes.iter().map(|a| self.kernel.axis(*a).name.as_str()).collect();
+            let what =
+                format!("a tile on `[{}]` beside a product that lacks some of these axes", names.join(", "));
+            return Err(Refusal::construct(span, what)
+                .note("what is computed beside a product stays in the lanes and registers that have the product")
+                .help("compute it in a kernel before this one, or write the product and go on in a kernel behind it"));
         };
         Ok(self.module.new_value(ValKind::Tile { elem, axes: axes.to_vec(), layout, acc: false }, name))
     }

@@ -49,6 +49,33 @@ fn a_product_behind_a_loop() {
     check("lora", text, &MNK);
 }
 
+/// The hidden layer stays in registers: what is added up is a product of what the step's first product gave.
+#[test]
+fn a_product_of_a_product() {
+    for hidden in ["gelu(x[i, d] @ w[h, d].T)", "max(x[i, d] @ w[h, d].T + bias[h], 0.0)"] {
+        let text = format!(
+            "kernel p(x: f16[M, 64], w: f16[H, 64], bias: f32[H], v: f16[48, H], out y: f16[M, 48]) {{
+                 grid i over M by 64;
+                 let d = 0..64;
+                 let o = 0..48 by 64;
+                 let mut acc: f32[i, o] = 0;
+                 for h over H by 32 {{ acc += ({hidden} as f16) @ v[o, h].T; }}
+                 y[i, o] = acc as f16;
+             }}"
+        );
+        check(
+            hidden,
+            &text,
+            &[
+                &[("M", 70), ("H", 136)],
+                &[("M", 64), ("H", 64)],
+                &[("M", 1), ("H", 1)],
+                &[("M", 5), ("H", 0)],
+            ],
+        );
+    }
+}
+
 #[test]
 fn products_without_loops() {
     for k in [16, 50, 64, 200] {

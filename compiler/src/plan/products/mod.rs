@@ -118,7 +118,9 @@ pub fn wanted(kernel: &t1::Kernel) -> bool {
         _ => false,
     };
     let lets = l.body.stmts.iter().all(|s| matches!(s, t1::Stmt::Let(_)));
-    lets && !(plain && l.when.is_none())
+    // What is added up may itself be made of a product of the step, as in `acc += f(x[i, :] @ v[h, :].T) @ w[j, h].T`.
+    let one = l.body.stmts.iter().filter(|s| is_product(kernel, s)).count() == 1;
+    lets && !(plain && one && l.when.is_none())
 }
 
 /// Whether the kernel's loops of products can be planned as its tune parameters stand: how many warps beside each other then compute the same.
@@ -131,11 +133,11 @@ pub fn fits(kernel: &t1::Kernel, target: Target) -> Option<u32> {
 
 /// Whether a loop's own step multiplies, rather than a loop in it.
 fn steps(kernel: &t1::Kernel, id: t1::LoopId) -> bool {
-    let multiplies = |s: &t1::Stmt| match s {
-        t1::Stmt::Let(v) => matches!(kernel.value(*v).op, Op::Mma { .. }),
-        _ => false,
-    };
-    kernel.loop_(id).body.stmts.iter().any(multiplies)
+    kernel.loop_(id).body.stmts.iter().any(|s| is_product(kernel, s))
+}
+
+fn is_product(kernel: &t1::Kernel, s: &t1::Stmt) -> bool {
+    matches!(s, t1::Stmt::Let(v) if matches!(kernel.value(*v).op, Op::Mma { .. }))
 }
 
 /// The loops whose steps multiply, in the order of the text.
