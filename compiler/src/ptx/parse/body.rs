@@ -421,6 +421,23 @@ impl<'a> Parser<'a> {
 
     fn operation(&mut self, body: &mut Body<'a>, name: &'a str) -> Parsed<Op> {
         let (head, mods) = Mods::new(name);
+        let start = self.cursor.clone();
+        let strict = self.operation_of(body, head, mods);
+        match &strict {
+            Err(error) if is_of_modifiers(error) && mods.have_any_order(head) => {
+                let end = std::mem::replace(&mut self.cursor, start);
+                let loose = self.operation_of(body, head, mods.in_any_order());
+                if loose.is_err() {
+                    self.cursor = end;
+                    return strict;
+                }
+                loose
+            }
+            _ => strict,
+        }
+    }
+
+    fn operation_of(&mut self, body: &mut Body<'a>, head: &str, mods: Mods<'a>) -> Parsed<Op> {
         for family in [
             Parser::arithmetic as fn(&mut Self, &mut Body<'a>, &str, Mods<'a>) -> Parsed<Option<Op>>,
             Parser::data,
@@ -433,7 +450,7 @@ impl<'a> Parser<'a> {
                 return Ok(op);
             }
         }
-        Err(unknown(name))
+        Err(unknown(mods.name))
     }
 
     /// Merges labels, drops those that nobody branches to, numbers the rest by position, and hands everything to the entry.
@@ -504,4 +521,9 @@ impl Type {
         let ty = Type::from_text(word.strip_prefix('.')?)?;
         Some(ty).filter(|ty| !ty.is_packed() || matches!(ty, Type::F16x2 | Type::Bf16x2))
     }
+}
+
+fn is_of_modifiers(error: &ParseErrorKind) -> bool {
+    use ParseErrorKind::{Illegal, MissingModifier, UnknownModifier};
+    matches!(error, UnknownModifier { .. } | MissingModifier { .. } | Illegal { .. })
 }

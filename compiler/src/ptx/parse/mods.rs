@@ -9,19 +9,50 @@ pub(super) struct Mods<'a> {
     /// The whole mnemonic, for messages.
     pub(super) name: &'a str,
     rest: Option<&'a str>,
+    /// Which words are taken, a bit each, where they may come in any order.
+    taken: Option<u64>,
 }
 
 impl<'a> Mods<'a> {
     /// Splits the first word off.
     pub(super) fn new(name: &'a str) -> (&'a str, Mods<'a>) {
         match name.split_once('.') {
-            Some((head, rest)) => (head, Mods { name, rest: Some(rest) }),
-            None => (name, Mods { name, rest: None }),
+            Some((head, rest)) => (head, Mods { name, rest: Some(rest), taken: None }),
+            None => (name, Mods { name, rest: None, taken: None }),
         }
+    }
+
+    /// The same modifiers, each of which may be taken before those to its left. The document gives them an order; assemblers take
+    /// any (`ld.global.acquire.gpu`), and so people write any.
+    pub(super) fn in_any_order(self) -> Mods<'a> {
+        Mods { taken: Some(0), ..self }
+    }
+
+    /// Whether instructions `head` have modifiers that are told apart by what they are called, wherever they stand.
+    pub(super) fn have_any_order(&self, head: &str) -> bool {
+        const ATOMS: [&str; 4] = ["atom", "red", "fence", "membar"];
+        const MEMORY: [&str; 4] = ["ld", "ldu", "st", "prefetch"];
+        const SUMS: [&str; 9] = ["add", "sub", "mul", "mad", "fma", "div", "min", "max", "cvt"];
+        const UNARY: [&str; 10] = ["neg", "abs", "rcp", "sqrt", "rsqrt", "ex2", "lg2", "sin", "cos", "tanh"];
+        const WARP: [&str; 6] = ["setp", "set", "shfl", "vote", "redux", "match"];
+        [&ATOMS[..], &MEMORY, &SUMS, &UNARY, &WARP].iter().any(|heads| heads.contains(&head))
+    }
+
+    /// Takes the first word that `wanted` holds for, if order does not matter.
+    fn pick(&mut self, wanted: impl Fn(&'a str) -> bool) -> Option<&'a str> {
+        let taken = self.taken.as_mut()?;
+        let words = self.rest.into_iter().flat_map(|rest| rest.split('.')).enumerate().take(64);
+        let (number, word) =
+            words.into_iter().find(|(number, word)| *taken >> number & 1 == 0 && wanted(word))?;
+        *taken |= 1 << number;
+        Some(word)
     }
 
     /// The next modifier without its dot.
     pub(super) fn peek(&self) -> Option<&'a str> {
+        if self.taken.is_some() {
+            return Mods { ..*self }.pick(|_| true);
+        }
         self.rest.map(|rest| rest.split_once('.').map_or(rest, |(first, _)| first))
     }
 
@@ -31,6 +62,9 @@ impl<'a> Mods<'a> {
 
     /// Takes the next modifier if it is a `T`.
     pub(super) fn take<T: Spelled>(&mut self) -> Option<T> {
+        if self.taken.is_some() {
+            return self.pick(|word| !word.is_empty() && T::from_text(word).is_some()).and_then(T::from_text);
+        }
         // The empty spelling is absence, never a modifier: `ld..b32` is not PTX.
         let found = T::from_text(self.peek().filter(|text| !text.is_empty())?)?;
         self.advance();
@@ -55,6 +89,9 @@ impl<'a> Mods<'a> {
 
     /// Takes `word` if it is next.
     pub(super) fn eat(&mut self, word: &str) -> bool {
+        if self.taken.is_some() {
+            return self.pick(|found| found == word).is_some();
+        }
         let found = self.peek() == Some(word);
         if found {
             self.advance();
@@ -85,7 +122,7 @@ impl<'a> Mods<'a> {
 
     /// Nothing may be left.
     pub(super) fn end(&self) -> Parsed<()> {
-        match self.rest {
+        match self.peek() {
             None => Ok(()),
             Some(_) => Err(self.unknown()),
         }
