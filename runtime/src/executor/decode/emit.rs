@@ -1,6 +1,6 @@
 //! What decoding emits with: registers, operands, temporaries and constants.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tilewright_compiler::ptx::{
     Address, Base, Dst, Entry, Imm, Inst, LabelId, Op, Operand, RegClass, RegId, SpecialReg, Symbol, Type,
 };
@@ -8,7 +8,7 @@ use tilewright_compiler::ptx::{
 use super::super::frame::{PredId, R32, R64};
 use super::super::launch::ExecError;
 use super::super::program::{
-    Addr, AddrBase, CellInit, Fn32, Fn64, LaneCall, LaneInst, LaneOp, StepKind, Val32, Val64, ValP,
+    Addr, AddrBase, CellInit, Fn32, Fn64, LaneCall, LaneInst, LaneOp, MemReg, StepKind, Val32, Val64, ValP,
 };
 use super::Item;
 use super::flatten::{Flat, Reg};
@@ -51,6 +51,8 @@ pub(super) struct Decoder<'m> {
     line: u32,
     name: String,
     items: Vec<Item>,
+    /// Registers that loops of `atom.cas` begin with.
+    pub(super) guesses: FxHashSet<Reg>,
     /// PTX register of each cell (of the first one of a wide register).
     pub(super) by_cell: Vec<Option<usize>>,
     /// PTX register of each predicate.
@@ -122,6 +124,7 @@ impl<'m> Decoder<'m> {
             line: 0,
             name: String::new(),
             items: Vec::new(),
+            guesses: super::guesses::guesses(flat),
             by_cell: Vec::new(),
             by_pred: Vec::new(),
         })
@@ -365,6 +368,8 @@ impl<'m> Decoder<'m> {
             Operand::Sym(symbol, offset) => {
                 Ok(Val64::Imm(self.symbol(symbol)?.wrapping_add_signed(offset.into())))
             }
+            Operand::Special(SpecialReg::Clock64) => Ok(Val64::Reg(self.clock(false))),
+            Operand::Special(SpecialReg::Globaltimer) => Ok(Val64::Reg(self.clock(true))),
             Operand::Special(special) => {
                 let value = self.special(special)?;
                 let wide = self.t64();
@@ -448,10 +453,15 @@ impl<'m> Decoder<'m> {
             ClusterNctaidY => CellInit::ClusterNctaid(1),
             ClusterNctaidZ => CellInit::ClusterNctaid(2),
             ClusterNctarank => CellInit::ClusterSize,
-            // A machine with one multiprocessor, on which no time passes.
-            SmId | GridId | Clock | ClockHi | Clock64 | Globaltimer | GlobaltimerLo | GlobaltimerHi => {
-                return Ok(Val32::Imm(0));
+            Clock | Clock64 => return Ok(self.low_of_clock(false)),
+            Globaltimer | GlobaltimerLo => return Ok(self.low_of_clock(true)),
+            ClockHi | GlobaltimerHi => {
+                let (wide, high) = (self.clock(special == GlobaltimerHi), self.t32());
+                self.lane(LaneOp::High { d: high, a: Val64::Reg(wide) });
+                return Ok(Val32::Reg(high));
             }
+            // A machine with one multiprocessor.
+            SmId | GridId => return Ok(Val32::Imm(0)),
             NsmId => return Ok(Val32::Imm(1)),
             ReservedBegin | Reserved0 => return Ok(Val32::Imm(0)),
             Reserved1 => return Ok(Val32::Imm(RESERVED_SHARED / 2)),
@@ -461,6 +471,19 @@ impl<'m> Decoder<'m> {
             IsExplicitCluster => return self.invalid("a predicate where a number is expected"),
         };
         Ok(Val32::Reg(R32(self.cell(init))))
+    }
+
+    /// What a clock shows now.
+    fn clock(&mut self, time: bool) -> R64 {
+        let d = self.t64();
+        self.step(StepKind::Clock { d: MemReg::R64(d), time });
+        d
+    }
+
+    fn low_of_clock(&mut self, time: bool) -> Val32 {
+        let d = self.t32();
+        self.step(StepKind::Clock { d: MemReg::R32(d), time });
+        Val32::Reg(d)
     }
 
     /// An address in memory.

@@ -98,7 +98,7 @@ impl Decoder<'_> {
             addr: self.addr(&op.addr)?,
             bytes,
             extend,
-            order: order(op.sem),
+            order: if self.is_guess(op) { Order::Strong } else { order(op.sem) },
             reach: reach(op.scope),
             align: 0,
             regs: regs.into(),

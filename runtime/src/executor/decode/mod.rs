@@ -27,6 +27,7 @@
 //! | `wmma.rs` | matrices of opaque layout |
 //! | `hopper.rs` | mbarriers, bulk copies, `wgmma`, clusters |
 //! | `flatten.rs` | calls, expanded |
+//! | `guesses.rs` | which loads are the first guess of a loop of `atom.cas` |
 //! | `blocks.rs` | control-flow graph, reverse post-order, liveness, segments |
 //! | `variables.rs` | where shared, local, constant and global variables lie |
 
@@ -38,6 +39,7 @@ mod convert;
 mod emit;
 mod flatten;
 mod float;
+mod guesses;
 mod hopper;
 mod integer;
 mod logic;

@@ -393,7 +393,21 @@ impl Env<'_> {
             }
         }
         self.count(number, &windows, &at, mask, bytes, false);
-        put_loaded(&mut warp.frame, access, &data, mask);
+        if access.order == Order::Weak {
+            put_loaded(&mut warp.frame, access, &data, mask);
+        } else {
+            let values = |frame: &Frame| -> Vec<Lanes64> {
+                let value = |reg: &MemReg| match *reg {
+                    MemReg::R32(r) => frame.r32(r).map(u64::from),
+                    MemReg::R64(r) => *frame.r64(r),
+                    MemReg::None => [0; 32],
+                };
+                access.regs.iter().map(value).collect()
+            };
+            let before = values(&warp.frame);
+            put_loaded(&mut warp.frame, access, &data, mask);
+            self.looks += u64::from(before == values(&warp.frame));
+        }
         warp.doubt(line, access, &data, &unwritten, mask);
         Ok(())
     }

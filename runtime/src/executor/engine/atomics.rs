@@ -15,6 +15,11 @@ fn lesser(x: u16, y: u16, value: fn(u16) -> f32) -> u16 {
     if b.is_nan() || a < b || (a == b && a.is_sign_negative()) { x } else { y }
 }
 
+/// Subnormal numbers become a zero of the same sign.
+fn flushed(x: f32) -> f32 {
+    if x.is_subnormal() { 0f32.copysign(x) } else { x }
+}
+
 fn f16(bits: u16) -> f32 {
     half::f16::from_bits(bits).to_f32()
 }
@@ -127,13 +132,19 @@ impl Env<'_> {
             return Err(Stop);
         }
         let mut old = [0u128; 32];
-        self.effects += 1;
+        let mut changed = false;
         let launch = self.launch;
         let _turn = launch.global_shadow.as_ref().map(|shadow| shadow.one_atomic());
         for lane in lanes_of(mask) {
             let b = operand(atomic.b, atomic.high[1], lane) & width;
             let c = operand(atomic.c, atomic.high[2], lane) & width;
+            let flushes = atomic.op == AtomicOp::AddF32 && matches!(windows.of(lane), Target::Global(..));
             let update = |old: u128| match (atomic.bytes, atomic.op) {
+                // "atom.add.f32 on global memory flushes subnormal inputs and results", and that on shared memory does not.
+                _ if flushes => {
+                    let sum = flushed(f32::from_bits(old as u32)) + flushed(f32::from_bits(b as u32));
+                    flushed(sum).to_bits().into()
+                }
                 (16, AtomicOp::Cas) if old != b => old,
                 (16, AtomicOp::Cas) => c,
                 (16, _) => b,
@@ -155,6 +166,7 @@ impl Env<'_> {
                             memory.update(window, offset, bytes as usize, update).into()
                         }
                     };
+                    changed |= update(old[lane]) != old[lane];
                     if self.shadow.is_some() {
                         self.acquire_global(warp.index, (window, at[lane].wrapping_sub(base)), how);
                     }
@@ -170,6 +182,7 @@ impl Env<'_> {
                     old[lane] =
                         words.iter().rev().fold(0, |value, &word| value << 32 | u128::from(word)) & width;
                     let new = update(old[lane]);
+                    changed |= new != old[lane];
                     let words = std::array::from_fn(|word| (new >> (32 * word)) as u32);
                     self.write_shared(offset as usize, bytes as usize, &words);
                 }
@@ -184,6 +197,8 @@ impl Env<'_> {
                 }
             }
         }
+        self.effects += u64::from(changed);
+        self.looks += u64::from(!changed);
         if self.counters.on() && matches!(windows.of(mask.trailing_zeros() as usize), Target::Global(..)) {
             self.counters.global(number, &at, mask, |_| bytes, true);
         }

@@ -108,6 +108,7 @@ impl Block<'_> {
             return Err(Stop);
         }
         self.env.effects += 1;
+        self.env.meetings += 1;
         self.try_complete(rank, id as usize);
         Ok(())
     }
@@ -274,6 +275,10 @@ impl Block<'_> {
                     Wait::Cluster => format!(
                         "warp {} (lanes {:#010x}) waits at the cluster barrier, PTX line {line}",
                         warp.index, f.mask
+                    ),
+                    Wait::Wgmma { .. } => format!(
+                        "warp {} waits at PTX line {line} for products of its warpgroup, which other warps of it have not started",
+                        warp.index
                     ),
                     Wait::Ready => format!("warp {} is ready at PTX line {line}", warp.index),
                 });

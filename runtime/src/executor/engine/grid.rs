@@ -258,7 +258,7 @@ fn resident(shared: usize, local: usize, cluster: usize, threads: usize) -> usiz
 
 struct Queue<'l> {
     next: u64,
-    paused: VecDeque<Block<'l>>,
+    paused: VecDeque<Box<Block<'l>>>,
     spare: Vec<Storage>,
     running: usize,
     findings: Findings,
@@ -310,6 +310,7 @@ pub fn launch(
         frame: &frame,
         options,
         global_shadow: options.sanitize.then(|| GlobalShadow::new(memory.sizes())),
+        started,
         deadline: options.timeout.map(|t| started + t),
         stop: &stop,
     };
@@ -377,7 +378,7 @@ fn work<'l>(state: &'l LaunchState<'l>, queue: &Mutex<Queue<'l>>, blocks: u64, r
                 Next::Fresh(cluster, queue.spare.pop().unwrap_or_default())
             } else {
                 match queue.paused.pop_front() {
-                    Some(block) => Next::Paused(Box::new(block)),
+                    Some(block) => Next::Paused(block),
                     None => return,
                 }
             };
@@ -393,7 +394,7 @@ fn work<'l>(state: &'l LaunchState<'l>, queue: &Mutex<Queue<'l>>, blocks: u64, r
         let mut queue = lock();
         queue.running -= 1;
         match result {
-            Ok(Progress::Paused) => queue.paused.push_back(*block),
+            Ok(Progress::Paused) => queue.paused.push_back(block),
             Ok(Progress::Done) | Err(_) => {
                 queue.counters.merge(&block.env.counters);
                 if let Some(tracer) = block.env.tracer.take() {

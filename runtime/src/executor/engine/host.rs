@@ -8,9 +8,9 @@
 //! ```
 
 use super::super::finding::FindingKind;
-use super::super::frame::{blend32, blend64};
+use super::super::frame::{Frame, blend32, blend64};
 use super::super::memory::read_slice;
-use super::super::program::{HostCall, HostFunction, HostValue, MemSpace};
+use super::super::program::{HostCall, HostFunction, HostValue, MemReg, MemSpace};
 use super::access::lanes_of;
 use super::block::{Env, Stop};
 use super::warp::Warp;
@@ -21,6 +21,22 @@ const MAX_STRING: u64 = 1 << 16;
 const MAX_PRINTED: usize = 1 << 20;
 
 impl Env<'_> {
+    /// `%clock64` counts instructions of the block (no pipeline is simulated, and it is the same in every run); `%globaltimer` the
+    /// nanoseconds since the launch.
+    pub(super) fn clock(&mut self, warp: &mut Warp, d: MemReg, time: bool, mask: u32) {
+        let now = match time {
+            true => self.launch.started.elapsed().as_nanos() as u64,
+            false => self.counters.warp_instructions,
+        };
+        let set = |frame: &mut Frame| match d {
+            MemReg::R32(d) => blend32(frame.r32_mut(d), &[now as u32; 32], mask),
+            MemReg::R64(d) => blend64(frame.r64_mut(d), &[now; 32], mask),
+            MemReg::None => {}
+        };
+        set(&mut warp.frame);
+        warp.twins(set);
+    }
+
     pub(super) fn host_call(
         &mut self,
         warp: &mut Warp,

@@ -229,6 +229,20 @@ impl Env<'_> {
         }
     }
 
+    /// A parity tells a phase from the one before it, not from the one before that. Who waits for a phase and cannot know that the one before
+    /// is complete would have gone on two phases earlier, too: more arrive than the mbarrier counts, or the waits got out of step.
+    fn check_parity(&mut self, warp: usize, lane: usize, line: u32, offset: u32, epoch: u32) {
+        let Some(shadow) = &mut self.shadow else { return };
+        let agent = shadow.agent(AsyncAgent::Mbarrier(offset));
+        if shadow.is_after(warp, agent.into(), epoch - 1) {
+            return;
+        }
+        let at = self.shared_name(offset);
+        self.report(FindingKind::BarrierMisuse, line, None, || {
+            format!("warp {warp} lane {lane}: this wait at the mbarrier at {at} cannot tell its phase from the last but one: two phases have completed and nothing on the way here waited for the first")
+        });
+    }
+
     /// Copies that count on a phase which is complete without them: whoever waited for it goes on while they are going on.
     fn check_late_copies(&mut self, offset: u32, arrival: u32) {
         let counts_on = |pending: &&Pending| match &pending.transfer {
@@ -454,6 +468,9 @@ impl Env<'_> {
             acquired = Some(offset);
             if let Some(tracer) = &mut self.tracer {
                 tracer.mbarrier_waited(warp.index, line, offset, phases);
+            }
+            if phases >= 2 && !op.relaxed && matches!(op.phase, MbarPhase::Parity(_)) {
+                self.check_parity(warp.index, lane, line, offset, epoch);
             }
             if let (Some(shadow), Some(bar)) = (&mut self.shadow, self.mbarriers.get(&offset)) {
                 if op.relaxed {

@@ -4,7 +4,7 @@
 //! Kernel::new (decode + compile)                      mod.rs
 //!   launch: blocks to worker threads                  grid.rs
 //!     Block: warps take turns until nobody can        block.rs   scheduling, what was put off; barriers.rs, mbarrier.rs
-//!       Warp: fragments, lowest step first            warp.rs, run.rs
+//!       Warp: fragments, lowest step first            warp.rs, run.rs, meeting.rs
 //!         memory · cross-lane · copies · matrix       access.rs, matrices.rs, async_copy.rs, bulk.rs, cross.rs, atomics.rs, wgmma.rs
 //! ```
 //!
@@ -26,6 +26,7 @@ mod groups;
 mod host;
 mod matrices;
 mod mbarrier;
+mod meeting;
 mod panels;
 mod plain;
 mod races;

@@ -4,13 +4,38 @@ use super::super::codegen::MachineCode;
 use super::super::finding::FindingKind;
 use super::super::frame::{Frame, Lanes32, Lanes64, blend32, blend64};
 use super::super::program::{LiveOut, Step, StepKind, Val32, Val64, ValP};
-use super::access::lanes_of;
 use super::block::{Env, Stop};
+use super::meeting::{check_members, is_aligned, members, park, peers, report_divergence, wake_members};
 use super::registers::Change;
 use super::warp::{Fragment, Wait, Warp};
 
 /// Backward jumps before other warps get a turn: spinning on a value that another warp will write must not starve that warp.
 const QUANTUM: u32 = 20_000;
+/// Looks at what others may change ([`Env::looks`]) that use a quantum up, if there is a backward jump after them.
+const LOOKS: u32 = 16;
+
+/// What is left of a turn.
+struct Quantum {
+    left: u32,
+    look: u32,
+    seen: u64,
+}
+
+impl Quantum {
+    fn new(env: &Env<'_>) -> Quantum {
+        // A turn of spinning costs much more when every look is recorded.
+        let left = if env.shadow.is_some() { QUANTUM / 16 } else { QUANTUM };
+        Quantum { left, look: left / LOOKS, seen: env.looks }
+    }
+
+    /// A backward jump; says whether it was the last one.
+    fn spend(&mut self, env: &Env<'_>) -> bool {
+        let looks = (env.looks - self.seen).min(u64::from(LOOKS)) as u32;
+        self.seen = env.looks;
+        self.left = self.left.saturating_sub(1 + looks * self.look);
+        self.left == 0
+    }
+}
 
 /// Why a turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +50,8 @@ pub enum Turn {
     Barrier { fragment: usize, arrive_only: bool },
     /// This fragment arrives at, or waits for, the cluster barrier.
     Cluster { fragment: usize, wait: bool },
+    /// This fragment waits for products of `wgmma`.
+    Products { fragment: usize, newest: u32 },
 }
 
 /// The lanes where a predicate holds.
@@ -56,59 +83,10 @@ pub fn val64(frame: &Frame, v: Val64, lane: usize) -> u64 {
     }
 }
 
-/// Whether an instruction needs the whole warp together.
-fn is_aligned(kind: &StepKind) -> bool {
-    matches!(
-        kind,
-        StepKind::LdMatrix(_)
-            | StepKind::StMatrix(_)
-            | StepKind::MovMatrix { .. }
-            | StepKind::Converged
-            | StepKind::Mma(_)
-            | StepKind::MmaF64(_)
-            | StepKind::Wgmma(_)
-            | StepKind::WgmmaFence
-            | StepKind::WgmmaCommit
-            | StepKind::WgmmaWait(_)
-            | StepKind::SetMaxRegisters { .. }
-            | StepKind::MapCopy { .. }
-    )
-}
-
-/// The lanes that must meet at a step with a member mask.
-fn members(frame: &Frame, kind: &StepKind, lane: usize) -> Option<u32> {
-    Some(match kind {
-        StepKind::Shuffle(s) => frame.r32(s.members)[lane],
-        StepKind::Vote { members, .. }
-        | StepKind::Match { members, .. }
-        | StepKind::Redux { members, .. }
-        | StepKind::Elect { members, .. }
-        | StepKind::WarpSync(members) => val32(frame, *members, lane),
-        _ => return None,
-    })
-}
-
-/// Those of `lanes`, of which there are some, that name the same members as the first of them.
-fn peers(frame: &Frame, kind: &StepKind, lanes: u32) -> u32 {
-    let named = match kind {
-        StepKind::Shuffle(s) => s.members,
-        StepKind::Vote { members: Val32::Reg(r), .. }
-        | StepKind::Match { members: Val32::Reg(r), .. }
-        | StepKind::Redux { members: Val32::Reg(r), .. }
-        | StepKind::Elect { members: Val32::Reg(r), .. }
-        | StepKind::WarpSync(Val32::Reg(r)) => *r,
-        _ => return lanes,
-    };
-    let named = frame.r32(named);
-    let first = named[lanes.trailing_zeros() as usize];
-    named.iter().enumerate().fold(0, |all, (lane, &mask)| all | u32::from(mask == first) << lane) & lanes
-}
-
 /// Runs fragments of `warp` until it must wait.
 pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
     let program = &env.launch.kernel.program;
-    // A turn of spinning costs much more when every look is recorded.
-    let mut quantum = if env.shadow.is_some() { QUANTUM / 16 } else { QUANTUM };
+    let mut quantum = Quantum::new(env);
     'fragment: loop {
         let Some(mut current) = warp.next_ready() else {
             return Ok(if warp.fragments.is_empty() { Turn::Done } else { Turn::Waiting });
@@ -177,12 +155,9 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
                 }
                 StepKind::Jump(target) => {
                     if active == mask {
-                        if *target <= at {
-                            quantum -= 1;
-                            if quantum == 0 {
-                                warp.fragments[current].at = *target;
-                                return rotate(env, warp, current, step);
-                            }
+                        if *target <= at && quantum.spend(env) {
+                            warp.fragments[current].at = *target;
+                            return rotate(env, warp, current, step);
                         }
                         at = *target;
                         continue;
@@ -191,12 +166,9 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
                         mask &= !active;
                         warp.fragments[current] = Fragment::ready(mask, at + 1);
                         warp.fragments.push(Fragment::ready(active, *target));
-                        if *target <= at {
-                            quantum -= 1;
-                            if quantum == 0 {
-                                let back = warp.fragments.len() - 1;
-                                return rotate(env, warp, back, step);
-                            }
+                        if *target <= at && quantum.spend(env) {
+                            let back = warp.fragments.len() - 1;
+                            return rotate(env, warp, back, step);
                         }
                         continue 'fragment;
                     }
@@ -227,11 +199,10 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
                         }
                         warp.fragments.push(Fragment::ready(same, target));
                     }
-                    if let Some(back) = backward {
-                        quantum -= 1;
-                        if quantum == 0 {
-                            return rotate(env, warp, back, step);
-                        }
+                    if let Some(back) = backward
+                        && quantum.spend(env)
+                    {
+                        return rotate(env, warp, back, step);
                     }
                     continue 'fragment;
                 }
@@ -242,10 +213,10 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
                     if mask == 0 {
                         warp.fragments.swap_remove(current);
                         // Those who wait for lanes that are gone need not wait any more.
-                        wake_members(warp);
+                        wake_members(env, warp, active);
                         continue 'fragment;
                     }
-                    wake_members(warp);
+                    wake_members(env, warp, active);
                 }
                 StepKind::Trap if active != 0 => {
                     env.report(FindingKind::Trap, step.line, None, || {
@@ -254,15 +225,13 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
                     return Err(Stop);
                 }
                 StepKind::Barrier(barrier)
-                    if active != 0 && barrier.aligned && warp.is_ahead(current, active, at) =>
+                    if active != 0 && barrier.aligned && park(env, warp, current, mask, at, active) =>
                 {
-                    park(warp, current, mask, at, active);
                     continue 'fragment;
                 }
                 StepKind::ClusterArrive { aligned: true, .. } | StepKind::ClusterWait { aligned: true }
-                    if active != 0 && warp.is_ahead(current, active, at) =>
+                    if active != 0 && park(env, warp, current, mask, at, active) =>
                 {
-                    park(warp, current, mask, at, active);
                     continue 'fragment;
                 }
                 StepKind::Barrier(barrier) if active != 0 => {
@@ -334,11 +303,20 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
                         }
                     }
                     if is_aligned(kind) && active != warp.live {
-                        if warp.is_ahead(current, active, at) {
-                            park(warp, current, mask, at, active);
+                        if park(env, warp, current, mask, at, active) {
                             continue 'fragment;
                         }
                         report_divergence(env, warp, step.line, active);
+                    }
+                    if let &StepKind::WgmmaWait(newest) = kind {
+                        if active != mask {
+                            warp.fragments.push(Fragment::ready(mask & !active, at + 1));
+                        }
+                        warp.fragments[current] = Fragment::ready(active, at);
+                        if let Some(shadow) = &mut env.shadow {
+                            shadow.lanes_pass(warp.index);
+                        }
+                        return Ok(Turn::Products { fragment: current, newest });
                     }
                     if matches!(
                         kind,
@@ -363,40 +341,6 @@ pub fn run_warp(env: &mut Env<'_>, warp: &mut Warp) -> Result<Turn, Stop> {
     }
 }
 
-/// Whoever executes an instruction with a member mask is in it, and so are all that are in it, unless they have left.
-fn check_members(env: &mut Env<'_>, warp: &Warp, kind: &StepKind, line: u32, active: u32) {
-    let named = |lane: usize| members(&warp.frame, kind, lane).unwrap_or(u32::MAX);
-    let strangers =
-        lanes_of(active).filter(|&lane| named(lane) >> lane & 1 == 0).fold(0, |m, lane| m | 1 << lane);
-    let absent = lanes_of(active).fold(0, |m, lane| m | named(lane)) & warp.live & !active;
-    let index = warp.index;
-    if strangers != 0 {
-        env.report(FindingKind::Divergence, line, None, || {
-            format!("warp {index}: lanes {strangers:#010x} execute this and are not in its member mask")
-        });
-    } else if absent != 0 {
-        env.report(FindingKind::Divergence, line, None, || {
-            format!("warp {index}: lanes {absent:#010x} are in the member mask and do not execute this: its predicate is false there")
-        });
-    }
-}
-
-/// The fragment waits for the lanes that are still on their way here.
-fn park(warp: &mut Warp, current: usize, mask: u32, at: u32, active: u32) {
-    let missing = warp.live & !active;
-    warp.fragments[current] = Fragment { wait: Wait::Members(missing), ..Fragment::ready(mask, at) };
-}
-
-fn report_divergence(env: &mut Env<'_>, warp: &Warp, line: u32, active: u32) {
-    let (index, live) = (warp.index, warp.live);
-    env.report(FindingKind::Divergence, line, None, || {
-        format!(
-            "warp {index}: lanes {active:#010x} execute an aligned instruction while lanes {:#010x} are elsewhere",
-            live & !active
-        )
-    });
-}
-
 /// The quantum is over: look at the clock, and let another fragment go first if there is one.
 fn rotate(env: &mut Env<'_>, warp: &mut Warp, current: usize, step: &Step) -> Result<Turn, Stop> {
     if env.launch.deadline.is_some_and(|d| std::time::Instant::now() > d) {
@@ -408,14 +352,6 @@ fn rotate(env: &mut Env<'_>, warp: &mut Warp, current: usize, step: &Step) -> Re
     }
     warp.yield_fragment(current);
     Ok(Turn::Quantum)
-}
-
-fn wake_members(warp: &mut Warp) {
-    for f in &mut warp.fragments {
-        if matches!(f.wait, Wait::Members(_)) {
-            f.wait = Wait::Ready;
-        }
-    }
 }
 
 /// Lanes that are off compute too and get their old values back afterwards.
@@ -520,13 +456,14 @@ fn execute(env: &mut Env<'_>, warp: &mut Warp, step: &Step, number: usize, mask:
             }
         }
         StepKind::MapReplace(op) => env.map_replace(warp, step.line, op, mask)?,
+        &StepKind::Clock { d, time } => env.clock(warp, d, time, mask),
         &StepKind::MapCopy { dst, src } => env.map_copy(warp, step.line, dst, src, mask)?,
         StepKind::Wgmma(op) => env.wgmma(warp, step.line, number, op, mask)?,
         StepKind::WgmmaFence => warp.wgmma.fence(),
         StepKind::WgmmaCommit => warp.wgmma.commit(),
         StepKind::Host(call) => env.host_call(warp, step.line, call, mask)?,
-        StepKind::WgmmaWait(newest) => env.wgmma_wait(warp, *newest)?,
-        StepKind::MbarWait(_)
+        StepKind::WgmmaWait(_)
+        | StepKind::MbarWait(_)
         | StepKind::ClusterArrive { .. }
         | StepKind::ClusterWait { .. }
         | StepKind::Segment(_)

@@ -26,6 +26,8 @@ pub enum Wait {
     Mbarrier(u32),
     /// At `barrier.cluster.wait`.
     Cluster,
+    /// At `wgmma.wait_group newest`, until all warps of the warpgroup have started `due` products.
+    Wgmma { newest: u32, due: u64 },
 }
 
 /// Lanes at one step.
@@ -38,12 +40,14 @@ pub struct Fragment {
     pub yielded: bool,
     /// Waits for an mbarrier give up and say so: nobody else could go on.
     pub impatient: bool,
+    /// It waits for lanes that have to come back to where it is, by a loop.
+    pub back: bool,
 }
 
 impl Fragment {
     /// Lanes that can run.
     pub fn ready(mask: u32, at: u32) -> Fragment {
-        Fragment { mask, at, wait: Wait::Ready, yielded: false, impatient: false }
+        Fragment { mask, at, wait: Wait::Ready, yielded: false, impatient: false, back: false }
     }
 }
 
@@ -137,8 +141,9 @@ impl Warp {
         let mut other = 0;
         while other < self.fragments.len() {
             let (a, b) = (self.fragments[current], self.fragments[other]);
-            let meets =
-                other != current && a.at == b.at && !matches!(b.wait, Wait::Barrier(_) | Wait::Cluster);
+            let meets = other != current
+                && a.at == b.at
+                && !matches!(b.wait, Wait::Barrier(_) | Wait::Cluster | Wait::Wgmma { .. });
             if meets {
                 self.fragments[current].mask |= b.mask;
                 self.fragments.swap_remove(other);

@@ -16,6 +16,8 @@
 //! **Lazy mode.** The product happens when a `wgmma.wait_group` retires its group: operands are read as they are then. With the sanitizer,
 //! registers of D must not be touched, and those of A not written, in between; and writes to them before a `wgmma` need a `wgmma.fence`.
 
+use std::collections::VecDeque;
+
 use rustc_hash::FxHashMap;
 
 use super::super::finding::FindingKind;
@@ -25,10 +27,10 @@ use super::super::memory::tensor_map::Swizzle;
 use super::super::program::{Step, StepKind, Wgmma, WgmmaA};
 use super::super::shadow::{Agent, AsyncAgent, Epoch, SeenCells, Touch};
 use super::access::PAGE;
-use super::block::{Env, Stop};
+use super::block::{Block, Env, Stop};
 use super::panels::PanelKey;
 use super::run::valp;
-use super::warp::Warp;
+use super::warp::{Fragment, Wait, Warp};
 
 /// A product that was started.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +41,10 @@ struct Product {
     /// D is not added.
     fresh: bool,
     group: u32,
+    /// Its number among the products of its warp.
+    number: u64,
+    /// It was carried out when another warp of the warpgroup waited for it.
+    done: bool,
 }
 
 /// The products of a warp that nobody has waited for.
@@ -46,6 +52,10 @@ struct Product {
 pub struct WgmmaQueue {
     pending: Vec<Product>,
     committed: u32,
+    /// Products so far, and how many of them there were at the last commits, and at the end of the last group that was waited for.
+    issued: u64,
+    commits: VecDeque<u64>,
+    waited: u64,
     /// Registers of some `wgmma` that were written since the last `wgmma.fence`, with the PTX line.
     unfenced: FxHashMap<u32, u32>,
     /// There was a `wgmma.fence`.
@@ -96,6 +106,20 @@ impl WgmmaQueue {
     /// `wgmma.commit_group`.
     pub fn commit(&mut self) {
         self.committed += 1;
+        self.commits.push_back(self.issued);
+    }
+
+    /// `wgmma.wait_group newest`: how many of the products must be done.
+    fn due(&mut self, newest: u32) -> u64 {
+        while self.commits.len() > newest as usize {
+            self.waited = self.commits.pop_front().unwrap_or(self.waited);
+        }
+        self.waited
+    }
+
+    /// Whether the warp has got as far as product `number`.
+    pub(super) fn has_issued(&self, number: u64) -> bool {
+        self.issued >= number
     }
 
     /// Whether products are still to be added up.
@@ -256,6 +280,48 @@ impl Matrix {
     }
 }
 
+impl Block<'_> {
+    /// Warp `index` is at `wgmma.wait_group newest`. What it waits for are products of the whole warpgroup: it goes on when the other warps
+    /// have started theirs. That is why one thread of a warpgroup may tell the producer that a slot is free.
+    pub(super) fn wait_for_products(
+        &mut self,
+        index: usize,
+        fragment: usize,
+        newest: u32,
+    ) -> Result<(), Stop> {
+        let due = self.warps[index].wgmma.due(newest);
+        self.warps[index].fragments[fragment].wait = Wait::Wgmma { newest, due };
+        self.try_products(index)
+    }
+
+    /// Lets those warps of the warpgroup of warp `index` go on that wait for nobody any more.
+    pub(super) fn try_products(&mut self, index: usize) -> Result<(), Stop> {
+        let warp = &self.warps[index];
+        let first = index - warp.in_block % 4;
+        let end = (index - warp.in_block + self.env.launch.block_warps()).min(first + 4);
+        for waiting in first..end {
+            let waits = |f: &Fragment| matches!(f.wait, Wait::Wgmma { .. });
+            let Some(fragment) = self.warps[waiting].fragments.iter().position(waits) else { continue };
+            let Wait::Wgmma { newest, due } = self.warps[waiting].fragments[fragment].wait else { continue };
+            let ready = |w: &Warp| w.wgmma.has_issued(due) || w.fragments.is_empty();
+            if !self.warps[first..end].iter().all(ready) {
+                continue;
+            }
+            for warp in &mut self.warps[first..end] {
+                self.env.carry_out_products(warp, due)?;
+            }
+            let warp = &mut self.warps[waiting];
+            self.env.wgmma_wait(warp, newest)?;
+            let Fragment { mask, at, .. } = warp.fragments[fragment];
+            if warp.doubts.is_some() {
+                self.env.unite(warp, &self.env.launch.kernel.program.steps[at as usize].kind, mask);
+            }
+            warp.fragments[fragment] = Fragment::ready(mask, at + 1);
+        }
+        Ok(())
+    }
+}
+
 /// The agent that reads a warp's operands. A product belongs to all four warps: whoever has waited for it knows that all of it is done.
 fn warpgroup(warp: &Warp) -> AsyncAgent {
     AsyncAgent::Wgmma((warp.index - warp.in_block % 4) as u32)
@@ -315,7 +381,9 @@ impl Env<'_> {
             WgmmaA::Regs(_) => 0,
         };
         let fresh = valp(&warp.frame, op.scale_d) >> lane & 1 == 0;
-        let product = Product { step: number, a, b, fresh, group: warp.wgmma.committed };
+        let (group, issued) = (warp.wgmma.committed, warp.wgmma.issued);
+        let product = Product { step: number, a, b, fresh, group, number: issued, done: false };
+        warp.wgmma.issued += 1;
         if !self.lazy {
             if !warp.wgmma.batch.takes(&self.launch.kernel.program.steps, op, product) {
                 self.add_up(warp);
@@ -385,21 +453,30 @@ impl Env<'_> {
         self.report_fault(fault, warp.index, 0, line, "a wgmma's read");
     }
 
+    /// The first `due` products of a warp happen, at the latest.
+    fn carry_out_products(&mut self, warp: &mut Warp, due: u64) -> Result<(), Stop> {
+        let program = &self.launch.kernel.program;
+        for at in 0..warp.wgmma.pending.len() {
+            let product = warp.wgmma.pending[at];
+            if product.number >= due {
+                break;
+            }
+            if let (StepKind::Wgmma(op), false) = (&program.steps[product.step].kind, product.done) {
+                self.multiply(warp, op, product)?;
+                warp.wgmma.pending[at].done = true;
+            }
+        }
+        Ok(())
+    }
+
     /// `wgmma.wait_group`: all but the newest `newest` groups are done.
-    pub(super) fn wgmma_wait(&mut self, warp: &mut Warp, newest: u32) -> Result<(), Stop> {
+    fn wgmma_wait(&mut self, warp: &mut Warp, newest: u32) -> Result<(), Stop> {
+        self.effects += 1;
         if !self.lazy {
             return Ok(());
         }
         let done = warp.wgmma.committed.saturating_sub(newest);
-        let due = warp.wgmma.pending.iter().take_while(|product| product.group < done).count();
-        let program = &self.launch.kernel.program;
-        let products: Vec<Product> = warp.wgmma.pending.drain(..due).collect();
-        for product in products {
-            if let StepKind::Wgmma(op) = &program.steps[product.step].kind {
-                self.multiply(warp, op, product)?;
-            }
-        }
-        self.effects += 1;
+        warp.wgmma.pending.retain(|product| product.group >= done);
         if let Some(shadow) = &mut self.shadow {
             shadow.retire(warp.index, warpgroup(warp), done);
         }

@@ -383,6 +383,11 @@ pub enum StepKind {
         members: Val32,
     },
     ActiveMask(R32),
+    /// `%clock64`, or with `time` `%globaltimer`; of 32 bits the low ones.
+    Clock {
+        d: MemReg,
+        time: bool,
+    },
     Elect {
         d: Option<R32>,
         p: PredId,

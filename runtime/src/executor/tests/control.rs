@@ -256,3 +256,28 @@ fn groups_of_lanes_that_name_different_members_are_apart() {
                 LATE: add.u32 %r5, %t, 1;\nbra MEET;\nDONE:";
     assert_eq!(run(late), lanes(|l| bits(l, &|m| b(m) > 40)));
 }
+
+#[test]
+fn lanes_come_back_to_a_barrier_by_a_loop() {
+    // One lane looks again on its way back, behind the barrier where the others are already.
+    let body = "mov.u32 %r1, 0;\nsetp.ne.u32 %p3, %t, 0;\n\
+                L: setp.lt.u32 %p1, %r1, 3;\nbarrier.cta.red.or.aligned.pred %p2, 0, %p1;\n@!%p2 bra DONE;\nadd.u32 %d, %d, 1;\n\
+                @%p3 bra L;\nld.acquire.gpu.global.b32 %r2, [%rd1];\nadd.u32 %r1, %r1, 1;\nbra L;\nDONE:";
+    let body = body.replace("setp.lt.u32 %p1, %r1, 3;", "setp.lt.u32 %p1, %r1, 3;\nand.pred %p1, %p1, %p4;");
+    let body = format!("setp.eq.u32 %p4, %t, 0;\n{body}");
+    assert_eq!(Kernel::new(&body).block(64).run(&[]), [3; 64]);
+    assert_eq!(Kernel::new(&body).block(64).sanitized().run(&[]), [3; 64]);
+    // Lanes that could come back and leave instead.
+    let never = "setp.lt.u32 %p1, %t, 16;\nL: add.u32 %d, %d, 1;\n@!%p1 bra NEXT;\nbar.sync 0;\nNEXT: setp.lt.u32 %p2, %d, 3;\n@%p2 bra L;";
+    let kernel = Kernel::new(never).block(32);
+    let kinds: Vec<_> = kernel.findings().into_iter().map(|f| (f.0, f.1)).collect();
+    assert_eq!(kinds, [(FindingKind::Divergence, kernel.line("bar.sync"))]);
+}
+
+#[test]
+fn clocks_go_on() {
+    let body = "mov.u32 %r1, %clock;\nmov.u64 %rd5, %clock64;\nmov.u64 %rd6, %globaltimer;\n\
+                L: mov.u32 %r2, %clock;\nsub.u32 %r3, %r2, %r1;\nmov.u64 %rd7, %globaltimer;\nsub.u64 %rd8, %rd7, %rd6;\nmov.u64 %rd9, %clock64;\n\
+                setp.lt.u32 %p1, %r3, 1000;\nsetp.lt.or.u64 %p1, %rd8, 1000, %p1;\nsetp.le.or.u64 %p1, %rd9, %rd5, %p1;\n@%p1 bra L;\nmov.b32 %d, 1;";
+    assert_eq!(Kernel::new(body).run(&[]), [1; 32]);
+}

@@ -82,3 +82,16 @@ fn a_grid_meets_at_its_workspace() {
     assert_eq!(kinds(body, 64, 4), []);
     assert!(kinds(&body.replace("ld.acquire", "ld.relaxed"), 64, 4).contains(&FindingKind::Race));
 }
+
+#[test]
+fn the_first_guess_of_an_exchange_may_be_a_plain_load() {
+    let body = "ld.global.b32 %r5, [%rd5];\nmov.b32 %r3, %r5;\nL: add.u32 %r4, %r3, 1;\natom.global.cas.b32 %r6, [%rd5], %r3, %r4;\n\
+                setp.ne.u32 %p5, %r6, %r3;\nmov.b32 %r3, %r6;\n@%p5 bra L;";
+    assert_eq!(kinds(body, 32, 4), []);
+    // What is written without an exchange races as ever.
+    let plain = body.replace(
+        "atom.global.cas.b32 %r6, [%rd5], %r3, %r4;",
+        "st.global.b32 [%rd5], %r4;\nmov.b32 %r6, %r3;",
+    );
+    assert_eq!(kinds(&plain, 32, 4), [FindingKind::Race]);
+}

@@ -176,3 +176,23 @@ fn modifiers_of_atomics_come_in_any_order() {
     let twice = "atom.relaxed.gpu.add.relaxed.u32 %r1, [%rd2], 3;";
     assert!(Kernel::new(twice).try_run(&[]).is_err());
 }
+
+#[test]
+fn sums_in_global_memory_flush_subnormal_numbers() {
+    let body = "mov.b32 %r1, 0x00000003;\nst.global.b32 [%out], 0x80000001;\natom.global.add.f32 %f1, [%out], 0f00000003;\nld.global.b32 %d, [%out];";
+    assert_eq!(Kernel::new(body).run(&[]), [0; 32]);
+    let shared = "mov.b32 %r1, s;\nst.shared.b32 [%r1], 0x00000001;\nbar.warp.sync -1;\nsetp.eq.u32 %p1, %t, 0;\n@%p1 atom.shared.add.f32 %f1, [%r1], 0f00000003;\nbar.warp.sync -1;\nld.shared.b32 %d, [%r1];";
+    assert_eq!(Kernel::new(shared).module(".shared .b32 s;").run(&[]), [4; 32]);
+}
+
+#[test]
+fn modifiers_come_in_any_order() {
+    let body = "st.global.release.gpu.b32 [%out], %t;\nld.global.acquire.gpu.b32 %r1, [%out];\nld.gpu.relaxed.global.u32 %r2, [%out];\n\
+                ld.global.volatile.b32 %r3, [%out];\nfence.gpu.acq_rel;\ncvt.f32.rn.u32 %f1, %t;\nadd.ftz.rn.f32 %f1, %f1, 0f3f800000;\n\
+                cvt.u32.rzi.f32 %r4, %f1;\nsetp.f32.gt %p1, %f1, 0f00000000;\nshfl.bfly.sync.b32 %r5, %t, 1, 31, -1;\n\
+                add.u32 %d, %r1, %r2;\nadd.u32 %d, %d, %r3;\nadd.u32 %d, %d, %r4;\nadd.u32 %d, %d, %r5;\n@!%p1 mov.b32 %d, 0;";
+    let expected: Vec<u32> = (0..32).map(|t| 4 * t + 1 + (t ^ 1)).collect();
+    assert_eq!(Kernel::new(body).run(&[]), expected);
+    assert!(Kernel::new("ld.global.b32.wrong %d, [%out];").try_run(&[]).is_err());
+    assert!(Kernel::new("add.f32.f32 %f1, %f1, %f1;").try_run(&[]).is_err());
+}

@@ -600,3 +600,29 @@ fn sparse_products_take_what_the_metadata_says() {
         }
     }
 }
+
+#[test]
+fn one_thread_may_free_a_slot_for_the_warpgroup() {
+    // Ones everywhere; thread 0 overwrites B when its own warp has waited. Products are the whole warpgroup's, so those of the others are done.
+    let mut body = String::from(
+        "shl.b32 %r1, %t, 4;\nadd.u32 %r1, %r1, %smem;\nmov.b32 %r2, 0x3c003c00;\nst.shared.v4.b32 [%r1], {%r2, %r2, %r2, %r2};\n\
+         setp.lt.u32 %p1, %t, 16;\n@%p1 st.shared.v4.b32 [%r1+4096], {%r2, %r2, %r2, %r2};\nfence.proxy.async.shared::cta;\nbar.sync 0;\n\
+         cvt.u64.u32 %rd1, %smem;\nshr.u64 %rd1, %rd1, 4;\nor.b64 %rd1, %rd1, 0x1000080000;\nadd.s64 %rd2, %rd1, 256;\nmov.b32 %r3, 0;\n\
+         wgmma.fence.sync.aligned;\n\
+         wgmma.mma_async.sync.aligned.m64n8k16.f32.f16.f16 {%r10, %r11, %r12, %r13}, %rd1, %rd2, 0, 1, 1, 0, 0;\n\
+         wgmma.commit_group.sync.aligned;\nwgmma.wait_group.sync.aligned 0;\nsetp.ne.u32 %p2, %t, 0;\n@%p2 bra STORE;\n",
+    );
+    for at in 0..16 {
+        body += &format!("st.shared.v4.b32 [%smem+{}], {{%r3, %r3, %r3, %r3}};\n", 4096 + 16 * at);
+    }
+    body += "STORE: mad.wide.u32 %rd3, %t, 16, %g0;\nst.global.v4.b32 [%rd3], {%r10, %r11, %r12, %r13};";
+    let kernel = Hopper::new(&[POINTER], body.clone()).block(128);
+    let out = kernel.run(&[Arg::buffer(0)], &[vec![0; 2048]]);
+    assert_eq!(super::words(&out[0]), [16f32.to_bits(); 512]);
+    // Without the wait nothing is done, and those of other warps may not have begun.
+    let early = Hopper::new(&[POINTER], body.replace("wgmma.wait_group.sync.aligned 0;", "")).block(128);
+    assert_eq!(
+        early.kinds(&[Arg::buffer(0)], &[vec![0; 2048]]),
+        [FindingKind::Race, FindingKind::AsyncInFlight]
+    );
+}
