@@ -95,6 +95,7 @@ codes! {
     313 BAD_DOMAIN "A loop, grid or range goes over something that is no domain.";
     314 INEXACT_DIVISION "`/` in a shape must be exact; `cdiv` rounds up.";
     315 SWAPPED_SUBSCRIPTS "The subscripts fit the tensor's dimensions in another order; what lies outside reads as zero.";
+    316 OUTSIDE "A subscript that is a number outside its dimension; what lies outside reads as zero.";
     // 04: what is static
     401 NOT_STATIC "Something that must be known at compile time depends on the launch or on data.";
     402 BAD_SETTING "A parameter is set to a value that it cannot have, or that is not there to set.";

@@ -186,11 +186,20 @@ impl Elab<'_> {
             Val::Poison => None,
             other => {
                 let is = self.describe(&other);
-                self.error(
-                    Diagnostic::error(codes::NOT_AN_AXIS, "an axis is wanted here")
-                        .label(e.span, format!("this is {is}"))
-                        .note("axes are ranges (`k over K by BK`, `let r = lo..hi;`) and static dimensions by name"),
-                );
+                let mut d = Diagnostic::error(codes::NOT_AN_AXIS, "an axis is wanted here")
+                    .label(e.span, format!("this is {is}"))
+                    .note(
+                        "axes are ranges (`k over K by BK`, `let r = lo..hi;`) and static dimensions by name",
+                    );
+                // The dimension, where a range over it was meant.
+                if let Val::Value(v) = other
+                    && let Op::Dim(_) = self.k.value(v).op
+                    && let Some(range) =
+                        self.k.axes.iter().rev().find(|a| self.k.value(a.hi).op == self.k.value(v).op)
+                {
+                    d = d.help(format!("`{0}` runs over it: `over {0}`", range.name));
+                }
+                self.error(d);
                 None
             }
         }

@@ -223,6 +223,12 @@ impl Elab<'_> {
                 if elem != ElemType::Bool {
                     d = d.help(format!("convert it: `(…) as {elem}`"));
                 }
+                // Sums of products are kept as `@` gives them.
+                if matches!(self.k.value(x).op, Op::Mma { .. }) && self.muts.iter().any(|m| m.span == place) {
+                    d = d.help(format!(
+                        "or sum up in what `@` gives, `{own}`, and convert where the sum is written"
+                    ));
+                }
                 self.error(d);
                 self.extra_axes(x, axes, at, what, place);
                 return None;

@@ -57,7 +57,7 @@ impl<'a> Body<'_, 'a> {
             Res::Local(id) if self.local(id).kind == LocalKind::GenericFn => {
                 ("a function", "call it: its arguments stand in `( )`")
             }
-            Res::Local(id) => return self.readable(ident, id),
+            Res::Local(id) => return self.readable(ident, id, false),
             Res::Kernel(_) | Res::Instance(_) => ("a kernel", "a kernel is run, not used as a value"),
             Res::Module => ("an imported file", "its items are written `v.name`"),
             Res::Type | Res::FloatsOf(_) if ident.as_str() != "index" => {
@@ -72,13 +72,16 @@ impl<'a> Body<'_, 'a> {
     }
 
     /// An `out` parameter cannot be read.
-    fn readable(&mut self, ident: &Ident, id: LocalId) {
+    fn readable(&mut self, ident: &Ident, id: LocalId, update: bool) {
         if self.modes.get(&id) == Some(&ParamMode::Out) {
             let d = Diagnostic::error(codes::NOT_READABLE, format!("`{ident}` is an `out` parameter"))
                 .label(ident.span, "read here")
                 .secondary(self.local(id).span, "write only")
                 .help("a parameter that is read and written is `inout`");
-            self.error(d);
+            self.error(match update {
+                true => d.help("or sum up in a variable, `let mut acc: f32[…] = 0;`, and write that once"),
+                false => d,
+            });
         }
     }
 
@@ -367,7 +370,7 @@ impl<'a> Body<'_, 'a> {
             ExprKind::Index { base, .. } => self.update_reads(base),
             ExprKind::Name(name) => {
                 if let Some((id, _)) = self.lookup(name.as_str()) {
-                    self.readable(name, id);
+                    self.readable(name, id, true);
                 }
             }
             _ => {}

@@ -354,7 +354,7 @@ pub fn number_value(slice: &str) -> Result<super::ast::NumberValue, String> {
     match digits.parse::<f64>() {
         Ok(v) if plain && v.is_finite() => Ok(NumberValue::Float(v)),
         Ok(_) if plain => Err("does not fit 64 bits".into()),
-        _ => Err("letters follow the digits".into()),
+        _ => Err("letters follow the digits; a number takes the type that its place asks for".into()),
     }
 }
 

@@ -406,6 +406,12 @@ fn familiar(
         LBrace if f.takes("inf") => {
             Some("blocks have no value; a list of values stands in `[ ]` and only in a `const`")
         }
+        Star if this.is_some_and(|t| f.text[..t.start as usize].ends_with('*')) => {
+            Some("there is no power operator: write `x * x`, or `exp2(y * log2(x))`")
+        }
+        Comma if first.is_some_and(|t| t.kind == For) => Some(
+            "a `for` has one variable: one loop stands in the other, `for k over K by 32 { for l over L { … } }`",
+        ),
         Plus | Minus if next == kind => Some("write `x += 1;`"),
         Fn | Kernel | Const | Import if f.takes("let") => {
             Some("items stand at file level, not inside a block")

@@ -1,10 +1,12 @@
-//! Subscripts that run over the tensor's dimensions in another order than they stand in.
+//! Subscripts that nobody means: in another order than the tensor's dimensions, or numbers outside them.
 //!
 //! `b[j, k]` of `b: f16[K, N]`, where `j` runs over N and `k` over K, means something (what lies outside reads as zero), and is never what its author
 //! wants. It is found where every range or coordinate that does not fit its own dimension ends exactly where another of these dimensions does, so that
 //! exchanging them makes all fit.
 //!
 //! Worked example: of `x[b, j, i]` with `x: f32[B, M, N]` the last two are exchanged; `x[b, i, j]` was meant.
+//!
+//! The same holds for a number that lies outside a dimension of known size: `w[3]` of `w: f32[3]`, `x[-1]`.
 //!
 //! Invariant: nothing is said where two dimensions are one name or number, or where a range ends elsewhere: those programs may be right.
 
@@ -115,7 +117,21 @@ pub fn find(kernel: &Kernel, tensor: TensorId, ix: &[ValueId]) -> Option<Swapped
     })
 }
 
-/// A warning for each read and write whose subscripts stand in the wrong order.
+/// The first subscript that is a number outside its dimension.
+fn outside(kernel: &Kernel, tensor: TensorId, ix: &[ValueId]) -> Option<String> {
+    let t = kernel.tensor(tensor);
+    ix.iter().zip(&t.shape).enumerate().find_map(|(dim, (v, entry))| {
+        let at = kernel.const_int(*v)?;
+        let below = match extent(kernel, entry) {
+            Some(End::Number(n)) => i128::from(at) < n,
+            _ => true,
+        };
+        (at < 0 || !below)
+            .then(|| format!("subscript {dim} is {at}, and that dimension of `{}` is {}", t.name, entry.text))
+    })
+}
+
+/// A warning for each read and write whose subscripts stand in the wrong order, or are numbers outside the tensor.
 pub fn warnings(kernel: &Kernel) -> Diagnostics {
     let mut all = Diagnostics::default();
     for v in &kernel.values {
@@ -154,10 +170,22 @@ fn warn(
     tensor: TensorId,
     ix: &[ValueId],
     span: crate::diagnostics::Span,
-    outside: &str,
+    effect: &str,
 ) {
-    let Some(swapped) = find(kernel, tensor, ix) else { return };
     let t = kernel.tensor(tensor);
+    if let Some(why) = outside(kernel, tensor, ix) {
+        let mut d =
+            Diagnostic::warning(codes::OUTSIDE, format!("this element of `{}` does not exist", t.name))
+                .label(span, why)
+                .secondary(t.span, "declared here")
+                .note(effect);
+        if ix.iter().any(|v| kernel.const_int(*v).is_some_and(|at| at < 0)) {
+            d = d.help("nothing counts from the end: the last coordinate of a dimension N is `N - 1`");
+        }
+        all.push(d);
+        return;
+    }
+    let Some(swapped) = find(kernel, tensor, ix) else { return };
     all.push(
         Diagnostic::warning(
             codes::SWAPPED_SUBSCRIPTS,
@@ -165,7 +193,7 @@ fn warn(
         )
         .label(span, swapped.misfit)
         .secondary(t.span, "declared here")
-        .note(outside)
+        .note(effect)
         .help(swapped.meant),
     );
 }

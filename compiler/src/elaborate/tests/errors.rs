@@ -37,6 +37,10 @@ kernel fit(x: f32[N, N], y: f32[M, N], out z: f32[N, M]) {
     let j = i.lo..N by 32;
     z[i, m] = sum(x[j, i] + x[i, j] over j) + y[m, i];
 }
+kernel ends(x: f32[N], w: f32[3], out y: f32[N]) {
+    grid i over N by 32;
+    y[i] = w[2] * x[i] + w[3] * x[-1] + x[i - 1] + x[N - 1];
+}
 kernel small(out z: f32[4, 2]) {
     let i = 0..4;
     let j = 0..2;
