@@ -213,6 +213,8 @@ pub struct Block<'l> {
     order: Vec<usize>,
     /// Warps that an mbarrier has let go on since the last turn.
     woken: Vec<usize>,
+    /// How often waits gave up since anything happened or somebody looked at what other blocks may change.
+    polls: u32,
     random: u64,
 }
 
@@ -316,6 +318,7 @@ impl<'l> Block<'l> {
             },
             order: (0..all.len()).collect(),
             woken: Vec::new(),
+            polls: 0,
             warps: all,
             ctas,
             cluster: ClusterBarrier::default(),
@@ -354,7 +357,7 @@ impl<'l> Block<'l> {
 
     /// Runs until all is done or `rounds` rounds over the warps have passed.
     pub fn run(&mut self, rounds: usize) -> Result<Progress, Stop> {
-        let (mut idle, mut polls) = (0, 0);
+        let mut idle = 0;
         for _ in 0..rounds {
             self.shuffle();
             let (before, looks, met) = (self.env.effects, self.env.looks, self.env.meetings);
@@ -364,7 +367,7 @@ impl<'l> Block<'l> {
             } else {
                 for turn in 0..self.order.len() {
                     moved |= self.turn(self.order[turn])?;
-                    self.woken_turns()?;
+                    moved |= self.woken_turns()?;
                 }
             }
             if self.warps.iter().all(|w| w.fragments.is_empty()) {
@@ -373,15 +376,18 @@ impl<'l> Block<'l> {
                 return Ok(Progress::Done);
             }
             let looked = self.env.looks != looks;
+            if looked {
+                self.polls = 0;
+            }
             if moved && self.env.effects != before {
-                polls = 0;
+                self.polls = 0;
                 let in_vain = looked && self.env.effects - before == self.env.meetings - met;
                 idle = if in_vain { idle + IDLE_ROUNDS / 2 } else { 0 };
             } else if self.force()? {
-                polls = 0;
+                self.polls = 0;
             } else if !moved {
-                polls += 1;
-                if polls > POLLS || !self.give_up_waiting() {
+                self.polls += 1;
+                if self.polls > POLLS || !self.give_up_waiting() {
                     self.report_deadlock();
                     return Err(Stop);
                 }
@@ -398,14 +404,15 @@ impl<'l> Block<'l> {
 
     /// With the sanitizer and every other seed, who waited for an mbarrier goes on as soon as it may. Then it knows of nobody's work who
     /// was not waited for, which shows counts that are too small.
-    fn woken_turns(&mut self) -> Result<(), Stop> {
+    fn woken_turns(&mut self) -> Result<bool, Stop> {
         let hasty = self.env.shadow.is_some() && self.env.launch.options.seed.is_multiple_of(2);
         let mut woken = std::mem::take(&mut self.woken);
         // Those whom these wake come in the next turn.
+        let mut moved = false;
         for index in woken.drain(..).filter(|_| hasty) {
-            self.turn(index)?;
+            moved |= self.turn(index)?;
         }
-        Ok(())
+        Ok(moved)
     }
 
     /// The turn of the warp whose clock is behind all others that can go on, until it is not any more: what a trace shows of pipes and

@@ -271,3 +271,42 @@ fn more_bytes_than_are_expected_end_a_phase_too_soon() {
     assert_eq!(kinds(&body.replace("128;", "256;")), []);
     assert!(kinds(&body).contains(&FindingKind::BarrierMisuse));
 }
+
+#[test]
+fn a_trace_ends_where_nobody_can_go_on() {
+    let body = format!("{}{}", init(3), wait("%smem", "0", "W"));
+    let kernel = Hopper::new(&[POINTER], body).block(256);
+    let options =
+        Options { trace: true, timeout: Some(std::time::Duration::from_secs(20)), ..Options::default() };
+    let outcome = kernel.outcome(vec![Arg::buffer(0)], &mut [vec![0; 256]], options);
+    let kinds: Vec<_> = outcome.findings.iter().map(|f| f.kind).collect();
+    assert_eq!(kinds, [FindingKind::Deadlock]);
+}
+
+#[test]
+fn a_ring_goes_round_in_any_order() {
+    // Warp 0 writes, warps 1 and 2 read: full at 0 and 8 (32 arrivals), empty at 16 and 24 (a lane of each reader), slots from 64 on.
+    let body = format!(
+        "setp.eq.u32 %p1, %t, 0;\nand.b32 %r9, %t, 31;\nsetp.eq.u32 %p2, %r9, 0;\nsetp.eq.u32 %p3, %w, 0;\n\
+         @%p1 mbarrier.init.shared::cta.b64 [%smem], 32;\n@%p1 mbarrier.init.shared::cta.b64 [%smem+8], 32;\n\
+         @%p1 mbarrier.init.shared::cta.b64 [%smem+16], 2;\n@%p1 mbarrier.init.shared::cta.b64 [%smem+24], 2;\nbar.sync 0;\n\
+         mov.b32 %r1, 0;\nmov.b32 %r2, 0;\n\
+         NEXT: and.b32 %r3, %r2, 1;\nshl.b32 %r4, %r3, 3;\nadd.u32 %r4, %r4, %smem;\nadd.u32 %r5, %r4, 16;\nshr.u32 %r6, %r2, 1;\n\
+         and.b32 %r6, %r6, 1;\nxor.b32 %r7, %r6, 1;\nshl.b32 %r8, %r3, 7;\nadd.u32 %r8, %r8, %smem;\nmad.lo.u32 %r8, %r9, 4, %r8;\n\
+         @!%p3 bra READ;\n{}mad.lo.u32 %r10, %r2, 100, %r9;\nst.shared.b32 [%r8+64], %r10;\nmbarrier.arrive.shared::cta.b64 _, [%r4];\nbra ON;\n\
+         READ:\n{}ld.shared.b32 %r10, [%r8+64];\nadd.u32 %r1, %r1, %r10;\nbar.warp.sync -1;\n\
+         @%p2 mbarrier.arrive.shared::cta.b64 _, [%r5];\n\
+         ON: add.u32 %r2, %r2, 1;\nsetp.lt.u32 %p4, %r2, 6;\n@%p4 bra NEXT;\n{STORE}",
+        wait("%r5", "%r7", "A"),
+        wait("%r4", "%r6", "B")
+    );
+    let kernel = Hopper::new(&[POINTER], body).block(96);
+    let want: Vec<u32> = (0..96).map(|t| if t < 32 { 0 } else { 1500 + 6 * (t % 32) }).collect();
+    for seed in 0..40 {
+        let mut buffers = [vec![0; 384]];
+        let options = Options { sanitize: true, seed, ..Options::default() };
+        let outcome = kernel.outcome(vec![Arg::buffer(0)], &mut buffers, options);
+        assert_eq!(outcome.findings, [], "seed {seed}");
+        assert_eq!(words(&buffers[0]), want, "seed {seed}");
+    }
+}
