@@ -202,3 +202,23 @@ fn a_frozen_row_is_read_once() {
         assert_eq!((reads, compiled.kernel.loops.len()), (tensors, 0), "{name}");
     }
 }
+
+/// A golden file of this level alone notices a changed number, wherever it stands.
+#[test]
+fn the_scheduled_level_shows_every_number() {
+    let text = |bound: &str, scale: &str| {
+        let source = format!(
+            "kernel k(x: f32[N], out y: f32[N], s: f32 = 1.0) {{
+                grid n over N by 128;
+                let t = s * {scale};
+                y[n] = max(x[n] * t, {bound});
+            }}"
+        );
+        let compiled = example("k.tw", &source, "k", Target::Sm80, &[]).expect("it compiles");
+        wide(&compiled.dumps.scheduled, "scheduled", "variant mid")
+    };
+    let one = text("5.0", "3.0");
+    assert_ne!(one, text("6.0", "3.0"));
+    assert_ne!(one, text("5.0", "4.0"));
+    insta::assert_snapshot!("numbers_scheduled", one);
+}

@@ -1,19 +1,47 @@
 //! T2 as text (`--emit scheduled`).
+//!
+//! A tile prints as `%name`, as `%name.2`, `%name.3`, … where others have that name before it. Scalars that the launch and the loops
+//! determine have no ops of their own: constants, dimensions and coordinates print in place, what is computed from them as a name without
+//! `%`, which a `let` before the body explains. So the text leaves out nothing that the module computes.
 
 use super::ir::*;
+use crate::plan::access::launch_scalar;
 use crate::tile::ir as t1;
+use crate::tile::print::{const_text, elementwise_text};
+use rustc_hash::FxHashMap;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// The module as text; `kernel` supplies the names of axes, tensors and scalars.
 pub fn print(module: &Module, kernel: &t1::Kernel) -> String {
-    let mut p = Printer { module, kernel, out: String::new() };
+    let mut p =
+        Printer { module, kernel, names: names(module), scalars: RefCell::default(), out: String::new() };
     p.module();
     p.out
+}
+
+/// A name for every value, all different.
+fn names(module: &Module) -> Vec<String> {
+    let mut seen: FxHashMap<&str, usize> = FxHashMap::default();
+    module
+        .values
+        .iter()
+        .map(|v| {
+            let n = seen.entry(&v.name).or_insert(0);
+            *n += 1;
+            if *n == 1 { v.name.clone() } else { format!("{}.{n}", v.name) }
+        })
+        .collect()
 }
 
 struct Printer<'a> {
     module: &'a Module,
     kernel: &'a t1::Kernel,
+    /// By value.
+    names: Vec<String>,
+    /// Those computed from what the launch and the loops determine, as far as the text names them.
+    scalars: RefCell<BTreeSet<t1::ValueId>>,
     out: String,
 }
 
@@ -98,7 +126,26 @@ impl Printer<'_> {
                 ),
             );
         }
+        // The body says which scalars it names; they are explained before it.
+        let head = std::mem::take(&mut self.out);
         self.nodes(1, &m.body);
+        let body = std::mem::replace(&mut self.out, head);
+        self.lets();
+        self.out.push_str(&body);
+    }
+
+    fn lets(&mut self) {
+        let mut texts = Vec::new();
+        // Operands are older than what is computed from them, so each is met before it is passed.
+        loop {
+            let Some(v) = self.scalars.borrow_mut().pop_last() else { break };
+            let value = self.kernel.value(v);
+            let text = elementwise_text(&value.op, |x| self.scalar(x));
+            texts.push(format!("let {} = {text} : {}", self.scalar_name(v), value.ty.elem));
+        }
+        for text in texts.iter().rev() {
+            self.line(1, format_args!("{text}"));
+        }
     }
 
     fn line(&mut self, indent: usize, text: std::fmt::Arguments) {
@@ -173,19 +220,48 @@ impl Printer<'_> {
     }
 
     fn name(&self, id: ValId) -> String {
-        format!("%{}", self.module.value(id).name)
+        self.names.get(id.0 as usize).map_or_else(String::new, |name| format!("%{name}"))
+    }
+
+    fn scalar_name(&self, id: t1::ValueId) -> String {
+        match &self.kernel.value(id).name {
+            Some(name) => format!("{name}.{}", id.0),
+            None => format!("v{}", id.0),
+        }
     }
 
     fn scalar(&self, id: t1::ValueId) -> String {
         let k = self.kernel;
         match &k.value(id).op {
-            t1::Op::Const(c) => crate::tile::print::const_text(*c),
+            t1::Op::Const(c) => const_text(*c),
             t1::Op::Dim(d) => k.dim(*d).name.clone(),
             t1::Op::Param(s) => k.scalar(*s).name.clone(),
             t1::Op::GridVar(g) => k.grid_var(*g).name.clone(),
             t1::Op::LoopVar(l) => k.loop_(*l).name.clone(),
-            _ => k.value(id).name.clone().unwrap_or_else(|| format!("v{}", id.0)),
+            op => {
+                if op.is_elementwise() && launch_scalar(k, id) {
+                    self.scalars.borrow_mut().insert(id);
+                }
+                self.scalar_name(id)
+            }
         }
+    }
+
+    /// An elementwise op: `args` stand for its operands that are tiles, in order.
+    fn elementwise(&self, id: t1::ValueId, args: &[ValId]) -> String {
+        let k = self.kernel;
+        let op = &k.value(id).op;
+        if !op.is_elementwise() {
+            return match op {
+                t1::Op::Iota(a) => format!("iota {}", k.axis(*a).name),
+                _ => format!("broadcast {}", self.scalar(id)),
+            };
+        }
+        let mut args = args.iter();
+        elementwise_text(op, |x| {
+            let tile = if launch_scalar(k, x) { None } else { args.next() };
+            tile.map_or_else(|| self.scalar(x), |t| self.name(*t))
+        })
     }
 
     fn index(&self, ix: &[Index]) -> String {
@@ -260,10 +336,7 @@ impl Printer<'_> {
             }
             OpKind::AccRenew { acc, every } => format!("acc.renew {} every={every}", self.name(*acc)),
             OpKind::AccGet { acc } => format!("acc.get {}", self.name(*acc)),
-            OpKind::Elementwise { value, args } => {
-                let args: Vec<String> = args.iter().map(|a| self.name(*a)).collect();
-                format!("{} {}", elementwise_name(self.kernel, *value), args.join(", "))
-            }
+            OpKind::Elementwise { value, args } => self.elementwise(*value, args),
             OpKind::Reduce { x, op, axes, .. } => {
                 let axes: Vec<&str> = axes.iter().map(|a| self.kernel.axis(*a).name.as_str()).collect();
                 format!("reduce {op:?} {} over {}", self.name(*x), axes.join(", "))
@@ -362,22 +435,5 @@ impl Printer<'_> {
             ValKind::Tok(TokClass::CpAsync) => " : tok<cpasync>".into(),
             ValKind::Tok(TokClass::Immediate) => " : tok<now>".into(),
         }
-    }
-}
-
-/// An elementwise op in T1's words.
-fn elementwise_name(k: &t1::Kernel, v: t1::ValueId) -> String {
-    let value = k.value(v);
-    match &value.op {
-        t1::Op::Cast(_) => format!("cast<{}>", value.ty.elem),
-        t1::Op::Bits(_) => format!("bits<{}>", value.ty.elem),
-        t1::Op::Broadcast(_) => "broadcast".into(),
-        t1::Op::Unary(op, _) => op.name().into(),
-        t1::Op::Binary(op, ..) => op.name().into(),
-        t1::Op::Compare(op, ..) => op.name().into(),
-        t1::Op::Select(..) => "select".into(),
-        t1::Op::Fma(..) => "fma".into(),
-        t1::Op::Iota(a) => format!("iota {}", k.axis(*a).name),
-        _ => "elementwise".into(),
     }
 }

@@ -394,18 +394,6 @@ impl Printer<'_> {
             Op::LoopResult(..) => "loop result".to_string(),
             Op::IfResult(..) => "if result".to_string(),
             Op::AtomicOld => "old value".to_string(),
-            Op::Cast(x) => format!("cast {}", self.v(*x)),
-            Op::Bits(x) => format!("bits {}", self.v(*x)),
-            Op::Broadcast(x) => format!("broadcast {}", self.v(*x)),
-            Op::Unary(op, x) if matches!(op, UnaryOp::Neg | UnaryOp::Not | UnaryOp::BitNot) => {
-                format!("{}{}", op.name(), self.v(*x))
-            }
-            Op::Unary(op, x) => format!("{} {}", op.name(), self.v(*x)),
-            Op::Binary(op, x, y) if op.is_infix() => format!("{} {} {}", self.v(*x), op.name(), self.v(*y)),
-            Op::Binary(op, x, y) => format!("{} {}, {}", op.name(), self.v(*x), self.v(*y)),
-            Op::Compare(op, x, y) => format!("{} {} {}", self.v(*x), op.name(), self.v(*y)),
-            Op::Select(c, x, y) => format!("where {}, {}, {}", self.v(*c), self.v(*x), self.v(*y)),
-            Op::Fma(x, y, z) => format!("fma {}, {}, {}", self.v(*x), self.v(*y), self.v(*z)),
             Op::Reorder(x) => format!("reorder {}", self.v(*x)),
             Op::TileRead { tile, ix } => format!("{}[{}]", self.v(*tile), self.vs(ix)),
             Op::Reduce { op, x, axes } => format!("{op} {} over {}", self.v(*x), self.as_(axes)),
@@ -428,7 +416,28 @@ impl Printer<'_> {
                 format!("{op} {} over grid {}", self.v(*x), vars.join(", "))
             }
             Op::Read { tensor, ix } => format!("read {}[{}]", self.k.tensor(*tensor).name, self.vs(ix)),
+            elementwise => elementwise_text(elementwise, |x| self.v(x).to_string()),
         }
+    }
+}
+
+/// An elementwise operation on operands that `name` names; empty for any other.
+pub fn elementwise_text(op: &Op, mut name: impl FnMut(ValueId) -> String) -> String {
+    let mut v = |x: &ValueId| name(*x);
+    match op {
+        Op::Cast(x) => format!("cast {}", v(x)),
+        Op::Bits(x) => format!("bits {}", v(x)),
+        Op::Broadcast(x) => format!("broadcast {}", v(x)),
+        Op::Unary(op, x) if matches!(op, UnaryOp::Neg | UnaryOp::Not | UnaryOp::BitNot) => {
+            format!("{}{}", op.name(), v(x))
+        }
+        Op::Unary(op, x) => format!("{} {}", op.name(), v(x)),
+        Op::Binary(op, x, y) if op.is_infix() => format!("{} {} {}", v(x), op.name(), v(y)),
+        Op::Binary(op, x, y) => format!("{} {}, {}", op.name(), v(x), v(y)),
+        Op::Compare(op, x, y) => format!("{} {} {}", v(x), op.name(), v(y)),
+        Op::Select(c, x, y) => format!("where {}, {}, {}", v(c), v(x), v(y)),
+        Op::Fma(x, y, z) => format!("fma {}, {}, {}", v(x), v(y), v(z)),
+        _ => String::new(),
     }
 }
 
