@@ -115,7 +115,7 @@ fn least(kernel: &t1::Kernel, v: ValueId) -> Option<LaunchExpr> {
     known(kernel, v).or_else(|| not_negative(kernel, v).then(|| LaunchExpr::int(0)))
 }
 
-/// Whether an integer scalar is known to be at least 0. What is read outside a tensor is 0.
+/// Whether an integer, or every element of an integer tile, is known to be at least 0. What is read outside a tensor is 0.
 pub fn not_negative(kernel: &t1::Kernel, v: ValueId) -> bool {
     let both = |x: ValueId, y: ValueId| not_negative(kernel, x) && not_negative(kernel, y);
     match &kernel.value(v).op {
@@ -139,6 +139,8 @@ pub fn not_negative(kernel: &t1::Kernel, v: ValueId) -> bool {
                 None => s.elem.is_integer() && !s.elem.is_signed(),
             }
         }
+        Op::Iota(a) => not_negative(kernel, kernel.axis(*a).lo),
+        Op::Broadcast(x) => not_negative(kernel, *x),
         Op::GridVar(g) => not_negative(kernel, kernel.grid_var(*g).lo),
         Op::LoopVar(l) => not_negative(kernel, kernel.loop_(*l).lo),
         Op::Binary(BinaryOp::Max, x, y) => not_negative(kernel, *x) || not_negative(kernel, *y),

@@ -7,6 +7,7 @@ use super::lower::Lower;
 use super::reductions::{class_of, int_ty};
 use crate::plan::Refusal;
 use crate::plan::access::launch_scalar;
+use crate::plan::instances;
 use crate::scheduled::ir as t2;
 use crate::tile::ir as t1;
 use t1::{BinaryOp, CmpOp, ElemType, UnaryOp};
@@ -302,7 +303,14 @@ impl Lower<'_> {
                 let op = if op == BinaryOp::Add { IntOp::AddSat } else { IntOp::SubSat };
                 Ok(Element::Int(self.b.int(op, IntTy::S32, x, y).into()))
             }
-            t1::Op::Binary(op, ..) => self.binary(op, operands[0], operands[1], elem, span),
+            t1::Op::Binary(op, x, y) => {
+                // Coordinates that are never negative need no care for signs: rounding down is rounding towards zero.
+                let unsigned = elem == ElemType::Index
+                    && matches!(op, BinaryOp::Div | BinaryOp::Cdiv | BinaryOp::Rem)
+                    && [x, y].into_iter().all(|v| instances::not_negative(self.kernel, v));
+                let elem = if unsigned { ElemType::Uint(32) } else { elem };
+                self.binary(op, operands[0], operands[1], elem, span)
+            }
             t1::Op::Compare(op, x, _) => {
                 let cmp = match op {
                     CmpOp::Eq => Cmp::Eq,

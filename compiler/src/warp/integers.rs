@@ -107,6 +107,9 @@ impl Lower<'_> {
         }
         let total = self.non_zero(y, ty);
         let quotient = self.b.int(IntOp::Div, ty, x, y);
+        if op == BinaryOp::Div && !signed {
+            return self.where_total(total, quotient, Src::Int(0), class);
+        }
         let back = self.b.int(IntOp::MulLo, ty, quotient, y);
         let rest = self.b.int(IntOp::Sub, ty, x, back);
         let (mut quotient, mut rest) = (quotient, rest);
