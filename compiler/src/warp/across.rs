@@ -69,17 +69,37 @@ struct Unit {
     to: Address,
 }
 
-/// Bytes of shared memory from each row to the next, if all rows are translates of the first.
-fn translates(rows: &[Row]) -> Option<i32> {
-    let [first, second, ..] = rows else { return None };
-    let by = second.units.first()?.to.offset - first.units.first()?.to.offset;
-    let follows = |(n, row): (i32, &Row)| {
+/// Where a loop over the rows of a copy is.
+struct RolledRows {
+    /// Turns to come.
+    count: Reg,
+    /// Coordinates left from the turn's first row on.
+    left: Reg,
+    /// Coordinates that the turn's first row is beyond the first of all.
+    further: Option<Reg>,
+    /// Addresses in shared memory: where they were at first, and what moves.
+    bases: Vec<(Reg, Reg)>,
+}
+
+impl RolledRows {
+    fn place(&self, to: Address, slot: i32) -> Address {
+        let base =
+            self.bases.iter().find(|(from, _)| *from == to.base).map_or(to.base, |(_, moving)| *moving);
+        Address { base, offset: to.offset + slot }
+    }
+}
+
+/// Bytes of shared memory from each so many rows to the next, if these are translates of the first.
+fn translates(rows: &[Row], together: usize) -> Option<i32> {
+    let by = rows.get(together)?.units.first()?.to.offset - rows[0].units.first()?.to.offset;
+    let follows = |(n, row): (usize, &Row)| {
+        let down = (n / together) as i32 * by;
         row.units
             .iter()
-            .zip(&first.units)
-            .all(|(u, v)| (u.bytes, u.to.base, u.to.offset) == (v.bytes, v.to.base, v.to.offset + n * by))
+            .zip(&rows[n % together].units)
+            .all(|(u, v)| (u.bytes, u.to.base, u.to.offset) == (v.bytes, v.to.base, v.to.offset + down))
     };
-    (0..).zip(rows).all(follows).then_some(by)
+    (rows.len().is_multiple_of(together) && rows.iter().enumerate().all(follows)).then_some(by)
 }
 
 impl Lower<'_> {
@@ -208,8 +228,14 @@ impl Lower<'_> {
         let slot = (slot * self.module.buffer(*buf).slot_stride) as i32;
         let along = ahead * state.by;
         if !state.looked.is_empty() {
+            // Unrolled, the assembler would look up all of a step's rows at once and run out of registers. A swizzle tells some rows apart.
+            let sizes = [LOOKED_UP, 2 * LOOKED_UP].into_iter();
+            let mut sizes = sizes.filter_map(|n| translates(&state.rows, n).map(|by| (n, by)));
+            if let Some((together, shared)) = sizes.next() {
+                return self.rolled_lookups(state, together, shared, along, from_here, slot);
+            }
             for rows in state.rows.chunks(LOOKED_UP) {
-                let pointers = self.looked_up(state, rows, from_here)?;
+                let pointers = self.looked_up(state, rows, from_here, None)?;
                 for (row, pointer) in rows.iter().zip(pointers) {
                     let past = self.outside(state.k_left, row.k + along);
                     self.copy_row(state, row, pointer, past, |to| Address { offset: to.offset + slot, ..to });
@@ -217,7 +243,7 @@ impl Lower<'_> {
             }
             return Ok(());
         }
-        if let (true, Some(shared)) = (*rolled, translates(&state.rows)) {
+        if let (true, Some(shared)) = (*rolled, translates(&state.rows, 1)) {
             self.rolled_across(state, shared, along, slot);
             return Ok(());
         }
@@ -229,8 +255,15 @@ impl Lower<'_> {
         Ok(())
     }
 
-    /// The pointers of a step's rows where coordinates are looked up: what a step computes, but of a step to come.
-    fn looked_up(&mut self, state: &AcrossState, rows: &[Row], from_here: u32) -> Result<Vec<Reg>, Refusal> {
+    /// The pointers of a step's rows where coordinates are looked up: what a step computes, but of a step to come, and `further` down its
+    /// rows.
+    fn looked_up(
+        &mut self,
+        state: &AcrossState,
+        rows: &[Row],
+        from_here: u32,
+        further: Option<Reg>,
+    ) -> Result<Vec<Reg>, Refusal> {
         let now = self.save();
         let caches = self.set_aside();
         if let Some(t1::AxisKind::Loop(id)) = state.axis.map(|a| self.kernel.axis(a).kind) {
@@ -248,6 +281,7 @@ impl Lower<'_> {
                 0 => at,
                 ahead => self.b.add(at, i64::from(ahead)),
             };
+            let at = further.map_or(at, |by| self.b.add(at, by));
             self.scalars.enter_loop(id, at);
         }
         let mut coordinates = Vec::new();
@@ -271,41 +305,77 @@ impl Lower<'_> {
 
     /// The rows as a loop: beside the pointer, the rows left and the places in shared memory move.
     fn rolled_across(&mut self, state: &AcrossState, shared: i32, along: u32, slot: i32) {
-        let count = self.b.mov(Class::B32, state.rows.len() as i64);
+        let at = self.first_rows(state, 1);
+        self.b.open();
+        let past = self.b.set_int(Cmp::Le, IntTy::S32, at.left, i64::from(along));
+        self.copy_row(state, &state.rows[0], state.pointer, past, |to| at.place(to, slot));
+        let copy = self.b.close();
+        self.b.open();
+        self.next_row(state);
+        self.next_rows(state, at, copy, shared, 1);
+    }
+
+    /// As many rows as are looked up together as a loop: the coordinate from which they are counted moves.
+    fn rolled_lookups(
+        &mut self,
+        state: &AcrossState,
+        together: usize,
+        shared: i32,
+        along: u32,
+        from_here: u32,
+        slot: i32,
+    ) -> Result<(), Refusal> {
+        let mut at = self.first_rows(state, together);
+        let further = self.b.mov(Class::B32, 0);
+        at.further = Some(further);
+        self.b.open();
+        for rows in state.rows[..together].chunks(LOOKED_UP) {
+            let pointers = self.looked_up(state, rows, from_here, Some(further))?;
+            for (row, pointer) in rows.iter().zip(pointers) {
+                let past = self.b.set_int(Cmp::Le, IntTy::S32, at.left, i64::from(row.k + along));
+                self.copy_row(state, row, pointer, past, |to| at.place(to, slot));
+            }
+        }
+        let copy = self.b.close();
+        self.b.open();
+        self.next_rows(state, at, copy, shared, together);
+        Ok(())
+    }
+
+    /// What a loop over the rows counts, `together` at a time.
+    fn first_rows(&mut self, state: &AcrossState, together: usize) -> RolledRows {
+        let count = self.b.mov(Class::B32, (state.rows.len() / together) as i64);
         let left = self.b.mov(Class::B32, state.k_left);
-        let first = &state.rows[0];
         let mut bases: Vec<(Reg, Reg)> = Vec::new();
-        for u in &first.units {
+        for u in state.rows.iter().take(together).flat_map(|r| &r.units) {
             if !bases.iter().any(|(from, _)| *from == u.to.base) {
                 bases.push((u.to.base, self.b.mov(Class::B32, u.to.base)));
             }
         }
-        self.b.open();
-        let past = self.b.set_int(Cmp::Le, IntTy::S32, left, i64::from(along));
-        self.copy_row(state, first, state.pointer, past, |to| {
-            let base = bases.iter().find(|(from, _)| *from == to.base).map_or(to.base, |(_, moving)| *moving);
-            Address { base, offset: to.offset + slot }
-        });
-        let copy = self.b.close();
-        self.b.open();
-        self.next_row(state);
-        let apart = i64::from(state.by) / state.rows.len() as i64;
-        let moves = bases.iter().map(|(_, moving)| (*moving, i64::from(shared)));
-        for (d, by) in moves.chain([(left, -apart), (count, -1)]).collect::<Vec<_>>() {
+        RolledRows { count, left, further: None, bases }
+    }
+
+    /// Closes the loop whose turns copy so many rows, `shared` bytes apart.
+    fn next_rows(
+        &mut self,
+        state: &AcrossState,
+        at: RolledRows,
+        copy: Vec<Stmt>,
+        shared: i32,
+        together: usize,
+    ) {
+        let apart = together as i64 * i64::from(state.by) / state.rows.len() as i64;
+        let mut moves: Vec<(Reg, i64)> = at.bases.iter().map(|(_, d)| (*d, i64::from(shared))).collect();
+        moves.push((at.left, -apart));
+        moves.extend(at.further.map(|d| (d, apart)));
+        moves.push((at.count, -1));
+        for (d, by) in moves {
             self.b.push(Op::Int { op: IntOp::Add, ty: IntTy::S32, d, a: d.into(), b: by.into() });
         }
         let advance = self.b.close();
-        let name = format!("copy{}", count.0);
-        let copies = vec![copy];
-        self.b.stmt(Stmt::Loop(Loop {
-            name,
-            left: count,
-            until: None,
-            by: 1,
-            copies,
-            advance,
-            rolled: true,
-        }));
+        let name = format!("copy{}", at.count.0);
+        let (left, copies) = (at.count, vec![copy]);
+        self.b.stmt(Stmt::Loop(Loop { name, left, until: None, by: 1, copies, advance, rolled: true }));
     }
 
     /// The accesses of one row; `past` holds where it lies past the end.

@@ -267,7 +267,7 @@ const MARGIN: u32 = 24;
 const ROOM: u32 = 231;
 
 /// 32-bit registers per thread: what the loop carries, the largest sum that does not go into that, left operands that are held, two slices of
-/// fragments, operands that are computed, addresses.
+/// fragments, operands that are computed, addresses, lookups.
 fn register_estimate(kernel: &t1::Kernel, found: &Products, cut: &[Tiling]) -> u32 {
     let extent = |a: t1::AxisId| kernel.axis(a).extent;
     let Some(wm) = cut.first().map(|t| t.wm) else { return 0 };
@@ -309,6 +309,9 @@ fn register_estimate(kernel: &t1::Kernel, found: &Products, cut: &[Tiling]) -> u
         5..=16 => 48,
         _ => 72,
     };
+    // Coordinates that a step looks up for the next one: beside it the assembler wants them, and what they are computed from, all at once.
+    let looks_up = found.staged().any(|(_, n, o)| !o.gather.is_empty() && moving(n, o));
+    let lookups = if looks_up { 36 } else { 0 };
     let held = found.products.iter().zip(cut).filter(|(p, _)| p.held().is_some());
     let held: u32 = held.map(|(_, t)| rows * t.bk / 2 / (32 * wm)).sum();
     // Words of a computed operand, of which all are loaded before the first is multiplied. Packed ones become as many again while they are
@@ -328,7 +331,7 @@ fn register_estimate(kernel: &t1::Kernel, found: &Products, cut: &[Tiling]) -> u
         .unwrap_or(0)
     };
     let made = made(true) + made(false);
-    sums + fragments + held + made + addresses
+    sums + fragments + held + made + addresses + lookups
 }
 
 /// Bytes of shared memory beyond the target's.
