@@ -228,7 +228,7 @@ impl Lower<'_> {
         let slot = (slot * self.module.buffer(*buf).slot_stride) as i32;
         let along = ahead * state.by;
         if !state.looked.is_empty() {
-            // Unrolled, the assembler would look up all of a step's rows at once and run out of registers. A swizzle tells some rows apart.
+            // Unrolled, the assembler would look up all of a step's rows at once and run out of registers.
             let sizes = [LOOKED_UP, 2 * LOOKED_UP].into_iter();
             let mut sizes = sizes.filter_map(|n| translates(&state.rows, n).map(|by| (n, by)));
             if let Some((together, shared)) = sizes.next() {
@@ -243,8 +243,9 @@ impl Lower<'_> {
             }
             return Ok(());
         }
-        if let (true, Some(shared)) = (*rolled, translates(&state.rows, 1)) {
-            self.rolled_across(state, shared, along, slot);
+        let mut sizes = [1, 2, 4, 8].into_iter().filter_map(|n| translates(&state.rows, n).map(|by| (n, by)));
+        if let Some((together, shared)) = sizes.next().filter(|_| *rolled) {
+            self.rolled_across(state, together, shared, along, slot);
             return Ok(());
         }
         for row in &state.rows {
@@ -303,16 +304,22 @@ impl Lower<'_> {
         Ok(pointers)
     }
 
-    /// The rows as a loop: beside the pointer, the rows left and the places in shared memory move.
-    fn rolled_across(&mut self, state: &AcrossState, shared: i32, along: u32, slot: i32) {
-        let at = self.first_rows(state, 1);
+    /// The rows as a loop, as many at a turn as the swizzle tells apart: beside the pointer, the rows left and the places in shared memory
+    /// move.
+    fn rolled_across(&mut self, state: &AcrossState, together: usize, shared: i32, along: u32, slot: i32) {
+        let at = self.first_rows(state, together);
         self.b.open();
-        let past = self.b.set_int(Cmp::Le, IntTy::S32, at.left, i64::from(along));
-        self.copy_row(state, &state.rows[0], state.pointer, past, |to| at.place(to, slot));
+        for (n, row) in state.rows[..together].iter().enumerate() {
+            if n > 0 {
+                self.next_row(state);
+            }
+            let past = self.b.set_int(Cmp::Le, IntTy::S32, at.left, i64::from(row.k + along));
+            self.copy_row(state, row, state.pointer, past, |to| at.place(to, slot));
+        }
         let copy = self.b.close();
         self.b.open();
         self.next_row(state);
-        self.next_rows(state, at, copy, shared, 1);
+        self.next_rows(state, at, copy, shared, together);
     }
 
     /// As many rows as are looked up together as a loop: the coordinate from which they are counted moves.

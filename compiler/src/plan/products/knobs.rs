@@ -267,7 +267,7 @@ const MARGIN: u32 = 24;
 const ROOM: u32 = 231;
 
 /// 32-bit registers per thread: what the loop carries, the largest sum that does not go into that, left operands that are held, two slices of
-/// fragments, operands that are computed, addresses, lookups.
+/// fragments, operands that are computed, addresses, lookups, what is read beside.
 fn register_estimate(kernel: &t1::Kernel, found: &Products, cut: &[Tiling]) -> u32 {
     let extent = |a: t1::AxisId| kernel.axis(a).extent;
     let Some(wm) = cut.first().map(|t| t.wm) else { return 0 };
@@ -331,7 +331,22 @@ fn register_estimate(kernel: &t1::Kernel, found: &Products, cut: &[Tiling]) -> u
         .unwrap_or(0)
     };
     let made = made(true) + made(false);
-    sums + fragments + held + made + addresses + lookups
+    // What is read for every score has addresses and values of its own; what is read for rows and columns of scores, of three or five tiles
+    // of rows a warp, the assembler spreads over all of them.
+    let staged = |t| found.staged().any(|(_, _, o)| o.tensor == t);
+    let in_step = |a: &t1::AxisId| found.loops.iter().any(|l| kernel.loop_(*l).axis == Some(*a));
+    let beside = |v: &&t1::Value| {
+        matches!(v.op, t1::Op::Read { tensor, .. } if !staged(tensor)) && v.ty.axes.iter().any(in_step)
+    };
+    let read_axes = kernel.values.iter().filter(beside).map(|v| v.ty.axes.len()).max().unwrap_or(0);
+    let odd = !(rows / wm / 16).max(1).is_power_of_two();
+    let read = match read_axes {
+        0 => 0,
+        1 if !odd => 0,
+        2 if !odd => 52,
+        _ => 72,
+    };
+    sums + fragments + held + made + addresses + lookups + read
 }
 
 /// Bytes of shared memory beyond the target's.
