@@ -424,7 +424,7 @@ impl<'a> Parser<'a> {
         let start = self.cursor.clone();
         let strict = self.operation_of(body, head, mods);
         match &strict {
-            Err(error) if is_of_modifiers(error) && mods.have_any_order(head) => {
+            Err(error) if is_of_modifiers(error) && Mods::have_any_order(head) => {
                 let end = std::mem::replace(&mut self.cursor, start);
                 let loose = self.operation_of(body, head, mods.in_any_order());
                 if loose.is_err() {

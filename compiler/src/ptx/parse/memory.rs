@@ -117,19 +117,10 @@ impl<'a> Parser<'a> {
     }
 
     fn atom(&mut self, body: &mut Body<'a>, returns: bool, mut m: Mods<'a>) -> Parsed<Atom> {
-        // The document writes order, scope, space, operation; compilers write them in any order, and assemblers take it.
-        let (mut sem, mut scope, mut space, mut op) = (None, None, None, None);
-        for _ in 0..4 {
-            space = space.or_else(|| m.take());
-            sem = sem.or_else(|| m.take());
-            scope = scope.or_else(|| m.take());
-            op = op.or_else(|| m.take());
-        }
-        let (sem, space) = (sem.unwrap_or(Semantics::Weak), space.unwrap_or(Space::Generic));
-        let op: AtomOp = match op {
-            Some(op) => op,
-            None => m.need("operation")?,
-        };
+        let sem = m.take().unwrap_or(Semantics::Weak);
+        let scope = m.take();
+        let space = m.take().unwrap_or(Space::Generic);
+        let op: AtomOp = m.need("operation")?;
         let noftz = m.eat("noftz");
         let hinted = m.eat("L2::cache_hint");
         let len = vector(&mut m);

@@ -29,7 +29,7 @@ impl<'a> Mods<'a> {
     }
 
     /// Whether instructions `head` have modifiers that are told apart by what they are called, wherever they stand.
-    pub(super) fn have_any_order(&self, head: &str) -> bool {
+    pub(super) fn have_any_order(head: &str) -> bool {
         const ATOMS: [&str; 4] = ["atom", "red", "fence", "membar"];
         const MEMORY: [&str; 4] = ["ld", "ldu", "st", "prefetch"];
         const SUMS: [&str; 9] = ["add", "sub", "mul", "mad", "fma", "div", "min", "max", "cvt"];

@@ -2,7 +2,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use tilewright_compiler::ptx::{
-    Address, Base, Dst, Entry, Imm, Inst, LabelId, Op, Operand, RegClass, RegId, SpecialReg, Symbol, Type,
+    Address, Base, Dst, Entry, Imm, Inst, LabelId, Op, Operand, RegClass, RegId, SpecialReg, Symbol, Type, op,
 };
 
 use super::super::frame::{PredId, R32, R64};
@@ -51,8 +51,8 @@ pub(super) struct Decoder<'m> {
     line: u32,
     name: String,
     items: Vec<Item>,
-    /// Registers that loops of `atom.cas` begin with.
-    pub(super) guesses: FxHashSet<Reg>,
+    /// Loads that loops of `atom.cas` begin with.
+    pub(super) guesses: FxHashSet<*const op::Ld>,
     /// PTX register of each cell (of the first one of a wide register).
     pub(super) by_cell: Vec<Option<usize>>,
     /// PTX register of each predicate.

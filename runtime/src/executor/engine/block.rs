@@ -394,6 +394,10 @@ impl<'l> Block<'l> {
             } else {
                 idle += if looked { IDLE_ROUNDS / 2 } else { 1 };
             }
+            debug_assert!(
+                self.env.tracer.is_none() || self.woken.is_empty(),
+                "nobody looks at them in a trace"
+            );
             self.check_limits()?;
             if idle >= IDLE_ROUNDS {
                 break;
@@ -438,9 +442,12 @@ impl<'l> Block<'l> {
                 break;
             }
             moved = true;
-            let turn = super::run::run_warp(&mut self.env, &mut self.warps[index])?;
+            let turn = super::run::run_warp(&mut self.env, &mut self.warps[index]);
+            if turn.is_err() && self.env.launch.deadline.is_some_and(|d| Instant::now() > d) {
+                self.report_absent();
+            }
             self.wake();
-            match turn {
+            match turn? {
                 Turn::Done | Turn::Waiting => {}
                 Turn::Quantum => break,
                 Turn::Barrier { fragment, arrive_only } => self.arrive(index, fragment, arrive_only)?,
@@ -471,7 +478,10 @@ impl<'l> Block<'l> {
                 for fragment in &mut warp.fragments {
                     if fragment.wait == Wait::Mbarrier(offset) {
                         fragment.wait = Wait::Ready;
-                        self.woken.push(warp.index);
+                        // In a trace clocks alone say whose turn it is.
+                        if self.env.tracer.is_none() {
+                            self.woken.push(warp.index);
+                        }
                     }
                 }
             }
@@ -507,10 +517,19 @@ impl<'l> Block<'l> {
         any
     }
 
+    /// The time is up.
+    fn report_absent(&mut self) {
+        for index in 0..self.warps.len() {
+            self.enter(index);
+            super::meeting::report_absent(&mut self.env, &self.warps[index]);
+        }
+    }
+
     pub(super) fn check_limits(&mut self) -> Result<(), Stop> {
         if self.env.launch.deadline.is_some_and(|d| Instant::now() > d) {
             let at = self.warps.iter().flat_map(|w| &w.fragments).map(|f| f.at).next();
             let line = at.map_or(0, |at| self.line_of(at));
+            self.report_absent();
             self.env.report(FindingKind::Timeout, line, None, || {
                 "the time limit passed while this block was running".into()
             });

@@ -48,6 +48,9 @@ pub struct Mbarrier {
     announced: Option<u32>,
     /// Completed phases over all initialisations: the agent's epoch.
     epoch: u32,
+    /// Relaxed waits that saw one of the last two phases complete: its epoch, the warp and the warp's epoch. They order no data, and a
+    /// phase that was seen was seen.
+    seen: Vec<(u32, usize, u32)>,
     /// What those who arrived in the current phase publish.
     open: Published,
     /// What was published by completed phases.
@@ -234,7 +237,10 @@ impl Env<'_> {
     fn check_parity(&mut self, warp: usize, lane: usize, line: u32, offset: u32, epoch: u32) {
         let Some(shadow) = &mut self.shadow else { return };
         let agent = shadow.agent(AsyncAgent::Mbarrier(offset));
-        if shadow.is_after(warp, agent.into(), epoch - 1) {
+        let mut seen = self.mbarriers.get(&offset).into_iter().flat_map(|bar| &bar.seen);
+        if shadow.is_after(warp, agent.into(), epoch - 1)
+            || seen.any(|&(phase, who, at)| phase + 1 >= epoch && shadow.is_after(warp, who, at))
+        {
             return;
         }
         let at = self.shared_name(offset);
@@ -472,9 +478,13 @@ impl Env<'_> {
             if phases >= 2 && !op.relaxed && matches!(op.phase, MbarPhase::Parity(_)) {
                 self.check_parity(warp.index, lane, line, offset, epoch);
             }
-            if let (Some(shadow), Some(bar)) = (&mut self.shadow, self.mbarriers.get(&offset)) {
+            if let (Some(shadow), Some(bar)) = (&mut self.shadow, self.mbarriers.get_mut(&offset)) {
                 if op.relaxed {
                     shadow.note_wait(warp.index, &bar.done);
+                    bar.seen.retain(|&(phase, ..)| phase + 1 >= epoch);
+                    if !bar.seen.iter().any(|&(phase, who, _)| (phase, who) == (epoch, warp.index)) {
+                        bar.seen.push((epoch, warp.index, shadow.epoch(warp.index)));
+                    }
                 } else {
                     shadow.acquire(warp.index, &bar.done);
                 }

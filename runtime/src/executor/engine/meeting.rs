@@ -123,6 +123,18 @@ pub(super) fn park(
     true
 }
 
+/// The time is up: lanes that were to come back to an aligned instruction, where others of `warp` wait for them, go round elsewhere.
+pub(super) fn report_absent(env: &mut Env<'_>, warp: &Warp) {
+    for f in warp.fragments.iter().filter(|f| f.back) {
+        let Wait::Members(missing) = f.wait else { continue };
+        let line = env.launch.kernel.program.steps.get(f.at as usize).map_or(0, |step| step.line);
+        let (index, here, away) = (warp.index, f.mask, missing & warp.live);
+        env.report(FindingKind::Divergence, line, None, || {
+            format!("warp {index}: lanes {here:#010x} wait at an aligned instruction for lanes {away:#010x}, which had not come when the time was up")
+        });
+    }
+}
+
 /// Whether lanes at step `from` may get to step `to` without the rest of their warp.
 fn leads(program: &Program, from: u32, to: u32) -> bool {
     let (mut seen, mut left) = (vec![false; program.steps.len()], vec![from]);

@@ -281,3 +281,19 @@ fn clocks_go_on() {
                 setp.lt.u32 %p1, %r3, 1000;\nsetp.lt.or.u64 %p1, %rd8, 1000, %p1;\nsetp.le.or.u64 %p1, %rd9, %rd5, %p1;\n@%p1 bra L;\nmov.b32 %d, 1;";
     assert_eq!(Kernel::new(body).run(&[]), [1; 32]);
 }
+
+#[test]
+fn lanes_that_never_come_back_to_a_barrier_are_named_when_the_time_is_up() {
+    // One lane waits for what the others write behind the barrier where they wait for it.
+    let body = "mov.u32 %r1, 0;\nmov.u64 %rd1, %out;\nst.relaxed.gpu.global.b32 [%out], 0;\nmov.u32 %r5, %t;\nsetp.eq.u32 %p1, %t, 0;\n\
+                L: bar.sync 0;\nadd.u32 %r1, %r1, 1;\nsetp.ge.u32 %p2, %r1, 3;\n@%p2 bra OUT;\n@!%p1 bra L;\n\
+                S: ld.relaxed.gpu.global.b32 %r2, [%rd1];\nsetp.eq.u32 %p3, %r2, 0;\n@%p3 bra S;\nbra L;\nOUT: st.relaxed.gpu.global.b32 [%out], 1;";
+    for sanitize in [false, true] {
+        let mut kernel = Kernel::new(body).block(64);
+        kernel.options.sanitize = sanitize;
+        kernel.options.timeout = Some(Duration::from_millis(200));
+        let kinds: Vec<_> = kernel.findings().into_iter().map(|f| (f.0, f.1)).collect();
+        assert!(kinds.contains(&(FindingKind::Divergence, kernel.line("bar.sync"))), "{kinds:?}");
+        assert!(kinds.iter().any(|(kind, _)| *kind == FindingKind::Timeout), "{kinds:?}");
+    }
+}

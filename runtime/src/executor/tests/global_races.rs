@@ -95,3 +95,22 @@ fn the_first_guess_of_an_exchange_may_be_a_plain_load() {
     );
     assert_eq!(kinds(&plain, 32, 4), [FindingKind::Race]);
 }
+
+#[test]
+fn a_load_that_no_exchange_compares_with_is_as_plain_as_ever() {
+    let guess = "ld.global.b32 %r3, [%rd6+-4];\nL: add.u32 %r4, %r3, 1;\natom.global.cas.b32 %r6, [%rd5], %r3, %r4;\n\
+                 setp.ne.u32 %p5, %r6, %r3;\nmov.b32 %r3, %r6;\n@%p5 bra L;\n";
+    // %rd5 and %rd6 are sums of one register: this is the exchange's own word.
+    assert_eq!(kinds(guess, 32, 4), []);
+    // The register holds another word before, which all the blocks add to.
+    let other =
+        format!("red.global.add.u32 [%rd6], 1;\nld.global.b32 %r3, [%rd6];\nadd.u32 %r7, %r3, 1;\n{guess}");
+    assert_eq!(kinds(&other, 32, 4), [FindingKind::Race]);
+    // It holds the exchange's word, for another purpose.
+    let early = format!("ld.global.b32 %r3, [%rd5];\nadd.u32 %r7, %r3, 1;\n{guess}");
+    assert_eq!(kinds(&early, 32, 4), [FindingKind::Race]);
+    // The address moves on between load and exchange.
+    let moves = guess.replace("[%rd6+-4];", "[%rd5];\nadd.s64 %rd5, %rd5, 4;");
+    let moves = format!("red.global.add.u32 [%rd5], 1;\n{moves}");
+    assert_eq!(kinds(&moves, 32, 4), [FindingKind::Race]);
+}

@@ -310,3 +310,42 @@ fn a_ring_goes_round_in_any_order() {
         assert_eq!(words(&buffers[0]), want, "seed {seed}");
     }
 }
+
+#[test]
+fn a_relaxed_wait_tells_phases_apart_and_orders_nothing() {
+    let arrive = "mbarrier.arrive.shared::cta.b64 _, [%smem];\n";
+    let relaxed = |text: String| text.replace("try_wait.parity", "try_wait.parity.relaxed.cta");
+    let (first, second) = (wait("%smem", "0", "W0"), wait("%smem", "1", "W1"));
+    let kinds = |body: &str| {
+        let body = format!("{}{body}", init(64));
+        Hopper::new(&[POINTER], body).block(64).kinds(&[Arg::buffer(0)], &[vec![0; 256]])
+    };
+    let first = relaxed(first);
+    assert_eq!(kinds(&format!("{arrive}{first}{arrive}{second}")), []);
+    assert_eq!(kinds(&format!("{arrive}{first}{arrive}{}", relaxed(second.clone()))), []);
+    // One warp waits for all.
+    let one = "setp.gt.u32 %p1, %t, 31;\n@%p1 bra MET;\n";
+    assert_eq!(kinds(&format!("{arrive}{one}{first}MET:\nbar.sync 0;\n{arrive}{second}")), []);
+    // Data that the others wrote before the first phase is no better ordered than it was.
+    let (write, read) = (
+        "shl.b32 %r4, %t, 2;\nadd.u32 %r5, %smem, %r4;\nst.shared.b32 [%r5+64], %t;\n",
+        "xor.b32 %r4, %r4, 128;\nadd.u32 %r5, %smem, %r4;\nld.shared.b32 %r6, [%r5+64];\n",
+    );
+    assert_eq!(kinds(&format!("{write}{arrive}{first}{read}")), [FindingKind::Race]);
+    assert_eq!(kinds(&format!("{write}{arrive}{}{read}", wait("%smem", "0", "W0"))), []);
+}
+
+#[test]
+fn a_trace_wakes_whom_it_lets_go_on() {
+    // Debug builds check that nobody is put on a list that a trace never reads. The warp that reaches the barrier last waits first.
+    let body = format!(
+        "{}@%p2 bra READ;\nmbarrier.arrive.shared::cta.b64 _, [%smem];\nbra DONE;\nREAD:\n{}DONE:\n",
+        init(32),
+        wait("%smem", "0", "W")
+    );
+    let kernel = Hopper::new(&[POINTER], body).block(64);
+    let mut buffers = [vec![0; 256]];
+    let options = Options { trace: true, ..Options::default() };
+    let outcome = kernel.outcome(vec![Arg::buffer(0)], &mut buffers, options);
+    assert_eq!(outcome.findings, []);
+}
