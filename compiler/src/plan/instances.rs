@@ -11,7 +11,7 @@
 
 use super::refuse::Refusal;
 use crate::tile::{ir as t1, multiples::is_multiple};
-use t1::{BinaryOp, Const, Holds, LaunchExpr, Op, ValueId};
+use t1::{BinaryOp, Const, ElemType, Holds, LaunchExpr, Op, ValueId};
 
 /// How the blocks of one grid variable are counted.
 #[derive(Clone, Debug, PartialEq)]
@@ -116,18 +116,30 @@ fn least(kernel: &t1::Kernel, v: ValueId) -> Option<LaunchExpr> {
 }
 
 /// Whether an integer, or every element of an integer tile, is known to be at least 0. What is read outside a tensor is 0.
+/// Scalars are computed in 64 bits.
 pub fn not_negative(kernel: &t1::Kernel, v: ValueId) -> bool {
-    let both = |x: ValueId, y: ValueId| not_negative(kernel, x) && not_negative(kernel, y);
+    at_least_zero(kernel, v, kernel.ty(v).is_scalar())
+}
+
+/// The same of a number that is held in 32 bits, with all that it is computed from.
+pub fn not_negative_in_32_bits(kernel: &t1::Kernel, v: ValueId) -> bool {
+    at_least_zero(kernel, v, false)
+}
+
+fn at_least_zero(kernel: &t1::Kernel, v: ValueId, wide: bool) -> bool {
+    let not_negative = |x: ValueId| at_least_zero(kernel, x, wide);
+    let both = |x: ValueId, y: ValueId| not_negative(x) && not_negative(y);
     match &kernel.value(v).op {
         Op::Const(Const::Int(c)) => *c >= 0,
         Op::Dim(_) => true,
-        Op::Cast(x) => kernel.ty(*x).elem.is_integer() && not_negative(kernel, *x),
+        Op::Cast(_) if is_unsigned(kernel.ty(v).elem) => true,
+        Op::Cast(x) => keeps(kernel, *x, v, wide) && not_negative(*x),
         Op::Read { tensor, .. } => {
             let t = kernel.tensor(*tensor);
             let from = |lo: &LaunchExpr| lo.eval_int(&t1::NoFacts).is_some_and(|c| c >= 0);
             match &t.holds {
                 Some(Holds::In { lo, .. } | Holds::Ascending { lo, .. }) => from(lo),
-                None => t.elem.is_integer() && !t.elem.is_signed(),
+                None => is_unsigned(t.elem),
             }
         }
         Op::Param(s) => {
@@ -136,21 +148,51 @@ pub fn not_negative(kernel: &t1::Kernel, v: ValueId) -> bool {
                 Some(Holds::In { lo, .. } | Holds::Ascending { lo, .. }) => {
                     lo.eval_int(&t1::NoFacts).is_some_and(|c| c >= 0)
                 }
-                None => s.elem.is_integer() && !s.elem.is_signed(),
+                None => is_unsigned(s.elem),
             }
         }
-        Op::Iota(a) => not_negative(kernel, kernel.axis(*a).lo),
-        Op::Broadcast(x) => not_negative(kernel, *x),
-        Op::GridVar(g) => not_negative(kernel, kernel.grid_var(*g).lo),
-        Op::LoopVar(l) => not_negative(kernel, kernel.loop_(*l).lo),
-        Op::Binary(BinaryOp::Max, x, y) => not_negative(kernel, *x) || not_negative(kernel, *y),
-        Op::Binary(
-            BinaryOp::Add | BinaryOp::Mul | BinaryOp::Div | BinaryOp::Cdiv | BinaryOp::Rem | BinaryOp::Min,
-            x,
-            y,
-        ) => both(*x, *y),
+        Op::Iota(a) => not_negative(kernel.axis(*a).lo),
+        Op::Broadcast(x) => not_negative(*x),
+        Op::GridVar(g) => not_negative(kernel.grid_var(*g).lo),
+        Op::LoopVar(l) => not_negative(kernel.loop_(*l).lo),
+        Op::Binary(BinaryOp::Max, x, y) => not_negative(*x) || not_negative(*y),
+        // Signed types wrap.
+        Op::Binary(BinaryOp::Add | BinaryOp::Mul, x, y) => {
+            let ty = kernel.ty(v);
+            (wide || ty.elem == ElemType::Index || is_unsigned(ty.elem)) && both(*x, *y)
+        }
+        Op::Binary(BinaryOp::Div | BinaryOp::Cdiv | BinaryOp::Rem | BinaryOp::Min, x, y) => both(*x, *y),
         _ => false,
     }
+}
+
+fn is_unsigned(elem: ElemType) -> bool {
+    elem.is_integer() && !elem.is_signed()
+}
+
+/// Whether a cast of an integer that is not negative is that number still: the type holds whatever the other does, or what is promised of it.
+fn keeps(kernel: &t1::Kernel, x: ValueId, cast: ValueId, wide: bool) -> bool {
+    // Bits of the largest number. A coordinate has 31, and room for all of 64 where it is `wide`.
+    let bits = |v: ValueId, coordinate: u32| match kernel.ty(v).elem {
+        ElemType::Bool => Some(1),
+        ElemType::Index => Some(coordinate),
+        ElemType::Int(w) => Some(u32::from(w) - 1),
+        ElemType::Uint(w) => Some(u32::from(w)),
+        _ => None,
+    };
+    let room = bits(cast, if wide { 63 } else { 31 });
+    let (Some(room), Some(wanted)) = (room, bits(x, 31)) else { return false };
+    let holds = match &kernel.value(x).op {
+        Op::Read { tensor, .. } => kernel.tensor(*tensor).holds.as_ref(),
+        Op::Param(s) => kernel.scalar(*s).holds.as_ref(),
+        _ => None,
+    };
+    // Sizes fit in 31 bits.
+    let promised = holds.is_some_and(|holds| {
+        let (Holds::In { hi, .. } | Holds::Ascending { hi, .. }) = holds;
+        hi.eval_int(&t1::NoFacts).is_none_or(|n| n <= i32::MAX.into())
+    });
+    wanted <= room || promised && room >= 31
 }
 
 /// Whether an integer scalar is known to be at most this extent.
@@ -166,7 +208,11 @@ pub fn at_most(kernel: &t1::Kernel, v: ValueId, extent: &LaunchExpr) -> bool {
         return c <= e;
     }
     match &kernel.value(v).op {
-        Op::Cast(x) => kernel.ty(*x).elem.is_integer() && at_most(kernel, *x, extent),
+        Op::Cast(x) => {
+            keeps(kernel, *x, v, kernel.ty(v).is_scalar())
+                && not_negative(kernel, *x)
+                && at_most(kernel, *x, extent)
+        }
         Op::Binary(BinaryOp::Min, x, y) => at_most(kernel, *x, extent) || at_most(kernel, *y, extent),
         Op::Binary(BinaryOp::Max, x, y) => at_most(kernel, *x, extent) && at_most(kernel, *y, extent),
         Op::Read { tensor, .. } => match &kernel.tensor(*tensor).holds {
@@ -209,12 +255,12 @@ pub fn below(kernel: &t1::Kernel, v: ValueId, extent: &LaunchExpr) -> bool {
     match &kernel.value(v).op {
         // A code of so many bits.
         Op::Cast(x)
-            if matches!(kernel.ty(*x).elem, t1::ElemType::Uint(w) if w < 32
+            if matches!(kernel.ty(*x).elem, ElemType::Uint(w) if w < 32 && keeps(kernel, *x, v, kernel.ty(v).is_scalar())
             && extent.eval_int(&t1::NoFacts).is_some_and(|n| n >= 1 << w)) =>
         {
             true
         }
-        Op::Cast(x) => kernel.ty(*x).elem.is_integer() && below(kernel, *x, extent),
+        Op::Cast(x) => keeps(kernel, *x, v, kernel.ty(v).is_scalar()) && below(kernel, *x, extent),
         // Of nothing but what is below 1, where the extent is 0.
         Op::Binary(BinaryOp::Rem, _, y) if known(kernel, *y).as_ref() == Some(extent) => true,
         Op::Read { tensor, .. } => match &kernel.tensor(*tensor).holds {
@@ -251,7 +297,7 @@ pub fn axis_pair_below(kernel: &t1::Kernel, offset: ValueId, axis: &t1::Axis, ex
 
 fn through_cast(kernel: &t1::Kernel, v: ValueId) -> &Op {
     match kernel.value(v).op {
-        Op::Cast(x) => &kernel.value(x).op,
+        Op::Cast(x) if keeps(kernel, x, v, kernel.ty(v).is_scalar()) => &kernel.value(x).op,
         ref op => op,
     }
 }

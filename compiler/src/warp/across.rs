@@ -5,7 +5,8 @@
 //! the rows, by the same distance from row to row and from the last to the first of the next iteration; columns are immediates. So
 //! an access costs no instruction of its own, and a row costs one: `mad.wide` adds a 64-bit product in a single instruction.
 //!
-//! A *rolled* copy (see [`copies`](super::copies)) goes down the rows in a loop.
+//! A *rolled* copy (see [`copies`](super::copies)) goes down the rows in a loop, as many at a turn as the swizzle tells apart. Rows that are looked
+//! up always do, where they are many.
 //!
 //! **The end of the contraction.** One predicate per row ignores its accesses: zeros are written, also in iterations past the last.
 //!

@@ -307,7 +307,7 @@ impl Lower<'_> {
                 // Coordinates that are never negative need no care for signs: rounding down is rounding towards zero.
                 let unsigned = elem == ElemType::Index
                     && matches!(op, BinaryOp::Div | BinaryOp::Cdiv | BinaryOp::Rem)
-                    && [x, y].into_iter().all(|v| instances::not_negative(self.kernel, v));
+                    && [x, y].into_iter().all(|v| instances::not_negative_in_32_bits(self.kernel, v));
                 let elem = if unsigned { ElemType::Uint(32) } else { elem };
                 self.binary(op, operands[0], operands[1], elem, span)
             }

@@ -113,3 +113,32 @@ fn nothing_but_nans_is_nothing() {
         }
     }
 }
+
+/// A cast to a type that is too narrow wraps: what it was computed from says nothing of its sign, nor of where it ends.
+#[test]
+fn narrowed_coordinates_may_be_negative() {
+    let whole = "in 0..=2147483647";
+    let programs = [
+        ("i32[N]", "out y: i32[N]", "y[i] = ((i as i8) as index / 16) as i32;"),
+        ("i32[N] in 0..256", "out y: i32[N]", "y[i] = (x[i] as i8 as index % 12) as i32;"),
+        (
+            &format!("i32[N] {whole}"),
+            "out y: i32[N]",
+            "y[i] = ((x[i] * 65536 + 2000000000) as index % 12) as i32;",
+        ),
+        (
+            "i32[N] in 0..256",
+            &format!("s: i32 {whole} = 2000000000, out y: f32[N]"),
+            "y[i] = ((s + s) as index / 16 + x[i]) as f32;",
+        ),
+        ("i32[N] in 0..200", "w: f32[200], out y: f32[N]", "y[i] = w[x[i] as i8 as index];"),
+        ("i32[N] in 0..200", "w: f32[N], out y: f32[200]", "y[x[i] as i8 as index] = w[i];"),
+    ];
+    for (x, others, statement) in programs {
+        let text = format!("kernel k(x: {x}, {others}) {{ grid i over N by 128; {statement} }}");
+        let program = Program::compile(&text, "k", "");
+        let coordinates: Vec<f64> = (0..200).map(f64::from).collect();
+        let (wrong, _) = run(&program, &[("N", 200)], &[coordinates.clone(), coordinates]);
+        assert!(wrong.is_empty(), "{text}: {wrong:?}");
+    }
+}
