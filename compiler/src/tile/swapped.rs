@@ -6,7 +6,7 @@
 //!
 //! Worked example: of `x[b, j, i]` with `x: f32[B, M, N]` the last two are exchanged; `x[b, i, j]` was meant.
 //!
-//! The same holds for a number that lies outside a dimension of known size: `w[3]` of `w: f32[3]`, `x[-1]`.
+//! The same holds for a number that lies outside a dimension whose size stands there as a number: `w[3]` of `w: f32[3]`, `x[-1]`.
 //!
 //! Invariant: nothing is said where two dimensions are one name or number, or where a range ends elsewhere: those programs may be right.
 
@@ -65,6 +65,20 @@ fn end_text(kernel: &Kernel, end: End) -> String {
     }
 }
 
+/// Whether a `where` says that two ends are one.
+fn promised_equal(kernel: &Kernel, a: End, b: End) -> bool {
+    kernel.promises.iter().any(|p| match &p.expr {
+        LaunchExpr::Compare(CmpOp::Eq, x, y) => match (&**x, &**y) {
+            (LaunchExpr::Dim(x), LaunchExpr::Dim(y)) => {
+                let (x, y) = (frozen(kernel, *x), frozen(kernel, *y));
+                (x, y) == (a, b) || (x, y) == (b, a)
+            }
+            _ => false,
+        },
+        _ => false,
+    })
+}
+
 /// What a subscript runs over and what its dimension is, where the text says both and they differ.
 pub fn misfit(kernel: &Kernel, tensor: TensorId, dim: usize, subscript: ValueId) -> Option<String> {
     let t = kernel.tensor(tensor);
@@ -89,7 +103,7 @@ pub fn find(kernel: &Kernel, tensor: TensorId, ix: &[ValueId]) -> Option<Swapped
         .filter_map(|(dim, v)| {
             let (name, end) = runs(kernel, *v)?;
             let wanted = extent(kernel, &t.shape[dim])?;
-            (wanted != end).then_some((dim, name, end, wanted))
+            (wanted != end && !promised_equal(kernel, wanted, end)).then_some((dim, name, end, wanted))
         })
         .collect();
     let mut names: Vec<Option<&str>> = ix.iter().map(|v| runs(kernel, *v).map(|(name, _)| name)).collect();
@@ -122,10 +136,8 @@ fn outside(kernel: &Kernel, tensor: TensorId, ix: &[ValueId]) -> Option<String> 
     let t = kernel.tensor(tensor);
     ix.iter().zip(&t.shape).enumerate().find_map(|(dim, (v, entry))| {
         let at = kernel.const_int(*v)?;
-        let below = match extent(kernel, entry) {
-            Some(End::Number(n)) => i128::from(at) < n,
-            _ => true,
-        };
+        // A generic of another value may have the element, and a condition may guard it.
+        let below = entry.text.parse().ok().is_none_or(|n: i64| at < n);
         (at < 0 || !below)
             .then(|| format!("subscript {dim} is {at}, and that dimension of `{}` is {}", t.name, entry.text))
     })

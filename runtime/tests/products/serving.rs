@@ -37,6 +37,7 @@ fn pages_of_any_size() {
         ("paged_attention", "BQ=64,BR=1,BKV=32,mask=window"),
         ("paged_decode", "CH=64,BKV=32"),
         ("paged_decode", "CH=96,BKV=32,D=96,DV=64"),
+        ("paged_decode", "CH=256,BKV=128"),
     ] {
         let program = Program::compile(PAGED, kernel, sets);
         for (p, mp) in [(1, 90), (5, 17), (16, 6), (128, 1), (16, 0)] {

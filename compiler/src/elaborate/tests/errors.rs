@@ -50,6 +50,22 @@ kernel small(out z: f32[4, 2]) {
     insta::assert_snapshot!(said);
 }
 
+/// Subscripts that a promise makes fit, and elements that another value of a generic has.
+#[test]
+fn subscripts_that_may_fit_are_not_warned_of() {
+    let said = report(
+        "kernel square(x: f32[M, N], out y: f32[M, N]) where M == N {
+    grid i over M by 32, j over N by 32;
+    y[i, j] = x[i, j] + x[j, i];
+}
+kernel guarded<C: 1..=4 = 2>(x: f32[N, C], out y: f32[N]) {
+    grid i over N by 128;
+    y[i] = x[i, 0] + where(2 < C, x[i, 2], 0.0);
+}",
+    );
+    assert_eq!(said, "");
+}
+
 #[test]
 fn every_wrong_program_says_what_is_wrong() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/elaborate/tests/wrong");
