@@ -342,7 +342,7 @@ impl Elab<'_> {
                     ),
                 }
             }
-            AttrKind::In(_) | AttrKind::Ascending(_) => {
+            AttrKind::In(_) | AttrKind::Ascending(_) | AttrKind::Distinct(_) => {
                 let elem = self.k.tensor(t).elem;
                 if let Some(h) = self.holds(a, elem) {
                     self.k.tensors[t.0 as usize].holds = Some(h);
@@ -352,7 +352,7 @@ impl Elab<'_> {
     }
 
     fn holds(&mut self, a: &Attr, elem: ElemType) -> Option<Holds> {
-        let (AttrKind::In(e) | AttrKind::Ascending(e)) = &a.kind else { return None };
+        let (AttrKind::In(e) | AttrKind::Ascending(e) | AttrKind::Distinct(e)) = &a.kind else { return None };
         if !elem.is_integer() {
             self.error(
                 Diagnostic::error(
@@ -373,8 +373,11 @@ impl Elab<'_> {
         let (l, h) = (self.launch_int(lo), self.launch_int(hi));
         let (lo, hi) = (l?, h?);
         Some(match &a.kind {
-            AttrKind::In(_) => Holds::In { lo, hi, inclusive: *inclusive },
-            _ => Holds::Ascending { lo, hi },
+            AttrKind::Ascending(_) => Holds::Ascending { lo, hi },
+            kind => {
+                let distinct = matches!(kind, AttrKind::Distinct(_));
+                Holds::In { lo, hi, inclusive: *inclusive, distinct }
+            }
         })
     }
 

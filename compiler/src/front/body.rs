@@ -196,7 +196,7 @@ impl<'r, 'a> Body<'r, 'a> {
             match &attr.kind {
                 AttrKind::Strides(entries) => entries.iter().flatten().for_each(|e| self.expr(e)),
                 AttrKind::Align(_) => {}
-                AttrKind::In(e) | AttrKind::Ascending(e) => self.expr(e),
+                AttrKind::In(e) | AttrKind::Ascending(e) | AttrKind::Distinct(e) => self.expr(e),
             }
         }
         if let Some(e) = &p.default {

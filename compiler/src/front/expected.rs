@@ -25,6 +25,7 @@ pub const SPELLINGS: &[(Token, &str)] = &[
     (Token::Align, "align"),
     (Token::In, "in"),
     (Token::Ascending, "ascending"),
+    (Token::Distinct, "distinct"),
     (Token::Where, "where"),
     (Token::Let, "let"),
     (Token::Mut, "mut"),

@@ -70,6 +70,8 @@ pub enum Token {
     In,
     #[token("ascending")]
     Ascending,
+    #[token("distinct")]
+    Distinct,
     #[token("where")]
     Where,
     #[token("let")]

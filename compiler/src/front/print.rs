@@ -228,6 +228,7 @@ fn attr(a: &Attr) -> String {
         AttrKind::Align(n) => format!("align({})", n.text),
         AttrKind::In(e) => format!("in {}", expr(e)),
         AttrKind::Ascending(e) => format!("ascending {}", expr(e)),
+        AttrKind::Distinct(e) => format!("distinct {}", expr(e)),
     }
 }
 

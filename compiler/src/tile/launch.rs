@@ -120,8 +120,8 @@ pub enum Stride {
 /// What an index tensor (or scalar) promises about its values. `hi` is excluded unless `inclusive`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Holds {
-    /// `in lo..hi`
-    In { lo: LaunchExpr, hi: LaunchExpr, inclusive: bool },
+    /// `in lo..hi`, or `distinct lo..hi`: no number stands there twice.
+    In { lo: LaunchExpr, hi: LaunchExpr, inclusive: bool, distinct: bool },
     /// `ascending lo..hi`: along the last dimension from lo to hi (both reached), never falling.
     Ascending { lo: LaunchExpr, hi: LaunchExpr },
 }

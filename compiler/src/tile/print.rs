@@ -243,8 +243,10 @@ impl Printer<'_> {
     fn holds_text(&self, h: &Option<Holds>) -> String {
         match h {
             None => String::new(),
-            Some(Holds::In { lo, hi, inclusive }) => {
-                format!(" in {}..{}{}", self.launch(lo), if *inclusive { "=" } else { "" }, self.launch(hi))
+            Some(Holds::In { lo, hi, inclusive, distinct }) => {
+                let (how, to) =
+                    (if *distinct { "distinct" } else { "in" }, if *inclusive { "=" } else { "" });
+                format!(" {how} {}..{to}{}", self.launch(lo), self.launch(hi))
             }
             Some(Holds::Ascending { lo, hi }) => {
                 format!(" ascending {}..{}", self.launch(lo), self.launch(hi))

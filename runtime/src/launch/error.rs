@@ -70,7 +70,7 @@ pub enum LaunchError {
     #[error("{name} must hold numbers {range}, but {value} stands at {index:?} of {origin}")]
     OutOfRange { name: String, range: String, value: i64, index: Vec<usize>, origin: String },
     #[error("{name} must {rule}, but {origin} has {found}")]
-    NotAscending { name: String, rule: String, origin: String, found: String },
+    Promise { name: String, rule: String, origin: String, found: String },
     #[error("{name} = {value} does not fit in {elem}")]
     ScalarRange { name: String, value: String, elem: ElemType },
     #[error("{what} is {value}, more than the {most} that {limit}")]

@@ -2,8 +2,9 @@
 //!
 //! Floats are standard normal, integers small (−8…7, or 0…15 without a sign), `in lo..hi` is uniform there, `ascending lo..hi`
 //! starts at lo, ends at hi and never falls along the last dimension. Example: `cu: i32[B + 1] ascending 0..T` at B = 3, T = 100
-//! may be `[0, 17, 58, 100]`. Packed tensors of narrow types have any code of a moderate number. A tensor's numbers depend on the seed and its name alone.
+//! may be `[0, 17, 58, 100]`. `distinct lo..hi` has no number twice. Packed tensors of narrow types have any code of a moderate number. A tensor's numbers depend on the seed and its name alone.
 
+use rustc_hash::{FxHashMap, FxHashSet};
 use tilewright_compiler::numeric::Number;
 use tilewright_compiler::tile::{Const, ElemType, Holds, LaunchFacts, Scalar, Tensor, TensorKind};
 
@@ -28,7 +29,22 @@ pub fn random_tensor(
             Ok(every_code(tensor.elem, &shape, stream)?)
         }
         None => Ok(fill(tensor.elem, &shape, stream)?),
-        Some(Range { lo, hi, ascending: false }) => {
+        Some(range @ Range { order: Order::Distinct, .. }) => {
+            let count = numel(tensor.elem, &shape)?;
+            let values = different(&range, count, stream).ok_or_else(|| LaunchError::Promise {
+                name: tensor.name.clone(),
+                rule: format!(
+                    "hold {count} different numbers from {} to {}{}",
+                    range.lo,
+                    range.hi,
+                    holds_facts(signature, tensor.holds.as_ref(), facts)
+                ),
+                origin: "the generator".into(),
+                found: "too few".into(),
+            })?;
+            Ok(HostTensor::from_i64(tensor.elem, &shape, &values)?)
+        }
+        Some(Range { lo, hi, order: Order::Any }) => {
             if hi < lo && !shape.contains(&0) {
                 return Err(LaunchError::OutOfRange {
                     name: tensor.name.clone(),
@@ -45,7 +61,7 @@ pub fn random_tensor(
                 (0..numel(tensor.elem, &shape)?).map(|n| stream.integer(n as u64, lo, hi)).collect();
             Ok(HostTensor::from_i64(tensor.elem, &shape, &values)?)
         }
-        Some(Range { lo, hi, ascending: true }) => {
+        Some(Range { lo, hi, order: Order::Ascending }) => {
             let row = shape.last().copied().unwrap_or(1);
             let mut values: Vec<i64> =
                 (0..numel(tensor.elem, &shape)?).map(|n| stream.integer(n as u64, lo, hi)).collect();
@@ -88,13 +104,14 @@ pub fn check_values(
     values: &HostTensor,
     origin: &str,
 ) -> Result<(), LaunchError> {
-    let Some(Range { lo, hi, ascending }) = range_of(signature, &tensor.name, tensor.holds.as_ref(), facts)?
+    let Some(Range { lo, hi, order }) = range_of(signature, &tensor.name, tensor.holds.as_ref(), facts)?
     else {
         return Ok(());
     };
     let numbers = values.to_i64();
-    if !ascending {
+    if order != Order::Ascending {
         return match numbers.iter().position(|v| !(lo..=hi).contains(v)) {
+            None if order == Order::Distinct => all_different(tensor, &numbers, values.shape(), origin),
             None => Ok(()),
             Some(at) => Err(LaunchError::OutOfRange {
                 name: tensor.name.clone(),
@@ -118,7 +135,7 @@ pub fn check_values(
                 .map(|j| format!("{} after {}", place(j + 1), line[j]))
         };
         if let Some(found) = found {
-            return Err(LaunchError::NotAscending {
+            return Err(LaunchError::Promise {
                 name: tensor.name.clone(),
                 rule: format!(
                     "go from {lo} to {hi} and never fall along its last dimension{}",
@@ -130,6 +147,41 @@ pub fn check_values(
         }
     }
     Ok(())
+}
+
+fn all_different(tensor: &Tensor, numbers: &[i64], shape: &[usize], origin: &str) -> Result<(), LaunchError> {
+    let mut first_at = FxHashMap::default();
+    for (at, v) in numbers.iter().enumerate() {
+        if let Some(first) = first_at.insert(*v, at) {
+            return Err(LaunchError::Promise {
+                name: tensor.name.clone(),
+                rule: "hold no number twice".into(),
+                origin: origin.into(),
+                found: format!("{v} at {:?} and at {:?}", position(first, shape), position(at, shape)),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// So many different numbers of a range, in any order; `None` where it has fewer.
+fn different(range: &Range, count: usize, stream: Stream) -> Option<Vec<i64>> {
+    let size = usize::try_from(range.hi.checked_sub(range.lo)?.checked_add(1)?).ok()?;
+    if count > size {
+        return None;
+    }
+    // Of few numbers all are shuffled; of many, few are met twice.
+    if size / 4 <= count {
+        let mut all: Vec<i64> = (range.lo..=range.hi).collect();
+        for n in 0..count {
+            all.swap(n, stream.integer(n as u64, n as i64, size as i64 - 1) as usize);
+        }
+        all.truncate(count);
+        return Some(all);
+    }
+    let mut seen = FxHashSet::default();
+    let drawn = (0u64..).map(|n| stream.integer(n, range.lo, range.hi));
+    Some(drawn.filter(|v| seen.insert(*v)).take(count).collect())
 }
 
 /// Checks that a scalar is what it promises.
@@ -161,7 +213,14 @@ fn numel(elem: ElemType, shape: &[usize]) -> Result<usize, TensorError> {
 struct Range {
     lo: i64,
     hi: i64,
-    ascending: bool,
+    order: Order,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Any,
+    Ascending,
+    Distinct,
 }
 
 fn range_of(
@@ -171,9 +230,10 @@ fn range_of(
     facts: &dyn LaunchFacts,
 ) -> Result<Option<Range>, LaunchError> {
     let Some(holds) = holds else { return Ok(None) };
-    let (lo, hi, excluded, ascending) = match holds {
-        Holds::In { lo, hi, inclusive } => (lo, hi, !inclusive, false),
-        Holds::Ascending { lo, hi } => (lo, hi, false, true),
+    let (lo, hi, excluded, order) = match holds {
+        Holds::In { lo, hi, inclusive, distinct: false } => (lo, hi, !inclusive, Order::Any),
+        Holds::In { lo, hi, inclusive, distinct: true } => (lo, hi, !inclusive, Order::Distinct),
+        Holds::Ascending { lo, hi } => (lo, hi, false, Order::Ascending),
     };
     let value = |expr: &tilewright_compiler::tile::LaunchExpr| {
         expr.eval_int(facts).ok_or_else(|| LaunchError::NoValue {
@@ -181,7 +241,7 @@ fn range_of(
             facts: facts_of(signature, expr, facts),
         })
     };
-    Ok(Some(Range { lo: value(lo)?, hi: value(hi)?.saturating_sub(excluded.into()), ascending }))
+    Ok(Some(Range { lo: value(lo)?, hi: value(hi)?.saturating_sub(excluded.into()), order }))
 }
 
 fn holds_facts(signature: &Signature<'_>, holds: Option<&Holds>, facts: &dyn LaunchFacts) -> String {

@@ -344,8 +344,12 @@ fn generated_values_keep_promises() {
         vec![],
     );
     owned.tensors[0].holds = Some(Holds::Ascending { lo: LaunchExpr::int(0), hi: dim(1) });
-    owned.tensors[1].holds =
-        Some(Holds::In { lo: LaunchExpr::int(-2), hi: LaunchExpr::int(3), inclusive: false });
+    owned.tensors[1].holds = Some(Holds::In {
+        lo: LaunchExpr::int(-2),
+        hi: LaunchExpr::int(3),
+        inclusive: false,
+        distinct: false,
+    });
     let signature = owned.signature();
     let shapes = [facts("cu.npy", i32s, &[6]), facts("page.npy", i32s, &[50])];
     let bound = owned
@@ -369,6 +373,23 @@ fn generated_values_keep_promises() {
         message,
         "cu must go from 0 to 50 and never fall along its last dimension (T is 50), but cu.npy has 5 at [2] after 7"
     );
+
+    // As many numbers as there are, some of many, and one too many.
+    for (hi, enough) in [(50, true), (3000, true), (49, false)] {
+        let (lo, hi) = (LaunchExpr::int(0), LaunchExpr::int(hi));
+        owned.tensors[1].holds = Some(Holds::In { lo, hi, inclusive: false, distinct: true });
+        let signature = owned.signature();
+        let slots = random_tensor(&signature, &owned.tensors[1], &bound, 1);
+        assert_eq!(slots.is_ok(), enough);
+        if let Ok(slots) = slots {
+            check_values(&signature, &owned.tensors[1], &bound, &slots, "slots").unwrap();
+        }
+    }
+    let bad = HostTensor::from_i64(i32s, &[4], &[0, 7, 5, 7]).unwrap();
+    let signature = owned.signature();
+    let message =
+        check_values(&signature, &owned.tensors[1], &bound, &bad, "slots.npy").unwrap_err().to_string();
+    assert_eq!(message, "page must hold no number twice, but slots.npy has 7 at [1] and at [3]");
 }
 
 #[test]

@@ -110,6 +110,16 @@ fn caches_grow() {
     }
 }
 
+/// Tokens go to slots that no two of them share: of many slots some, or all in another order.
+#[test]
+fn paged_caches_grow() {
+    let program = Program::compile(APPEND, "append_pages", "D=64");
+    for (t, np, p) in [(20, 40, 5), (32, 2, 16), (0, 1, 1)] {
+        let dims = [("T", t), ("HQ", 4), ("HKV", 2), ("L", 30), ("NP", np), ("P", p)];
+        assert!(holds(&program, &format!("{t} {np} {p}"), &dims, true) > 0);
+    }
+}
+
 /// A scalar that data decides, as the subscript of an operand: inside by promise, or else tested, and zero outside.
 #[test]
 fn operands_that_data_chooses() {

@@ -39,7 +39,8 @@ fn values(t: &Tensor, shape: &[i64], facts: &Dims, n: &mut Numbers) -> Values {
     }
     let int = |e: &LaunchExpr| e.eval_int(facts).expect("bounds are over dimensions");
     Values::Int(match &t.holds {
-        Some(Holds::In { lo, hi, inclusive }) => {
+        Some(Holds::In { lo, distinct: true, .. }) => (0..len).map(|c| int(lo) + c).collect(),
+        Some(Holds::In { lo, hi, inclusive, .. }) => {
             let (lo, hi) = (int(lo), int(hi) + i64::from(*inclusive));
             (0..len).map(|_| lo + (n.next() * (hi - lo) as f64) as i64).collect()
         }

@@ -222,6 +222,8 @@ pub enum AttrKind {
     In(Expr),
     /// `ascending 0..T`
     Ascending(Expr),
+    /// `distinct 0..NP`
+    Distinct(Expr),
 }
 
 /// `f32`, `T[M, K]`, `f32[i, j]`.
