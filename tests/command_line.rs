@@ -334,6 +334,8 @@ fn an_emitted_schedule_is_source() {
 fn times_and_outputs() {
     let folder = Folder::new();
     let ptx = folder.path("gemm.ptx").display().to_string();
+    let printed = tilewright(&["compile", GEMM, "-o", "-"]);
+    assert!(String::from_utf8_lossy(&printed.stdout).contains(".visible .entry"));
     let output = tilewright(&["compile", GEMM, "--time-passes", "-o", &ptx]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert_eq!(text(&output.stdout), "");

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -48,7 +48,7 @@ pub struct Args {
     /// Run every verifier after its pass (a violation is a bug of ours)
     #[arg(long)]
     verify_ir: bool,
-    /// Write to a file instead of stdout
+    /// Write to a file instead of stdout (`-`)
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
     /// The result and diagnostics as JSON objects, one a line
@@ -89,7 +89,9 @@ pub fn compile(ui: &Ui, args: Args) -> Result<(), Failure> {
     let target = target(&args.target)?;
     let settings =
         Settings { sets: values::sets(&args.set)?, dims: values::dims(&args.dim)?, ..Settings::default() };
-    if args.emit == Emit::Cubin && args.output.is_none() {
+    // As elsewhere, `-` is stdout.
+    let output = args.output.as_deref().filter(|path| *path != Path::new("-"));
+    if args.emit == Emit::Cubin && output.is_none() {
         return Err(Failure::Usage("--emit cubin writes machine code: name a file with -o PATH".into()));
     }
     let mut timer = Timer::default();
@@ -110,7 +112,7 @@ pub fn compile(ui: &Ui, args: Args) -> Result<(), Failure> {
             pipeline::warn(ui, &loaded, &compiled.kernel);
             if args.emit == Emit::Cubin {
                 // `-o` was checked above.
-                let path = args.output.as_deref().unwrap_or(std::path::Path::new("out.cubin"));
+                let path = output.unwrap_or(Path::new("out.cubin"));
                 ptxas::assemble(ui, &compiled.ptx, target, path)?;
                 times(ui, args.time_passes, &compiled.timings);
                 if ui.json {
@@ -123,7 +125,7 @@ pub fn compile(ui: &Ui, args: Args) -> Result<(), Failure> {
             (level(&compiled, args.emit), compiled.timings)
         }
     };
-    if let Some(path) = &args.output {
+    if let Some(path) = output {
         fs::write(path, &text)
             .map_err(|e| Failure::input(format!("cannot write {}: {e}", path.display())))?;
     }
@@ -135,7 +137,7 @@ pub fn compile(ui: &Ui, args: Args) -> Result<(), Failure> {
             "emit": emit,
             "passes": timings.iter().map(|(name, t)| json!({"name": name, "ms": t.as_secs_f64() * 1e3})).collect::<Vec<_>>(),
         });
-        match &args.output {
+        match output {
             Some(path) => object["output"] = json!(path),
             None if args.emit == Emit::Meta => {
                 object["meta"] = serde_json::from_str(&text).unwrap_or_default()
@@ -143,7 +145,7 @@ pub fn compile(ui: &Ui, args: Args) -> Result<(), Failure> {
             None => object["text"] = json!(text),
         }
         ui.object(&object);
-    } else if args.output.is_none() {
+    } else if output.is_none() {
         ui.print(&text);
     }
     times(ui, args.time_passes, &timings);

@@ -203,14 +203,15 @@ impl Elab<'_> {
         false
     }
 
-    /// A `packed` tensor has no addresses to gather from.
+    /// A `packed` tensor has no addresses to gather from; neighbours along its rows may share an element, as with `c[j, k / 8]`.
     fn packed_by_ranges(&mut self, t: TensorId, ix: &[ValueId], subscripts: &[Subscript], span: Span) {
         if self.k.tensor(t).kind != TensorKind::Packed {
             return;
         }
         for (n, x) in ix.iter().enumerate() {
             let v = self.k.value(*x);
-            if v.ty.is_scalar() || matches!(v.op, Op::Iota(_)) {
+            let shared = n + 1 == ix.len() && self.k.shared_by_neighbours(*x).is_some();
+            if v.ty.is_scalar() || matches!(v.op, Op::Iota(_)) || shared {
                 continue;
             }
             let name = self.k.tensor(t).name.clone();
@@ -222,7 +223,7 @@ impl Elab<'_> {
                 )
                 .label(at, "this is a computed index tile")
                 .secondary(self.k.tensor(t).span, "declared `packed`")
-                .help("read it with a range, or drop `packed`"),
+                .help("read it with a range, in its last dimension also with one that is divided by a power of two, as in `c[j, k / 8]`; or drop `packed`"),
             );
         }
     }

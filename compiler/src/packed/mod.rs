@@ -39,6 +39,12 @@ pub struct Recipe {
     pub words: u32,
     /// Neighbouring warps that hold the same elements.
     pub same: u32,
+    /// Of the fragment's registers and lanes, so many neighbours along k, 2^shift, share an element.
+    pub shift: u32,
+    /// Which bits of the lane's number tell elements apart.
+    pub lanes: u32,
+    /// By register of the fragment, which of the thread's elements it is.
+    elements: Vec<u32>,
     /// Which element of the tile, on (row, k), each register of each thread has.
     map: TileMap,
 }
@@ -52,9 +58,15 @@ pub fn group_values(elem: ElemType, toward: Toward) -> u32 {
 }
 
 impl Recipe {
-    /// The storage for a fragment's layout on (row, k), of which `warps` warps hold different elements, and `same` neighbours the same; `None`
-    /// where a thread's elements fill no whole number of groups.
-    pub fn new(elem: ElemType, toward: Toward, layout: &Layout, warps: u32, same: u32) -> Option<Recipe> {
+    /// The storage for a fragment's layout on (row, k), of which `warps` warps hold different elements, `same` neighbours the same, and
+    /// 2^shift neighbours along k share one; `None` where a thread's elements fill no whole number of groups, or a tile no whole accesses.
+    pub fn new(
+        elem: ElemType,
+        toward: Toward,
+        layout: &Layout,
+        (warps, same): (u32, u32),
+        shift: u32,
+    ) -> Option<Recipe> {
         let mut map = TileMap::of(layout);
         let bits = 5 + warps.trailing_zeros() as usize;
         for axis in &mut map.axes {
@@ -63,14 +75,23 @@ impl Recipe {
         }
         let shape = layout.shape();
         let [(_, rows), (_, depth)] = shape[..] else { return None };
+        let (map, lanes, elements) = shared(map, shift);
         let form = toward.form(elem);
         let placement = Placement::new(elem, form);
         let values = group_values(elem, toward) as usize;
-        if map.registers == 0 || !map.registers.is_multiple_of(values) {
+        if map.registers == 0 || !map.registers.is_multiple_of(values) || !depth.is_multiple_of(1 << shift) {
             return None;
         }
         let words = (map.registers / values) as u32 * placement.words;
-        Some(Recipe { elem, form, tile: (rows, depth), threads: 32 * warps, placement, words, same, map })
+        let (tile, threads) = ((rows, depth >> shift), warps << lanes.count_ones());
+        let recipe =
+            Recipe { elem, form, tile, threads, placement, words, same, shift, lanes, elements, map };
+        recipe.tile_bytes().is_multiple_of(16).then_some(recipe)
+    }
+
+    /// Which of the thread's elements a register of the fragment is.
+    pub fn element(&self, register: usize) -> u32 {
+        self.elements[register]
     }
 
     /// The chunks of a thread's words: the first word and how many.
@@ -146,6 +167,31 @@ impl Recipe {
     }
 }
 
+/// A fragment of which 2^shift neighbours along k share an element: each element once, the bits of the lane's number that still tell elements
+/// apart, and which element each register is.
+fn shared(mut map: TileMap, shift: u32) -> (TileMap, u32, Vec<u32>) {
+    let Some(along) = map.axes.last_mut() else { return (map, 0, Vec::new()) };
+    along.thread.iter_mut().chain(&mut along.register).for_each(|c| *c >>= shift);
+    let lanes = (0..5).filter(|b| map.axes.iter().any(|a| a.thread[*b] != 0)).fold(0, |all, b| all | 1 << b);
+    let distinct = map.distinct();
+    let at = |r: usize| map.axes.iter().map(|a| a.register[r]).collect::<Vec<u32>>();
+    let number = |r: usize| distinct.iter().position(|d| at(*d) == at(r)).map_or(0, |n| n as u32);
+    let elements = match shift {
+        0 => (0..map.registers as u32).collect(),
+        _ => (0..map.registers).map(number).collect(),
+    };
+    for axis in &mut map.axes {
+        let mut bit = 0;
+        axis.thread.retain(|_| {
+            bit += 1;
+            bit > 5 || lanes >> (bit - 1) & 1 == 1
+        });
+        axis.register = distinct.iter().map(|r| axis.register[*r]).collect();
+    }
+    map.registers = distinct.len();
+    (map, lanes, elements)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,7 +206,7 @@ mod tests {
     #[test]
     fn a_nibble_is_where_the_picture_says() {
         let t = tiling(64, 32, 2);
-        let recipe = Recipe::new(ElemType::Uint(4), Toward::F16, &t.b_part(32, &[true, false]), 2, 1)
+        let recipe = Recipe::new(ElemType::Uint(4), Toward::F16, &t.b_part(32, &[true, false]), (2, 1), 0)
             .expect("a recipe");
         assert_eq!(recipe.chunks(), [(0, 4)]);
         // Thread 0 holds k = 0 and 1 of column 0 in registers 0 and 1: the lowest fields of the two halves.
@@ -168,5 +214,22 @@ mod tests {
         let mut tile = vec![0; recipe.tile_bytes() as usize];
         recipe.pack_tile(codes, &mut tile);
         assert_eq!(tile[..4], [10, 0, 11, 0]);
+    }
+
+    /// Lanes that differ in two bits of k alone read the same bytes, and the two halves of a register are one code.
+    #[test]
+    fn eight_neighbours_share_a_code() {
+        let t = tiling(64, 64, 2);
+        let layout = t.b_part(64, &[true, false]);
+        let recipe = Recipe::new(ElemType::Uint(8), Toward::Codes, &layout, (2, 1), 3).expect("a recipe");
+        assert_eq!((recipe.tile, recipe.threads, recipe.lanes), ((64, 8), 16, 0b11100));
+        assert_eq!(recipe.tile_bytes(), 64 * 8);
+        assert_eq!(recipe.element(0), recipe.element(1));
+        assert_ne!(recipe.element(0), recipe.element(2));
+        let code = |r: u32, k: u32| Some(u64::from((r * 8 + k) % 251));
+        let mut tile = vec![0; recipe.tile_bytes() as usize];
+        recipe.pack_tile(code, &mut tile);
+        let back = recipe.unpack_tile(&tile);
+        assert!((0..64).all(|r| (0..8).all(|k| Some(back[(r * 8 + k) as usize]) == code(r, k))));
     }
 }

@@ -444,10 +444,18 @@ mod tests {
         all
     }
 
-    fn recipe(ty: ElemType, toward: Toward, (bn, bk, wn): (u32, u32, u32)) -> Option<Recipe> {
+    fn tiling((bn, bk, wn): (u32, u32, u32)) -> Tiling {
         let atom = MmaAtom { a: MmaType::F16, b: MmaType::F16 };
-        let tiling = Tiling { bm: 64, bn, bk, wm: 1, wn, same: 1, atom, interleave: true };
-        Recipe::new(ty, toward, &tiling.b_part(bk, &[true, false]), wn, 1)
+        Tiling { bm: 64, bn, bk, wm: 1, wn, same: 1, atom, interleave: true }
+    }
+
+    fn recipe(ty: ElemType, toward: Toward, tile: (u32, u32, u32)) -> Option<Recipe> {
+        shared(ty, toward, tiling(tile), 0)
+    }
+
+    /// Storage of which 2^shift neighbours share an element.
+    fn shared(ty: ElemType, toward: Toward, tiling: Tiling, shift: u32) -> Option<Recipe> {
+        Recipe::new(ty, toward, &tiling.b_part(tiling.bk, &[true, false]), (tiling.wn, 1), shift)
     }
 
     fn tiles() -> Vec<(u32, u32, u32)> {
@@ -486,14 +494,17 @@ mod tests {
             tile in proptest::sample::select(tiles()),
             rows in 1usize..200,
             depth in 1usize..150,
+            shift in 0u32..5,
             seed: u64,
         ) {
-            let Some(recipe) = recipe(ty, toward, tile) else { return Ok(()) };
+            let toward = if shift == 0 { toward } else { Toward::Codes };
+            let Some(recipe) = shared(ty, toward, tiling(tile), shift) else { return Ok(()) };
             let storage = recipe.storage();
             let codes = codes(seed, ty.bits(), rows * depth);
             let packed = storage.pack(&codes, rows, depth);
             let (i, j) = storage.tiles(rows, depth);
-            prop_assert_eq!(packed.len() * 8, i * j * (tile.0 * tile.1 * ty.bits()) as usize);
+            prop_assert_eq!(packed.len() * 8, i * j * (tile.0 * (tile.1 >> shift) * ty.bits()) as usize);
+            prop_assert_eq!(Storage::from_json(&storage.to_json()), Ok(storage.clone()));
             prop_assert_eq!(storage.unpack(&packed, rows, depth), codes);
         }
 

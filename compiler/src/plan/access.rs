@@ -100,6 +100,25 @@ pub fn dim_of_axis(ix: &[Index], axis: t1::AxisId) -> Option<usize> {
     }
 }
 
+/// Whether runs of n neighbours along an axis, from multiples of n on, all have the same of a value.
+pub fn steady(kernel: &t1::Kernel, v: t1::ValueId, axis: t1::AxisId, n: u32) -> bool {
+    let value = kernel.value(v);
+    if !value.ty.axes.contains(&axis) {
+        return true;
+    }
+    match &value.op {
+        t1::Op::Read { ix, .. } => ix.iter().all(|x| steady(kernel, *x, axis, n)),
+        t1::Op::Reorder(x) => steady(kernel, *x, axis, n),
+        op if op.is_elementwise() => {
+            let divided =
+                kernel.shared_by_neighbours(v).is_some_and(|(_, shift)| (1u32 << shift).is_multiple_of(n));
+            let of = op.operands();
+            divided || !of.is_empty() && of.into_iter().all(|x| steady(kernel, x, axis, n))
+        }
+        _ => false,
+    }
+}
+
 /// Neighbours along a row that fill whole bytes, of so many bits each.
 pub fn neighbours_of_bytes(bits: u32) -> u32 {
     8 >> bits.trailing_zeros().min(3)

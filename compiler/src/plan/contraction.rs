@@ -332,6 +332,7 @@ pub(super) fn operand(
     if packed {
         tiles(kernel, *tensor, &ix, !gather.is_empty(), value.span)?;
     }
+    let shared = ix.last().is_some_and(|i| i.shift > 0);
     let mut operand = Operand {
         name: t.name.clone(),
         tensor: *tensor,
@@ -345,7 +346,7 @@ pub(super) fn operand(
         computed,
         negative: None,
         packed,
-        toward: computed.map_or(Toward::Codes, |c| toward(kernel, c.value, c.staged)),
+        toward: computed.filter(|_| !shared).map_or(Toward::Codes, |c| toward(kernel, c.value, c.staged)),
         also: Vec::new(),
     };
     if let Some(c) = computed {
@@ -393,6 +394,7 @@ fn beside(
             .note("packed tensors that make up one operand are copied side by side")
             .help("subscript both with the same ranges"));
     }
+    let shared = ix.last().is_some_and(|i| i.shift > 0);
     let other = Operand {
         name: t.name.clone(),
         tensor: *tensor,
@@ -401,7 +403,7 @@ fn beside(
         gather,
         computed: None,
         packed: true,
-        toward: toward(kernel, whole, v),
+        toward: if shared { Toward::Codes } else { toward(kernel, whole, v) },
         also: Vec::new(),
         ..first.clone()
     };
@@ -435,8 +437,22 @@ fn tiles(
         let Some(axis) = index.axis.filter(|_| index.offset.is_none()) else {
             return Err(refused("from a row that is no tile's"));
         };
+        let a = kernel.axis(axis);
         if !begins_with_tiles(kernel, axis) {
-            return Err(refused(&format!("by `{}`, which may begin inside a tile", kernel.axis(axis).name)));
+            return Err(refused(&format!("by `{}`, which may begin inside a tile", a.name)));
+        }
+        let together = 1u32 << index.shift;
+        if !a.extent.is_multiple_of(together) {
+            let what =
+                format!("`packed {}` in steps of {} of which {together} share an element", t.name, a.extent);
+            let fits = format!("`{}` by a multiple of {together}", a.name);
+            return Err(Refusal::schedule(span, what, fits));
+        }
+        if index.shift > 0
+            && !instances::groups_below(kernel, axis, together.into(), &t.shape[t.shape.len() - 1].extent)
+        {
+            return Err(refused(&format!("by `{} / {together}`, which may leave the tensor", a.name))
+                .help(format!("say how long it is by the range that subscripts it, as in `c: u8[N, K / {together}]` for `k over K`")));
         }
     }
     Ok(())
@@ -575,11 +591,13 @@ fn staged(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> Option<t1::Valu
     let value = kernel.value(v);
     match &value.op {
         t1::Op::Read { tensor, ix } => {
-            let plain =
-                |a: &t1::AxisId| ix.iter().any(|x| index(kernel, *x).is_some_and(|i| i.axis == Some(*a)));
-            let last = ix.last().and_then(|x| index(kernel, *x)).and_then(|i| i.axis);
             let t = kernel.tensor(*tensor);
             let packed = t.kind == t1::TensorKind::Packed;
+            let index = |x: &t1::ValueId| {
+                index(kernel, *x).or_else(|| packed.then(|| shared_index(kernel, *x)).flatten())
+            };
+            let plain = |a: &t1::AxisId| ix.iter().any(|x| index(x).is_some_and(|i| i.axis == Some(*a)));
+            let last = ix.last().and_then(index).and_then(|i| i.axis);
             let elem = t.elem.bits();
             let whole = axes.len() == 2 && axes.iter().all(plain) && last == Some(k);
             // What looks something up is computed, too, from what its subscripts read.
@@ -602,11 +620,12 @@ fn subscripts(
     moving: Option<t1::AxisId>,
     span: Span,
 ) -> Result<(Vec<Index>, Vec<(usize, t1::ValueId)>), Refusal> {
+    let t = kernel.tensor(tensor);
+    let packed = t.kind == t1::TensorKind::Packed;
     let plain = |v: t1::ValueId| match kernel.ty(v).is_scalar() && structural(kernel, v) {
         true => Some(Index { offset: Some(v), ..Index::default() }),
-        false => index(kernel, v),
+        false => index(kernel, v).or_else(|| packed.then(|| shared_index(kernel, v)).flatten()),
     };
-    let t = kernel.tensor(tensor);
     // Rows that are shifted, as in `x[l + s, k]`, may leave the tensor: they are computed, and tested.
     let leaves = |d: usize| {
         plain(ix[d]).is_some_and(|i| {
@@ -662,6 +681,12 @@ fn subscripts(
     Ok((indices, computed.into_iter().map(|d| (d, ix[d])).collect()))
 }
 
+/// A range whose neighbours share an element, as in `c[j, k / 8]`.
+fn shared_index(kernel: &t1::Kernel, v: t1::ValueId) -> Option<Index> {
+    let (axis, shift) = kernel.shared_by_neighbours(v)?;
+    Some(Index { axis: Some(axis), shift, ..Index::default() })
+}
+
 /// Whether a tile is computed from the position of an axis.
 fn depends_on(kernel: &t1::Kernel, v: t1::ValueId, axis: t1::AxisId) -> bool {
     let value = kernel.value(v);
@@ -676,7 +701,8 @@ fn depends_on(kernel: &t1::Kernel, v: t1::ValueId, axis: t1::AxisId) -> bool {
 pub fn check(kernel: &t1::Kernel, operand: &Operand, span: Span) -> Result<(), Refusal> {
     for (dim, at) in operand.ix.iter().enumerate() {
         let gathered = operand.gather.iter().any(|(d, _)| *d == dim);
-        if !gathered && !cover::inside(kernel, operand.tensor, dim, at) {
+        // Packed tensors' are looked at with their tiles.
+        if !gathered && at.shift == 0 && !cover::inside(kernel, operand.tensor, dim, at) {
             return Err(cover::may_leave(kernel, operand.tensor, dim, at, span));
         }
     }

@@ -376,7 +376,9 @@ impl General<'_> {
             t1::Op::Read { tensor, ix } => {
                 let ix = self.subscripts(*tensor, ix, span)?;
                 let vec = match self.layouts.layout(&value.ty.axes) {
-                    Some(layout) => self.vector(*tensor, &ix, &value.ty.axes, &layout),
+                    Some(layout) => self
+                        .vector(*tensor, &ix, &value.ty.axes, &layout)
+                        .max(self.vector_in_turns(*tensor, v, &layout)),
                     None => 1,
                 };
                 // What a later write may change is read where it stands.

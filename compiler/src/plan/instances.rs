@@ -335,7 +335,12 @@ pub fn group_below(kernel: &t1::Kernel, v: ValueId, extent: &LaunchExpr) -> bool
     let (Op::Iota(axis), Some(c)) = (&kernel.value(x).op, kernel.const_int(c).filter(|c| *c > 0)) else {
         return false;
     };
-    let axis = kernel.axis(*axis);
+    groups_below(kernel, *axis, c, extent)
+}
+
+/// Whether a range's coordinates divided by c are below the extent.
+pub fn groups_below(kernel: &t1::Kernel, axis: t1::AxisId, c: i64, extent: &LaunchExpr) -> bool {
+    let axis = kernel.axis(axis);
     let start = match kernel.value(axis.lo).op {
         Op::GridVar(g) => kernel.grid_var(g).lo,
         Op::LoopVar(l) => kernel.loop_(l).lo,

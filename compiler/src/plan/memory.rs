@@ -10,7 +10,7 @@ use super::refuse::Refusal;
 use crate::diagnostics::Span;
 use crate::layout::{Axis, Dim, Layout};
 use crate::scheduled::ir::*;
-use crate::tile::ir as t1;
+use crate::tile::{ir as t1, multiples::is_multiple};
 
 impl General<'_> {
     pub(super) fn subscripts(
@@ -111,6 +111,28 @@ impl General<'_> {
             }
             _ => 1,
         }
+    }
+
+    /// The same where the last subscript counts a range's coordinates in turns, and the others are the same in each: `t[c[j, k / 8], k % 8]`.
+    pub(super) fn vector_in_turns(&self, tensor: t1::TensorId, read: t1::ValueId, layout: &Layout) -> u32 {
+        let (kernel, t) = (self.kernel, self.kernel.tensor(tensor));
+        let (value, bytes) = (kernel.value(read), t.elem.bits() / 8);
+        let t1::Op::Read { ix, .. } = &value.op else { return 1 };
+        let Some((last, rows)) = ix.split_last() else { return 1 };
+        let Some((axis, turn)) = kernel.in_turns(*last).filter(|_| bytes > 0) else { return 1 };
+        let row = t.shape.last().and_then(|e| e.extent.eval_int(&t1::NoFacts));
+        let dense = t.strides.iter().all(|s| matches!(s, t1::Stride::Dense));
+        let (Some(at), Some(row), true) = (value.ty.axes.iter().position(|a| *a == axis), row, dense) else {
+            return 1;
+        };
+        let most = (self.variant.alignment(bytes) / bytes).clamp(1, side_by_side(layout, at)).min(turn);
+        let a = kernel.axis(axis);
+        let fits = |n: &u32| {
+            row % i64::from(*n) == 0
+                && [a.lo, a.hi].iter().all(|end| is_multiple(kernel, *end, *n))
+                && rows.iter().all(|v| access::steady(kernel, *v, axis, *n))
+        };
+        (0..=most.ilog2()).rev().map(|b| 1 << b).find(fits).unwrap_or(1)
     }
 
     /// Whether a subscript changes along an axis. What moves along the last dimension must stay in its row: on a diagonal neighbours are rows apart.

@@ -269,6 +269,7 @@ impl Printer<'_> {
             .iter()
             .map(|i| match (i.axis, i.offset) {
                 _ if i.tile.is_some() => i.tile.map_or(String::new(), |t| self.name(t)),
+                (Some(a), None) if i.shift > 0 => format!("{} / {}", self.kernel.axis(a).name, 1 << i.shift),
                 (Some(a), None) => self.kernel.axis(a).name.clone(),
                 (Some(a), Some(o)) => format!("{} + {}", self.kernel.axis(a).name, self.scalar(o)),
                 (None, Some(o)) => self.scalar(o),

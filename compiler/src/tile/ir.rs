@@ -498,6 +498,22 @@ impl Kernel {
         }
     }
 
+    /// For `x / 2^s` of the coordinates x of a range: the range, and s.
+    pub fn shared_by_neighbours(&self, v: ValueId) -> Option<(AxisId, u32)> {
+        let Op::Binary(BinaryOp::Div, x, c) = self.value(v).op else { return None };
+        let Op::Iota(axis) = self.value(x).op else { return None };
+        let c = u32::try_from(self.const_int(c)?).ok().filter(|c| c.is_power_of_two())?;
+        Some((axis, c.trailing_zeros()))
+    }
+
+    /// For `x % n`, n a power of two, of the coordinates x of a range: the range, and n.
+    pub fn in_turns(&self, v: ValueId) -> Option<(AxisId, u32)> {
+        let Op::Binary(BinaryOp::Rem, x, c) = self.value(v).op else { return None };
+        let Op::Iota(axis) = self.value(x).op else { return None };
+        let c = u32::try_from(self.const_int(c)?).ok().filter(|c| c.is_power_of_two())?;
+        Some((axis, c))
+    }
+
     /// The value of a tune or generic parameter.
     pub fn bound(&self, name: &str) -> Option<&Bound> {
         self.binding.iter().find(|b| b.name == name)

@@ -5,11 +5,12 @@
 use super::ir::*;
 use super::lower::Lower;
 use super::reductions::{class_of, int_ty};
+use super::tilemap::TileMap;
 use crate::plan::Refusal;
 use crate::plan::access::launch_scalar;
 use crate::plan::instances;
 use crate::scheduled::ir as t2;
-use crate::tile::ir as t1;
+use crate::tile::{ir as t1, multiples::is_multiple};
 use t1::{BinaryOp, CmpOp, ElemType, UnaryOp};
 
 /// One element in registers.
@@ -90,6 +91,11 @@ impl Lower<'_> {
                     self.elements.insert((v, r), e);
                     return Ok(e);
                 }
+                if let Some(turn) = self.turning(v) {
+                    let e = Element::Int(self.in_turn(turn, &map, r));
+                    self.elements.insert((v, r), e);
+                    return Ok(e);
+                }
                 let mut tiles = args.iter();
                 let mut operands = Vec::new();
                 for x in self.kernel.value(*value).op.operands() {
@@ -130,6 +136,24 @@ impl Lower<'_> {
         };
         self.elements.insert((v, r), e);
         Ok(e)
+    }
+
+    /// For `k % n` of a range that begins at multiples of n: n.
+    pub fn turning(&self, v: t2::ValId) -> Option<u32> {
+        let Some(t2::OpKind::Elementwise { value, .. }) = self.producers.get(&v) else { return None };
+        let (axis, n) = self.kernel.in_turns(*value)?;
+        is_multiple(self.kernel, self.kernel.axis(axis).lo, n).then_some(n)
+    }
+
+    /// The place in its turn of the coordinate in register `r`: the thread's part and the register's have no bits in common.
+    fn in_turn(&mut self, n: u32, map: &TileMap, r: usize) -> Src {
+        let columns: Vec<u32> = map.axes[0].thread.iter().map(|c| c & (n - 1)).collect();
+        let own = map.axes[0].register[r] & (n - 1);
+        match self.threads.linear(&mut self.b, &columns) {
+            None => Src::Int(own.into()),
+            Some(thread) if own == 0 => thread.into(),
+            Some(thread) => self.b.add(thread, i64::from(own)).into(),
+        }
     }
 
     /// An element that follows from the conditions that hold here.

@@ -144,7 +144,8 @@ impl Lower<'_> {
         let (_, axes) = self.tile(v);
         let map = self.map(v);
         let elem = self.kernel.tensor(tensor).elem;
-        let last = ix.last().and_then(|i| i.axis).and_then(|a| axes.iter().position(|x| *x == a));
+        let last =
+            ix.last().and_then(|i| self.neighbours_along(i)).and_then(|a| axes.iter().position(|x| *x == a));
         // One register per distinct element, so that runs see each once.
         let distinct = self.distinct(v);
         let small = TileMap {
@@ -171,6 +172,36 @@ impl Lower<'_> {
         runs
     }
 
+    /// The axis along which a subscript's coordinates are neighbours: its own, or that of `k % 8`.
+    fn neighbours_along(&self, index: &t2::Index) -> Option<t1::AxisId> {
+        let in_turns = |t| match self.producers.get(&t) {
+            Some(t2::OpKind::Elementwise { value, .. }) => self.kernel.in_turns(*value).map(|(axis, _)| axis),
+            _ => None,
+        };
+        index.axis.or_else(|| index.tile.and_then(in_turns))
+    }
+
+    /// Whether subscripts are inside only where lanes of this axis exist. Codes of a packed tile are codes beyond its tensor, too, and what they
+    /// look up there is dropped like everything that such lanes have.
+    fn bounds(&self, ix: &[t2::Index], axis: t1::AxisId) -> bool {
+        ix.iter().any(|i| match i.tile {
+            Some(tile) => self.tile(tile).1.contains(&axis) && !self.of_codes(tile),
+            None => i.axis == Some(axis),
+        })
+    }
+
+    /// Whether a tile is computed from packed codes and places in a turn alone.
+    fn of_codes(&self, tile: t2::ValId) -> bool {
+        match self.producers.get(&tile) {
+            Some(t2::OpKind::LoadPacked { .. }) => true,
+            Some(t2::OpKind::Elementwise { value, args }) => {
+                let position = matches!(self.kernel.value(*value).op, t1::Op::Iota(_));
+                self.turning(tile).is_some() || !position && args.iter().all(|x| self.of_codes(*x))
+            }
+            _ => false,
+        }
+    }
+
     /// Loads the run of elements that holds register `r`.
     pub fn read_run(
         &mut self,
@@ -195,7 +226,8 @@ impl Lower<'_> {
             unreachable!("the register that stands for others is the first of its element");
         };
         let map = self.map(v);
-        let mut guard = self.existing(axes, axes, &map, run[0])?;
+        let bounded: Vec<t1::AxisId> = axes.iter().copied().filter(|a| self.bounds(ix, *a)).collect();
+        let mut guard = self.existing(&bounded, axes, &map, run[0])?;
         let inside = self.inside(tensor, ix, v, run[0])?;
         guard = self.both(guard, inside);
         let from = self.global_address(tensor, ix, v, run[0])?;

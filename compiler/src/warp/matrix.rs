@@ -14,7 +14,7 @@ use crate::plan::Refusal;
 use crate::plan::beyond::Beyond;
 use crate::plan::shared::fragment_rows;
 use crate::scheduled::ir as t2;
-use crate::tile::ir as t1;
+use crate::tile::{ir as t1, multiples::is_multiple};
 use std::rc::Rc;
 
 impl Lower<'_> {
@@ -250,7 +250,9 @@ impl Lower<'_> {
             32 => 1u32 << Form::Planes.lane_at(n as u32),
             count => (u32::MAX >> (32 - 32 / count)) << (n * 32 / count),
         };
-        for (n, r) in together.iter().enumerate().rev() {
+        let all_or_none = is_multiple(self.kernel, self.kernel.axis(k).hi, together.len() as u32);
+        let tested = if all_or_none { 1 } else { together.len() };
+        for (n, r) in together.iter().enumerate().take(tested).rev() {
             let Some(p) = self.existing(&[k], axes, map, *r)? else { continue };
             // Without this lane and those above it.
             let below = (0..n).fold(0, |mask, n| mask | lane(n));

@@ -62,7 +62,7 @@ impl Lower<'_> {
         let along = self.b.add(depth, i64::from(recipe.tile.1) - 1);
         let along = self.quotient(along.into(), recipe.tile.1);
         let lo = self.scalars.coordinate(&mut self.b, l.lo)?;
-        let lo = self.quotient(lo, recipe.tile.1);
+        let lo = self.quotient(lo, recipe.tile.1 << recipe.shift);
         let number = self.b.int(IntOp::MulLo, IntTy::U32, row, along);
         let number = self.b.add(number, lo);
         let base = self.scalars.pointer(*tensor)?;
@@ -145,9 +145,14 @@ impl Lower<'_> {
         let regs = self.fragment(result, recipe.words as usize);
         for chunk in recipe.chunks() {
             let (first, n) = chunk;
-            // Warps along the other axis of the result hold the same.
-            let mut columns: Vec<u32> = (0..recipe.threads.trailing_zeros()).map(|b| (4 * n) << b).collect();
-            columns.splice(5..5, std::iter::repeat_n(0, recipe.same.trailing_zeros() as usize));
+            // Lanes that share elements read the same, and so do warps along the other axis of the result.
+            let lanes = recipe.lanes.count_ones();
+            let told_apart = |b: u32| recipe.lanes >> b & 1 == 1;
+            let before = |b: u32| (recipe.lanes & ((1 << b) - 1)).count_ones();
+            let mut columns: Vec<u32> =
+                (0..5).map(|b| if told_apart(b) { (4 * n) << before(b) } else { 0 }).collect();
+            columns.extend(std::iter::repeat_n(0, recipe.same.trailing_zeros() as usize));
+            columns.extend((lanes..recipe.threads.trailing_zeros()).map(|b| (4 * n) << b));
             let mut from = self.threads.shared(&mut self.b, &columns, 0);
             from.offset += base + recipe.chunk_offset(chunk) as i32;
             let d = regs[first as usize..(first + n) as usize].to_vec();
@@ -164,7 +169,7 @@ impl Lower<'_> {
     ) -> Result<Element, Refusal> {
         let recipe = self.recipe(tensor);
         let regs = self.fragment(v, recipe.words as usize);
-        let (member, first, lane) = recipe.member(r as u32);
+        let (member, first, lane) = recipe.member(recipe.element(r));
         let mut code: Option<Reg> = None;
         let mut b = 0;
         while b < member.bits.len() {

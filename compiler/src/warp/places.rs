@@ -159,8 +159,11 @@ impl Lower<'_> {
             Some(base) => *base,
             None => {
                 let mut base = self.scalars.pointer(tensor)?;
-                for (dim, index) in ix.iter().enumerate() {
-                    base = self.along(tensor, dim, index, v, r, base)?;
+                // What is the same in every step comes first, for the assembler to compute once.
+                let steady = |i: &t2::Index| i.tile.is_some_and(|t| self.turning(t).is_some());
+                let (first, then): (Vec<usize>, Vec<usize>) = (0..ix.len()).partition(|n| steady(&ix[*n]));
+                for dim in first.into_iter().chain(then) {
+                    base = self.along(tensor, dim, &ix[dim], v, r, base)?;
                 }
                 self.rows.insert(key, base);
                 base
@@ -217,6 +220,11 @@ impl Lower<'_> {
                 base = self.b.mad(IntTy::S64, o, elem_bytes, base);
             }
             return Ok(base);
+        }
+        if let (Some(at), None, Some(stride)) =
+            (at, index.offset, self.scalars.static_stride_bytes(tensor, dim))
+        {
+            return Ok(self.b.mad_wide(true, at, stride, base));
         }
         for wide in [
             match at {

@@ -412,6 +412,16 @@ impl<'a> Scalars<'a> {
         }
     }
 
+    /// The stride of a dimension in bytes, where the program alone decides it, in 31 bits.
+    pub fn static_stride_bytes(&self, t: t1::TensorId, dim: usize) -> Option<i64> {
+        let tensor = self.kernel.tensor(t);
+        let bytes = i64::from(tensor.elem.bits()) / 8;
+        let dense = tensor.elem.bits().is_multiple_of(8) && tensor.strides[dim] == t1::Stride::Dense;
+        let extents = tensor.shape[dim + 1..].iter().map(|e| e.extent.eval_int(&t1::NoFacts));
+        let stride = extents.fold(dense.then_some(bytes), |all, e| all?.checked_mul(e?));
+        stride.filter(|s| (0..1 << 31).contains(s))
+    }
+
     /// The stride of a dimension in bytes, 64 bits.
     pub fn stride_bytes(&mut self, b: &mut Builder, t: t1::TensorId, dim: usize) -> Result<Reg, Refusal> {
         if let Some(r) = self.known.strides.get(&(t, dim)) {

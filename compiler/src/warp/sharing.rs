@@ -56,6 +56,10 @@ impl Lower<'_> {
                 if let t1::Op::Iota(_) = self.kernel.value(*value).op {
                     return coordinates();
                 }
+                if let Some(n) = self.turning(v) {
+                    let place = |r| map.axes[0].register[r] & (n - 1);
+                    return Keys { width: 1, parts: registers.map(place).collect() };
+                }
                 if let (Some(group), &[x]) = (self.grouping(*value), &args[..]) {
                     let of = self.map(x);
                     let group_of = |r| of.axes[0].register[self.counterpart(v, r, x)] >> group;
@@ -94,11 +98,9 @@ impl Lower<'_> {
 
     /// For `x / c` of the coordinates x of a tile that begins at a multiple of c, or lies within one: the bits of x that do not matter.
     pub fn grouping(&self, value: t1::ValueId) -> Option<u32> {
-        let t1::Op::Binary(t1::BinaryOp::Div, x, c) = self.kernel.value(value).op else { return None };
-        let t1::Op::Iota(axis) = self.kernel.value(x).op else { return None };
-        let c = u32::try_from(self.kernel.const_int(c)?).ok().filter(|c| c.is_power_of_two())?;
-        let axis = self.kernel.axis(axis);
-        let nested = c.is_multiple_of(axis.extent) || axis.extent.is_multiple_of(c);
-        (nested && is_multiple(self.kernel, axis.lo, c.min(axis.extent))).then(|| c.trailing_zeros())
+        let (axis, shift) = self.kernel.shared_by_neighbours(value)?;
+        let (axis, c) = (self.kernel.axis(axis), 1 << shift);
+        let nested = axis.extent.is_multiple_of(c) || c.is_multiple_of(axis.extent);
+        (nested && is_multiple(self.kernel, axis.lo, c.min(axis.extent))).then_some(shift)
     }
 }

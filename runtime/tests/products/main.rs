@@ -12,6 +12,7 @@ mod several;
 mod tables;
 mod templates;
 mod variants;
+mod vectors;
 
 use program::Program;
 use tilewright_runtime::executor::Options;

@@ -53,7 +53,8 @@ impl<'a> Block<'a, '_> {
                 None => Tile::int(offset),
                 Some(a) => {
                     let (lo, count) = self.axis(a)?;
-                    let from = lo + offset;
+                    let from = (lo + offset) >> index.shift;
+                    let count = count.div_ceil(1 << index.shift);
                     let data = Values::Int((from..from + count as i64).collect());
                     Tile { axes: vec![a], shape: vec![count], data }
                 }

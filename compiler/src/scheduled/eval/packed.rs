@@ -90,7 +90,8 @@ impl Block<'_, '_> {
         let shape = self.shape(axes)?;
         let [rows, depth] = shape[..] else { return Err(self.malformed("a packed tile of other axes")) };
         let format = elem.format();
-        let at = (0..rows).flat_map(|r| (0..depth).map(move |k| r * recipe.tile.1 as usize + k));
+        let (along, shift) = (recipe.tile.1 as usize, recipe.shift);
+        let at = (0..rows).flat_map(|r| (0..depth).map(move |k| r * along + (k >> shift)));
         let numbers = at.map(|n| format.decode(codes[n]));
         let data = if elem.is_float() {
             Values::Float(numbers.map(|n| if let Number::Float(x) = n { x } else { f64::NAN }).collect())

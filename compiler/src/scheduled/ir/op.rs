@@ -14,6 +14,8 @@ pub struct Index {
     pub tile: Option<ValId>,
     /// The coordinate may leave the tensor where the lane exists: reads give zero there, writes are dropped.
     pub checked: bool,
+    /// Of the last subscript of a packed tensor: 2^shift neighbours along the axis share an element, as with `c[j, k / 8]`.
+    pub shift: u32,
 }
 
 #[derive(Clone, Debug)]
