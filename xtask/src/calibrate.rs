@@ -104,18 +104,22 @@ fn classes() -> Result<BTreeMap<String, Job>> {
 }
 
 /// Weights that stand for all: a thread's words are few or many, and unpacking takes one step or several.
-const WEIGHTS: [&str; 4] = ["u4", "i7", "u8", "f6e3m2"];
+const WEIGHTS: (&str, &[&str]) = ("W", &["u4", "i7", "u8", "f6e3m2"]);
+
+/// Weights that share a code: few, as many as lanes that share it, more.
+const VECTORS: (&str, &[&str]) = ("V", &["2", "8", "16"]);
 
 /// `None` where the schedule cannot be had for another reason. Of packed operands the worst counts.
 fn measure(bin: &Path, folder: &Path, class: &str, job: &Job) -> Result<Option<Measured>> {
     if !class.contains("packed") {
         return measure_one(bin, folder, class, job);
     }
+    let (parameter, values) = if class.contains("lookups") { VECTORS } else { WEIGHTS };
     let mut worst: Option<Measured> = None;
-    for weight in WEIGHTS {
+    for weight in values {
         let mut job = job.clone();
-        job.sets.retain(|(name, _)| name != "W");
-        job.sets.push(("W".into(), weight.into()));
+        job.sets.retain(|(name, _)| name != parameter);
+        job.sets.push((parameter.into(), weight.to_string()));
         let Some(m) = measure_one(bin, folder, &format!("{class} {weight}"), &job)? else { continue };
         let (registers, spilled) = worst.map_or((0, 0), |w| (w.registers, w.spilled));
         worst = Some(Measured { registers: m.registers.max(registers), spilled: m.spilled.max(spilled) });

@@ -74,8 +74,12 @@ pub fn class(p: Problem, warps: (u32, u32), stages: u32) -> String {
     let direct = if p.direct { " direct" } else { "" };
     let promoted = if p.promoted { " promoted" } else { "" };
     let packed = if p.packed { " packed" } else { "" };
+    let lookups = match p.lookups {
+        (0, 0) => String::new(),
+        (a, b) => format!(" lookups {a} {b}"),
+    };
     format!(
-        "{bits}-bit {a}{b} {after} {}x{}x{} ({wm}, {wn}) {stages} stages{direct}{promoted}{packed}",
+        "{bits}-bit {a}{b} {after} {}x{}x{} ({wm}, {wn}) {stages} stages{direct}{promoted}{packed}{lookups}",
         p.bm, p.bn, p.bk
     )
 }

@@ -50,6 +50,11 @@ impl Operand {
 }
 
 impl Operand {
+    /// Of a packed tensor: 2^shift neighbours along its rows share an element.
+    pub fn shift(&self) -> u32 {
+        self.ix.last().map_or(0, |i| i.shift)
+    }
+
     /// The range along which coordinates are looked up or computed.
     pub fn gather_axis(&self) -> Option<t1::AxisId> {
         self.gather.first().and_then(|(d, _)| self.ix[*d].axis)
@@ -473,6 +478,17 @@ fn begins_with_tiles(kernel: &t1::Kernel, axis: t1::AxisId) -> bool {
 fn looks_up(kernel: &t1::Kernel, ix: &[t1::ValueId], k: t1::AxisId) -> bool {
     let codes = |axes: &[t1::AxisId]| axes.len() > 1 && axes.contains(&k);
     ix.iter().any(|x| index(kernel, *x).is_none() && codes(&kernel.ty(*x).axes))
+}
+
+/// How many reads of an operand find each element by codes, in memory.
+pub(super) fn lookups(kernel: &t1::Kernel, operand: &Operand, k: t1::AxisId) -> u32 {
+    fn count(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> u32 {
+        let op = &kernel.value(v).op;
+        let here = matches!(op, t1::Op::Read { ix, .. } if looks_up(kernel, ix, k));
+        u32::from(here) + op.operands().into_iter().map(|x| count(kernel, x, k)).sum::<u32>()
+    }
+    let in_registers = operand.toward == Toward::Table;
+    operand.computed.filter(|_| !in_registers).map_or(0, |c| count(kernel, c.value, k))
 }
 
 /// What is said of a computed operand of which nothing can travel through shared memory.

@@ -5,7 +5,7 @@
 //! settled by the [`calibration`](super::calibration) table.
 
 use super::calibration::{self, Judgement, Registers, judge};
-use super::contraction::{Contraction, Major, Operand};
+use super::contraction::{Contraction, Major, Operand, lookups};
 use super::items::{self, Items, flag, integer, printed, unknown, wrong};
 use super::refuse::Refusal;
 use crate::artifact::{ChosenBy, ScheduleItem};
@@ -61,6 +61,8 @@ pub struct Problem {
     pub narrowest: u32,
     /// There is a second accumulator: see [`Knobs::promote`].
     pub promoted: bool,
+    /// Of each operand, what every element looks up in memory.
+    pub lookups: (u32, u32),
 }
 
 impl Problem {
@@ -81,15 +83,22 @@ impl Problem {
         };
         let fused = kernel.values.iter().any(more);
         let packed = [&c.a, &c.b].into_iter().any(|o| o.packed || !o.also.is_empty());
+        // Registers of a fragment that share an element: of the bits of k the lowest are a register's, the next two the lane's.
+        let together = |o: &Operand| {
+            let (shift, own) = (o.shift(), (32 / c.atom.a.bits()).trailing_zeros());
+            shift.min(own) + shift.saturating_sub(own + 2)
+        };
         let group = |o: &Operand| {
             let all = std::iter::once(o).chain(o.also.iter().map(|(_, o)| o));
-            all.filter(|o| o.packed).map(|o| group_values(o.elem, o.toward)).max().unwrap_or(1)
+            let values = |o: &Operand| group_values(o.elem, o.toward) << together(o);
+            all.filter(|o| o.packed).map(values).max().unwrap_or(1)
         };
         let groups = (group(&c.a), group(&c.b));
         // A computed operand counts as what it becomes.
         let bits = |o: &Operand| {
-            let own = if o.packed { o.elem.bits() } else { c.atom.a.bits() };
-            own + o.also.iter().map(|(_, o)| o.elem.bits()).sum::<u32>()
+            let stored = |o: &Operand| (o.elem.bits() >> o.shift()).max(1);
+            let own = if o.packed { stored(o) } else { c.atom.a.bits() };
+            own + o.also.iter().map(|(_, o)| stored(o)).sum::<u32>()
         };
         let bits = (bits(&c.a), bits(&c.b));
         let copied = [&c.a, &c.b].into_iter().filter(|o| !o.packed).map(|o| o.elem.bits() / 8);
@@ -109,6 +118,7 @@ impl Problem {
             bits,
             narrowest,
             promoted,
+            lookups: (lookups(kernel, &c.a, c.k), lookups(kernel, &c.b, c.k)),
         }
     }
 
@@ -581,10 +591,12 @@ fn check_shared(kernel: &t1::Kernel, p: Problem, stages: u32, target: Target) ->
 /// 32-bit registers per thread that a schedule is expected to need.
 pub fn register_estimate(p: Problem, warps: (u32, u32)) -> u32 {
     let (wm, wn) = (p.bm / warps.0, p.bn / warps.1);
+    // What elements look up is on its way while others are multiplied: by a sweep of `pq_gemm`, a register and a quarter each.
+    let on_the_way = (p.lookups.0 * wm + p.lookups.1 * wn) * p.bk / 32 * 5 / 4;
     if p.packed {
         // What is unpacked lives from one matrix instruction to the next, and each thread has an address or two of the packed tiles.
         let units = p.bm * p.bk * p.elem_bytes() / 16 / (warps.0 * warps.1 * 32);
-        let rest = 2 * (wm / 16 * 4) + wn / 8 * 2 + 32 + if units > 4 { 16 } else { 0 };
+        let rest = 2 * (wm / 16 * 4) + wn / 8 * 2 + 32 + on_the_way + if units > 4 { 16 } else { 0 };
         return (accumulators(p, warps) * (1 + u32::from(p.promoted)) + rest).next_multiple_of(4);
     }
     let fragments = 2 * (wm / 16 * 4 + wn / 8 * 2);
@@ -592,7 +604,7 @@ pub fn register_estimate(p: Problem, warps: (u32, u32)) -> u32 {
     let units = p.bm.max(p.bn) * p.bk * p.elem_bytes() / 16 / (warps.0 * warps.1 * 32);
     let addresses = 4 + 8 + 6 + 10 + if units > 4 { 24 } else { 0 };
     // Four accesses of sixteen bytes on their way.
-    let rest = fragments + addresses + if p.direct { 16 } else { 0 };
+    let rest = fragments + addresses + on_the_way + if p.direct { 16 } else { 0 };
     (accumulators(p, warps) * (1 + u32::from(p.promoted)) + rest + rest / 10).next_multiple_of(8)
 }
 
@@ -670,6 +682,7 @@ mod tests {
             bits: (16, 16),
             narrowest: 2,
             promoted: false,
+            lookups: (0, 0),
         }
     }
 

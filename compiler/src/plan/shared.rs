@@ -166,8 +166,8 @@ pub fn packed_buffer(
     }
     // Warps along the result's other axis hold the same elements.
     let (warps, same) = if is_a { (tiling.wm, tiling.wn * tiling.same) } else { (tiling.wn, tiling.same) };
-    let shift = operand.ix.last().map_or(0, |i| i.shift);
-    let Some(recipe) = Recipe::new(operand.elem, operand.toward, &fragment, (warps, same), shift) else {
+    let Some(recipe) = Recipe::new(operand.elem, operand.toward, &fragment, (warps, same), operand.shift())
+    else {
         return Err(Refusal::schedule(
             t.span,
             format!(

@@ -20,9 +20,11 @@
 //! iteration j sees only values of iteration j, carried ones aside.
 
 mod block;
+mod channels;
 mod copies;
 mod global;
 mod items;
+mod ops;
 mod packed;
 mod partials;
 mod scans;
