@@ -9,6 +9,8 @@
 //! for c: axis c[1024] over 0..1000 { … read x[r, c] … }          ⇒    … read x[r, c] …, once, and no loop
 //! ```
 //!
+//! A loop `when false` goes, and what it carries is what it was before: so it is with a mask that shows nothing.
+//!
 //! Loops around `@` stay: they are pipelines, whatever their length. Two ranges become one axis only if both come from such loops, so
 //! they never met in a tile. Reads are merged where nothing can have written in between: from parameters that are only read.
 
@@ -52,6 +54,7 @@ impl Straighten {
         let mut stmts = Vec::new();
         for stmt in block.stmts {
             match stmt {
+                Stmt::For(id) if self.no_trip(k, id) => {}
                 Stmt::For(id) => {
                     let body = std::mem::take(&mut k.loops[id.0 as usize].body);
                     let body = self.splice(k, body);
@@ -74,6 +77,19 @@ impl Straighten {
             }
         }
         Block { stmts }
+    }
+
+    /// Whether the loop's condition never holds; if so, its results stand for what it begins with.
+    fn no_trip(&mut self, k: &Kernel, id: LoopId) -> bool {
+        let l = k.loop_(id);
+        if !l.when.as_ref().is_some_and(|w| k.value(w.cond).op == Op::Const(Const::Bool(false))) {
+            return false;
+        }
+        for c in &l.carried {
+            self.same[c.result.0 as usize] = c.init;
+        }
+        self.changed = true;
+        true
     }
 
     /// Whether the loop runs its body exactly once; if so, its variable, state and range stand for what they are then.

@@ -162,8 +162,23 @@ fn at_least_zero(kernel: &t1::Kernel, v: ValueId, wide: bool) -> bool {
             (wide || ty.elem == ElemType::Index || is_unsigned(ty.elem)) && both(*x, *y)
         }
         Op::Binary(BinaryOp::Div | BinaryOp::Cdiv | BinaryOp::Rem | BinaryOp::Min, x, y) => both(*x, *y),
+        Op::Binary(BinaryOp::Sub, ..) => backwards(kernel, v).is_some(),
         _ => false,
     }
+}
+
+/// n, where an integer is `n - 1 - x % n`: the coordinates of a part, from its end.
+fn backwards(kernel: &t1::Kernel, v: ValueId) -> Option<LaunchExpr> {
+    let Op::Binary(BinaryOp::Sub, last, at) = kernel.value(v).op else { return None };
+    let Op::Binary(BinaryOp::Rem, _, n) = *through_cast(kernel, at) else { return None };
+    let n = known(kernel, n)?;
+    let before =
+        |c: i64| LaunchExpr::Binary(BinaryOp::Sub, Box::new(n.clone()), Box::new(LaunchExpr::int(c)));
+    let fits = match (kernel.const_int(last), n.eval_int(&t1::NoFacts)) {
+        (Some(last), Some(n)) => n > 0 && last == n - 1,
+        _ => known(kernel, last)? == before(1),
+    };
+    fits.then_some(n)
 }
 
 fn is_unsigned(elem: ElemType) -> bool {
@@ -263,6 +278,7 @@ pub fn below(kernel: &t1::Kernel, v: ValueId, extent: &LaunchExpr) -> bool {
         Op::Cast(x) => keeps(kernel, *x, v, kernel.ty(v).is_scalar()) && below(kernel, *x, extent),
         // Of nothing but what is below 1, where the extent is 0.
         Op::Binary(BinaryOp::Rem, _, y) if known(kernel, *y).as_ref() == Some(extent) => true,
+        Op::Binary(BinaryOp::Sub, ..) if backwards(kernel, v).as_ref() == Some(extent) => true,
         Op::Read { tensor, .. } => match &kernel.tensor(*tensor).holds {
             Some(Holds::In { hi, inclusive: false, .. }) => hi == extent && not_negative(kernel, v),
             _ => false,

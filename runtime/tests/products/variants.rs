@@ -29,3 +29,24 @@ fn scores() {
         variant(sets);
     }
 }
+
+/// What a mask says in constants: nothing is seen, then there are no steps; everything; or what stands beside it decides.
+#[test]
+fn masks_of_constants() {
+    for (mask, steps) in [
+        ("false", false),
+        ("causal(b, h, i, j) && false", false),
+        ("!true || false && causal(b, h, i, j)", false),
+        ("true && true", true),
+        ("true || causal(b, h, i, j)", true),
+        ("true && causal(b, h, i, j)", true),
+        ("false || causal(b, h, i, j)", true),
+    ] {
+        let text = format!("{ATTENTION}\nfn own(b, h, i, j) = {mask};");
+        let program = Program::compile(&text, "attention", "D=32,mask=own");
+        assert_eq!(program.compiled.ptx.contains("mma.sync"), steps, "{mask}");
+        for (s, l) in [(40, 33), (20, 70)] {
+            assert!(holds(&program, mask, &[("B", 1), ("HQ", 2), ("HKV", 1), ("S", s), ("L", l)], true) > 0);
+        }
+    }
+}
