@@ -23,7 +23,7 @@ POSITIONS, WIDTH, WINDOW, PAGE = 16384, 2048, 1024, 16
 LENGTHS, QUICK_LENGTHS = (1024, 2048, 4096, 8192, 16384), (1024, 8192)
 DIMS = (64, 128)
 # Tried for `attention/.../best_of`, the lengths frozen, as FlexAttention compiles for them.
-TRIES = ["", "BQ=128,BKV=64", "BQ=128,BKV=32", "BQ=64,BKV=64", "BQ=128,BKV=128", "BQ=64,BKV=128"]
+TRIES = ["", "BQ=128,BKV=64", "BQ=128,BKV=32", "BQ=64,BKV=64", "BQ=128,BKV=96", "BQ=128,BKV=128", "BQ=64,BKV=128"]
 PAGED_TRIES = ["CH=512", "CH=1024", "CH=2048", "CH=512,BKV=128"]
 DECODE_TRIES = ["BQ=16,BR=4,BKV=64", "BQ=16,BR=4,BKV=128", "BQ=16,BR=8,BKV=64"]
 GOAL = "ratio_to_best_peer >= 1"

@@ -23,8 +23,9 @@ pub fn apply(kernel: &t1::Kernel) -> Option<t1::Kernel> {
     let mut out: Option<t1::Kernel> = None;
     for n in 0..kernel.loops.len() {
         let l = &kernel.loops[n];
-        // Lanes that pad a tile to a power of two are no coordinates of the range.
-        let ends = |a: &AxisId| !always_full(kernel, *a) && kernel.axis(*a).extent.is_power_of_two();
+        // Lanes that pad a tile to a power of two are no coordinates of the range. What a product has as columns is exactly a step.
+        let exact = |a: AxisId| kernel.axis(a).extent.is_power_of_two() || columns(kernel, &l.body, a);
+        let ends = |a: &AxisId| !always_full(kernel, *a) && exact(*a);
         let Some(axis) = l.axis.filter(|a| !l.rev && ends(a)) else { continue };
         for stmt in &l.body.stmts {
             if let Stmt::Let(v) = stmt
@@ -38,6 +39,13 @@ pub fn apply(kernel: &t1::Kernel) -> Option<t1::Kernel> {
         }
     }
     out
+}
+
+/// Whether an axis is one of a product of the block.
+fn columns(kernel: &t1::Kernel, block: &t1::Block, axis: AxisId) -> bool {
+    block.stmts.iter().any(|s| {
+        matches!(s, Stmt::Let(v) if matches!(kernel.value(*v).op, Op::Mma { .. }) && kernel.ty(*v).axes.contains(&axis))
+    })
 }
 
 fn made_in(block: &t1::Block, v: ValueId) -> bool {

@@ -251,6 +251,9 @@ impl General<'_> {
                 format!("reading or writing `{}` where it was written before", t.name),
             ));
         }
+        if let Some(plan) = self.products {
+            plan.knobs.check_shared(self.kernel, self.module.shared_bytes, target)?;
+        }
         if self.module.shared_bytes <= target.shared_limit() {
             return Ok(self.module);
         }

@@ -70,6 +70,33 @@ fn one_query_takes_the_wide_variant() {
     }
 }
 
+/// Steps of every length that the example's own `tune` has: multiples of sixteen, whose odd factor is unrolled.
+#[test]
+fn steps_of_every_length() {
+    for sets in [
+        "D=64,BKV=48",
+        "D=32,BKV=80,T=bf16",
+        "D=64,BKV=96",
+        "D=128,BKV=96",
+        "D=40,BKV=112",
+        "D=64,BKV=160",
+        "D=64,BKV=192",
+    ] {
+        attention("attention_causal", sets, [1, 2, 1, 70, 90], sets == "D=64,BKV=48");
+        attention("attention", sets, [1, 1, 1, 5, 400], sets == "D=64,BKV=96");
+    }
+    for (kernel, sets) in [
+        ("attention_window", "D=64,BKV=48"),
+        ("attention_document", "D=64,BKV=96"),
+        ("attention_biased", "D=64,BKV=80"),
+        ("attention_causal", "D=64,BKV=48,BQ=16,BR=4"),
+        ("attention_causal", "D=64,BKV=96,warps=(4,2)"),
+        ("attention_causal", "D=64,BKV=48,BQ=128,warps=(4,1)"),
+    ] {
+        attention(kernel, sets, [1, 4, 2, 70, 130], true);
+    }
+}
+
 #[test]
 fn query_heads_beside_positions() {
     for sets in ["D=64,BQ=16,BR=4", "D=64,BQ=16,BR=8", "D=64,BQ=64,BR=4", "D=256,BQ=16,BR=4"] {

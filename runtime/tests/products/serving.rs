@@ -91,6 +91,36 @@ fn foreign_keys_are_never_read() {
     }
 }
 
+/// Keys and values of which all heads share one, and of which values are a part, as latent attention has them. What a step holds is two slots of
+/// 32 keys: the first of the kernel's own sizes that shared memory has room for.
+#[test]
+fn latent_heads() {
+    for (text, kernel, own) in [
+        (PAGED, "paged_decode", &[("B", 2), ("P", 1), ("NP", 200), ("MP", 70)][..]),
+        (PAGED, "paged_decode", &[("B", 2), ("P", 64), ("NP", 9), ("MP", 3)]),
+        (PAGED, "paged_attention", &[("B", 2), ("P", 16), ("NP", 20), ("MP", 6), ("TQ", 5)]),
+        (RAGGED, "ragged_causal", &[("B", 2), ("TQ", 5), ("TK", 90)]),
+    ] {
+        let program = Program::compile(text, kernel, "D=576,DV=512");
+        let dims = [&[("HQ", 16), ("HKV", 1)][..], own].concat();
+        assert!(holds(&program, kernel, &dims, true) > 0, "{kernel}");
+    }
+}
+
+/// A page is filled from its end: slots count down.
+#[test]
+fn slots_backwards() {
+    let backwards = PAGED.replace("[page, j % P, g, :]", "[page, P - 1 - j % P, g, :]");
+    assert!(backwards != PAGED);
+    for (kernel, own) in [("paged_attention", &[("TQ", 9)][..]), ("paged_decode", &[])] {
+        let program = Program::compile(&backwards, kernel, "D=64");
+        for (np, p, mp) in [(24, 16, 6), (40, 1, 13)] {
+            let dims = [("B", 2), ("HQ", 4), ("HKV", 2), ("NP", np), ("P", p), ("MP", mp)];
+            assert!(holds(&program, kernel, &[&dims[..], own].concat(), true) > 0);
+        }
+    }
+}
+
 #[test]
 fn states_merge() {
     let program = Program::compile(MERGE, "merge_state", "BN=16");

@@ -38,6 +38,18 @@ impl Knobs {
     pub fn occupancy(&self) -> u32 {
         self.items.occupancy.map_or(1, |(n, _)| n)
     }
+
+    /// Refuses bytes of shared memory beyond the target's.
+    pub fn check_shared(&self, kernel: &t1::Kernel, wanted: u32, target: Target) -> Result<(), Refusal> {
+        if wanted <= target.shared_limit() {
+            return Ok(());
+        }
+        let (wanted, limit) = (bytes(wanted.into()), bytes(target.shared_limit().into()));
+        let message = format!("this schedule wants {wanted} of shared memory; {target} has {limit}");
+        let fewer = self.stages.iter().any(|n| *n > 2);
+        let help = if fewer { "fewer stages, or smaller tiles" } else { "smaller tiles" };
+        Err(Refusal::schedule(kernel.span, message, help))
+    }
 }
 
 /// How each product's tile is cut.
@@ -202,14 +214,18 @@ fn sizes(kernel: &t1::Kernel, found: &Products) -> Result<(), Refusal> {
                 "rows must be a multiple of 16",
             ));
         }
-        let chained = matches!(p.a, Factor::Tile(_)) || matches!(k.kind, t1::AxisKind::Loop(_));
-        // Steps with an odd factor spill where the estimate says that they would not.
-        if chained && !k.extent.is_power_of_two() || k.extent.next_power_of_two() < p.atom.k() {
-            return Err(Refusal::schedule(
-                span,
-                format!("`{}` contracts {} elements", k.name, k.extent),
-                format!("a power of two of at least {}, as the rings of this target need", p.atom.k()),
-            ));
+        let (atom, step) = (p.atom.k(), matches!(k.kind, t1::AxisKind::Loop(_)));
+        let (fits, sizes) = match (step && !deep(p), step || matches!(p.a, Factor::Tile(_))) {
+            (true, _) => (k.extent.is_multiple_of(atom), format!("a multiple of {atom}")),
+            (_, true) => (
+                k.extent.is_power_of_two() && k.extent >= atom,
+                format!("a power of two of at least {atom}, as operands that are computed on their way need"),
+            ),
+            _ => (k.extent.next_power_of_two() >= atom, format!("more than {}", atom / 2)),
+        };
+        if !fits {
+            let message = format!("`{}` contracts {} elements", k.name, k.extent);
+            return Err(Refusal::schedule(span, message, sizes));
         }
     }
     Ok(())
@@ -260,6 +276,25 @@ fn default_warps(kernel: &t1::Kernel, found: &Products) -> (u32, u32) {
     least.or_else(most).map_or((1, 1), |(w, _)| *w)
 }
 
+/// Bytes of shared memory that the rings of all loops take, about: what is staged twice counts once.
+pub fn shared_estimate(kernel: &t1::Kernel, found: &Products, knobs: &Knobs) -> u32 {
+    let cut = tilings(kernel, found, knobs.warps);
+    let mut seen = Vec::new();
+    let mut total = 0;
+    for (is_a, n, o) in found.staged().filter(|(_, _, o)| !o.packed) {
+        if seen.contains(&(is_a, cut[n], o.tensor, &o.ix)) {
+            continue;
+        }
+        seen.push((is_a, cut[n], o.tensor, &o.ix));
+        let id = found.products[n].loop_id;
+        let moves = o.ix.iter().any(|i| i.axis.is_some() && i.axis == kernel.loop_(id).axis);
+        let slots = if moves { knobs.stages_of(found, id) } else { 1 };
+        let rows = if is_a { cut[n].bm } else { cut[n].bn };
+        total += slots * rows * cut[n].bk * o.elem.bits() / 8;
+    }
+    total
+}
+
 /// How far below the limit an estimate must be: what lies between has not been measured.
 const MARGIN: u32 = 24;
 
@@ -302,12 +337,27 @@ fn register_estimate(kernel: &t1::Kernel, found: &Products, cut: &[Tiling]) -> u
     let units = found.staged().filter(|(_, n, o)| moving(*n, o)).map(|(is_a, n, o)| {
         let t = &cut[n];
         let kept = if is_a { rows } else { t.bn };
-        kept * t.bk * o.elem.bits() / 128 / (32 * t.wm * t.wn * t.same)
+        let odd = !kept.is_power_of_two() && !t.bk.is_power_of_two();
+        (kept * t.bk * o.elem.bits() / 128 / (32 * t.wm * t.wn * t.same), odd)
     });
-    let addresses = match units.max().unwrap_or(0) {
-        0..=4 => 40,
-        5..=16 => 48,
-        _ => 72,
+    let addresses = match units.max().unwrap_or((0, false)) {
+        (0..=4, _) => 40,
+        (5..=16, _) => 48,
+        (17..=24, false) => 72,
+        (_, false) => 96,
+        (_, true) => 112,
+    };
+    // Odd factors have more constants than powers of two, and tiles of several rows a warp more of them.
+    let odd = |a: t1::AxisId| !extent(a).is_power_of_two();
+    let odd_step = found.loops.iter().any(|l| kernel.loop_(*l).axis.is_some_and(odd));
+    let odd_held = found.products.iter().any(|p| p.held().is_some() && odd(p.k));
+    let odd_any = odd_step || found.products.iter().any(|p| odd(p.n) || odd(p.k));
+    let constants = match rows / wm / 16 {
+        0..=1 if odd_held => 32,
+        2 if odd_any => 32,
+        3.. if odd_step => 32,
+        _ if odd_step => 12,
+        _ => 0,
     };
     // Coordinates that a step looks up for the next one: beside it the assembler wants them, and what they are computed from, all at once.
     let looks_up = found.staged().any(|(_, n, o)| !o.gather.is_empty() && moving(n, o));
@@ -346,21 +396,18 @@ fn register_estimate(kernel: &t1::Kernel, found: &Products, cut: &[Tiling]) -> u
         2 if !odd => 52,
         _ => 72,
     };
-    sums + fragments + held + made + addresses + lookups + read
-}
-
-/// Bytes of shared memory beyond the target's.
-pub fn check_shared(kernel: &t1::Kernel, wanted: u32, stages: u32, target: Target) -> Result<(), Refusal> {
-    if wanted <= target.shared_limit() {
-        return Ok(());
-    }
-    Err(Refusal::schedule(
-        kernel.span,
-        format!(
-            "this schedule wants {} of shared memory; {target} has {}",
-            bytes(wanted.into()),
-            bytes(target.shared_limit().into())
-        ),
-        if stages > 2 { "fewer stages, or smaller tiles" } else { "smaller tiles" },
-    ))
+    // A quotient of every column of a step (which run of keys it is in) is kept for all rows.
+    let by_data = |v: &&t1::ValueId| match kernel.value(**v).op {
+        t1::Op::Binary(t1::BinaryOp::Div | t1::BinaryOp::Rem, _, by) => {
+            kernel.const_int(by).is_none() && kernel.ty(**v).axes.iter().any(in_step)
+        }
+        _ => false,
+    };
+    let deep = found.products.iter().any(|p| extent(p.k) > 128);
+    let quotients = match found.computed.iter().find(by_data) {
+        Some(_) if deep => 48,
+        Some(_) => 40,
+        None => 0,
+    };
+    sums + fragments + held + made + addresses + constants + lookups + read + quotients
 }

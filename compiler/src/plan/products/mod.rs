@@ -128,6 +128,9 @@ pub fn fits(kernel: &t1::Kernel, target: Target) -> Option<u32> {
     let plain = simplify::apply(kernel, target);
     let found = find(&plain).ok()?;
     let knobs = knobs::read(&plain, &found, target).ok()?;
+    if knobs::shared_estimate(&plain, &found, &knobs) > target.shared_limit() {
+        return None;
+    }
     knobs::tilings(&plain, &found, knobs.warps).iter().map(|t| t.same).max()
 }
 
