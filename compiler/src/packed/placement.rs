@@ -32,7 +32,7 @@ pub enum Form {
     Byte,
     /// Words of single bits: as many words as a code has bits, of 32 neighbours in the order of [`Form::lane_at`].
     Planes,
-    /// Codes of four bits, eight neighbours in the nibbles of a word: selectors of bytes.
+    /// Codes of at most four bits, eight neighbours in the nibbles of a word: selectors of bytes.
     Nibbles,
     /// The codes themselves.
     Codes,
@@ -102,7 +102,7 @@ impl Toward {
             return if integer { Form::Planes } else { Form::Codes };
         }
         if self == Toward::Table {
-            return if matches!(elem, ElemType::Uint(4) | ElemType::Int(4)) {
+            return if matches!(elem, ElemType::Uint(1..=4) | ElemType::Int(1..=4)) {
                 Form::Nibbles
             } else {
                 Form::Codes

@@ -11,12 +11,20 @@
 //! halves of two bytes      prmt(low, high, 0x5140)  prmt(low, high, 0x7362)
 //! ```
 //! Halves take 22 instructions for eight values, bytes 12, and what the assembler moves of the table's constants; a load for each would take an
-//! address, too. What a code cannot look up reads as zero, as
+//! address, too. Narrower codes choose among at most eight values: there is no upper bit, and one `prmt` does for each byte of a value. They share
+//! nibbles, two of two bits or one of three and a bit of another code; those in upper bits are shifted down, or put together:
+//!
+//! ```text
+//! u2   s = w & 0x33333333    s' = w >> 2 & 0x33333333                     21 instructions for 16 halves
+//! u3   s = w & 0x77777777 of three words; s' of the bits 3 of all         45 instructions for 32 halves
+//! ```
+//! What a code cannot look up reads as zero, as
 //! anywhere, and so does a code below zero: the table holds the values by code as it is stored.
 
 use super::ir::*;
 use super::lower::Lower;
-use crate::packed::Form;
+use super::unpack;
+use crate::packed::{Form, Member};
 use crate::scheduled::ir as t2;
 use crate::tile::ir as t1;
 use rustc_hash::FxHashMap;
@@ -34,13 +42,15 @@ struct Table {
     /// Values by code as stored, in their bits.
     values: [u64; VALUES],
     bytes: usize,
+    /// Bits of a code.
+    width: u32,
 }
 
-/// What four codes of a step share: by word, and which half of it.
+/// What four codes of a step share: by their group's first word, and which four of it.
 #[derive(Clone, Debug, Default)]
 pub struct Looked {
-    /// Selectors, and bytes of ones where a code has its upper bit.
-    selectors: FxHashMap<(Reg, u32), (Reg, Reg)>,
+    /// Selectors, and bytes of ones where a code of four bits has its upper bit.
+    selectors: FxHashMap<(Reg, u32), (Reg, Option<Reg>)>,
     /// Of a table and a subscript, the bytes of four values: the lowest byte of each first.
     planes: FxHashMap<(t1::TensorId, t2::ValId, Reg, u32), Vec<Reg>>,
 }
@@ -89,23 +99,25 @@ impl Lower<'_> {
             Some(t2::OpKind::LoadPacked { tensor, .. }) => self.recipe(*tensor),
             _ => unreachable!("codes of a table are packed"),
         };
-        let (_, first, lowest) = recipe.member(r as u32);
-        let word = self.fragment(table.codes, recipe.words as usize)[first as usize];
-        let upper = lowest / 16;
-        let key = (table.tensor, table.subscript, word, upper);
+        let (member, first, lowest) = recipe.member(r as u32);
+        let all = self.fragment(table.codes, recipe.words as usize);
+        let words = &all[first as usize..(first + recipe.placement.words) as usize];
+        let eight = r as u32 / 8 % recipe.placement.members.len() as u32;
+        let four = 2 * eight + lowest / 16;
+        let key = (table.tensor, table.subscript, words[0], four);
         if let Some(known) = self.looked.planes.get(&key) {
             return known.clone();
         }
-        let (select, high) = self.selector(word, upper);
+        let (select, high) = self.selector(table.width, member, words, four);
         let planes: Vec<Reg> = (0..table.bytes)
             .map(|n| {
                 let byte = |value: &u64| value >> (8 * n) & 0xff;
                 let bytes = |eight: &[u64]| eight.iter().map(byte).collect::<Vec<u64>>();
                 let (low, up) = (bytes(&table.values[..8]), bytes(&table.values[8..]));
                 let p = self.one_of_eight(&low, select);
-                match low == up {
-                    true => self.in_register(p, Class::B32),
-                    false => {
+                match high.filter(|_| low != up) {
+                    None => self.in_register(p, Class::B32),
+                    Some(high) => {
                         let q = self.one_of_eight(&up, select);
                         self.b.lop3(q, p, high, CHOOSE)
                     }
@@ -116,21 +128,27 @@ impl Lower<'_> {
         planes
     }
 
-    /// Selectors of four codes of a word.
-    fn selector(&mut self, word: Reg, upper: u32) -> (Reg, Reg) {
-        if let Some(known) = self.looked.selectors.get(&(word, upper)) {
+    /// Selectors of four codes.
+    fn selector(&mut self, width: u32, member: &Member, words: &[Reg], four: u32) -> (Reg, Option<Reg>) {
+        let key = (words[0], four);
+        if let Some(known) = self.looked.selectors.get(&key) {
             return *known;
         }
-        let select = match upper {
-            0 => self.b.and(word, 0x7777_7777),
+        let select = match four % 2 {
+            0 => {
+                let (picked, mask) = unpack::pick(&mut self.b, &mut self.shifted, &member.pieces, words, 4);
+                self.b.and(picked, unpack::all_lanes(4, mask & 7))
+            }
             _ => {
-                let (all, _) = self.selector(word, 0);
+                let (all, _) = self.selector(width, member, words, four - 1);
                 self.b.shift(all, -16)
             }
         };
-        let moved = self.b.shift(word, -1 - 16 * upper as i32);
-        let high = self.permute(Src::Int(0), Src::Int(0xffff_ffff), moved);
-        self.looked.selectors.insert((word, upper), (select, high));
+        let high = (width == 4).then(|| {
+            let moved = self.b.shift(words[0], -1 - 16 * (four % 2) as i32);
+            self.permute(Src::Int(0), Src::Int(0xffff_ffff), moved)
+        });
+        self.looked.selectors.insert(key, (select, high));
         (select, high)
     }
 
@@ -143,7 +161,7 @@ impl Lower<'_> {
         }
     }
 
-    fn permute(&mut self, a: impl Into<Src>, b: impl Into<Src>, select: impl Into<Src>) -> Reg {
+    pub fn permute(&mut self, a: impl Into<Src>, b: impl Into<Src>, select: impl Into<Src>) -> Reg {
         let d = self.b.reg(Class::B32);
         self.b.push(Op::Permute { d, a: a.into(), b: b.into(), select: select.into() });
         d
@@ -164,15 +182,20 @@ impl Lower<'_> {
         if recipe.form != Form::Nibbles || !matches!(t.elem.bits(), 8 | 16) {
             return None;
         }
+        let width = recipe.elem.bits();
         let mut values = [0; VALUES];
         for (stored, value) in (0..).zip(&mut values) {
-            let code = if recipe.elem.is_signed() { stored - 8 } else { stored };
+            if stored >> width != 0 {
+                break;
+            }
+            let code = if recipe.elem.is_signed() { stored - (1 << (width - 1)) } else { stored };
             let at = self.index_of(*tile, code)?;
             if let Some(c) = usize::try_from(at).ok().and_then(|at| list.get(at)) {
                 *value = super::scalars::bits_of(t.elem, c);
             }
         }
-        Some(Table { tensor: *tensor, subscript: *tile, codes, values, bytes: t.elem.bits() as usize / 8 })
+        let bytes = t.elem.bits() as usize / 8;
+        Some(Table { tensor: *tensor, subscript: *tile, codes, values, bytes, width })
     }
 
     /// The packed tile that a subscript is computed from.

@@ -111,7 +111,7 @@ pub fn unpack(
 }
 
 /// The same bits of every lane.
-fn all_lanes(lane: u32, mask: u32) -> i64 {
+pub fn all_lanes(lane: u32, mask: u32) -> i64 {
     (0..32 / lane).fold(0, |all, n| all | i64::from(mask) << (n * lane))
 }
 
@@ -164,7 +164,13 @@ fn moved(b: &mut Builder, shifted: &mut Shifted, piece: &Piece, words: &[Reg]) -
 }
 
 /// A register that holds the bits of all pieces where they belong, and other bits elsewhere; and which bits of a lane are theirs.
-fn pick(b: &mut Builder, shifted: &mut Shifted, pieces: &[Piece], words: &[Reg], lane: u32) -> (Reg, u32) {
+pub fn pick(
+    b: &mut Builder,
+    shifted: &mut Shifted,
+    pieces: &[Piece],
+    words: &[Reg],
+    lane: u32,
+) -> (Reg, u32) {
     let mut all: Option<(Reg, u32)> = None;
     for piece in pieces {
         let moved = moved(b, shifted, piece, words);

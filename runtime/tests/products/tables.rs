@@ -13,6 +13,8 @@ const TABLES: &str = "
     const B16: bf16[16] = [-1.0, -0.6961928, -0.52507305, -0.39491749, -0.28444138, -0.18477343, -0.09105004, 0.0,
         0.0795803, 0.1609302, 0.2461123, 0.33791524, 0.44070983, 0.562617, 0.72295684, 1.0];
     const F16: f32[16] = [-1.0, -0.7, -0.5, -0.4, -0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1.0];
+    const I4: i8[4] = [-100, -1, 3, 127];
+    const B8: bf16[8] = [-1.5, 0.25, 0.5, 3.0, 7.0, -0.125, 0.0625, 9.0];
     const I16: i8[16] = [-128, -100, -50, -20, -9, -3, -1, 0, 1, 2, 4, 9, 21, 51, 101, 127];
     const U11: u8[11] = [0, 255, 3, 7, 128, 127, 64, 1, 2, 9, 200];
 ";
@@ -61,6 +63,14 @@ fn tables_of_any_length_and_codes_with_and_without_a_sign() {
         ("f16", "u4", "F16[c[j, k]] as f16"),
         ("bf16", "u4", "B16[c[j, k]]"),
         ("bf16", "i4", "B16[c[j, k]] + 1"),
+        ("f16", "u1", "T4[(c[j, k] as i32) * 1 + 1]"),
+        ("f16", "u1", "T4[(c[j, k] as i32) + 1]"),
+        ("f16", "i2", "T4[(c[j, k] as i32) + 2]"),
+        ("bf16", "u3", "B8[c[j, k]]"),
+        ("bf16", "i3", "B8[3 - (c[j, k] as i32)] * B8[c[j, k]]"),
+        ("f16", "u2", "T4[c[j, k]] * T4[3 - (c[j, k] as i32)]"),
+        ("i8", "u2", "I4[c[j, k]]"),
+        ("u8", "i3", "U11[(c[j, k] as i32) + 4]"),
         ("i8", "u4", "I16[c[j, k]]"),
         ("i8", "i4", "I16[(c[j, k] as i16) + 8]"),
         ("u8", "u4", "U11[c[j, k]]"),
@@ -77,14 +87,20 @@ fn tables_of_any_length_and_codes_with_and_without_a_sign() {
 /// Sixteen values of two bytes stay in registers: nothing is loaded that a plain conversion would not load.
 #[test]
 fn a_small_table_is_not_in_memory() {
-    let loads = |w: &str| {
-        let program = Program::compile(&source("f16", "packed c: u4[N, K]", w), "p", "");
+    let loads = |code: &str, w: &str| {
+        let program = Program::compile(&source("f16", &format!("packed c: {code}[N, K]"), w), "p", "");
         let ptx = program.compiled.ptx;
         (ptx.matches("ld.global").count(), ptx.matches("prmt").count())
     };
-    let (table, plain) = (loads("T16[c[j, k]]"), loads("c[j, k] as f16"));
+    let (table, plain) = (loads("u4", "T16[c[j, k]]"), loads("u4", "c[j, k] as f16"));
     assert_eq!(table.0, plain.0);
     assert!(table.1 > plain.1);
+    // Narrower codes take one permute for each byte of four values, and one for two halves.
+    for (code, w) in [("u1", "T4[c[j, k]]"), ("i2", "T4[(c[j, k] as i32) + 2]"), ("u3", "T8[c[j, k]]")] {
+        let narrow = loads(code, w);
+        assert_eq!(narrow.0, loads(code, "c[j, k] as f16").0, "{code}");
+        assert!(narrow.1 < table.1, "{code}: {} permutes, four bits {}", narrow.1, table.1);
+    }
 }
 
 #[test]
