@@ -320,6 +320,11 @@ fn what_is_wrong_is_said_with_file_tensor_reason_and_hint() {
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
         ("missing", safetensors(&[weight.clone(), scale.clone()]), "q.qzeros: there is no such tensor"),
         (
+            "scales",
+            safetensors(std::slice::from_ref(&weight)),
+            "q: it has quantised weights, but not what tells their format",
+        ),
+        (
             "type",
             safetensors(&[weight.clone(), ("q.qzeros", "F32", &[4, 8], ints(32)), scale.clone()]),
             "q.qzeros: it has type F32, not I32 or U32",

@@ -146,6 +146,20 @@ impl Checkpoint {
             return Ok(Format::Nvfp4);
         }
         let modules = self.modules();
+        if modules.iter().any(|m| m == module) {
+            let of =
+                |name: &&String| name.strip_prefix(module).is_some_and(|rest| rest.starts_with(['.', '_']));
+            let own: Vec<&str> = self.at.keys().filter(of).map(String::as_str).take(6).collect();
+            return Err(ImportError::Tensor {
+                path: self.path.clone(),
+                tensor: module.into(),
+                reason: "it has quantised weights, but not what tells their format".into(),
+                hint: format!(
+                    "it has {}; gptq and awq have .qweight and .scales of two dimensions, mxfp4 _blocks, nvfp4 .weight_packed or .weight_scale_2; --format says which it is",
+                    own.join(", ")
+                ),
+            });
+        }
         let near = tilewright_compiler::diagnostics::near(module, modules.iter().map(String::as_str));
         let hint = match (near, modules.len()) {
             (Some(near), _) => format!("did you mean {near}?"),
