@@ -4,6 +4,7 @@
 //! fragments + addresses. An estimate of at most the thread's limit less 24 is legal, one above the limit is refused, and what lies between is
 //! settled by the [`calibration`](super::calibration) table.
 
+use super::beside;
 use super::calibration::{self, Judgement, Registers, judge};
 use super::contraction::{Contraction, Major, Operand, lookups};
 use super::items::{self, Items, flag, integer, printed, unknown, wrong};
@@ -63,6 +64,10 @@ pub struct Problem {
     pub promoted: bool,
     /// Of each operand, what every element looks up in memory.
     pub lookups: (u32, u32),
+    /// What every element looks up by a coordinate's index: scales in act-order.
+    pub looked_up: u32,
+    /// Scales and zero points of a column in a step.
+    pub scales: u32,
 }
 
 impl Problem {
@@ -105,6 +110,7 @@ impl Problem {
         let narrowest = copied.min().unwrap_or(c.atom.a.bits() / 8).max(1);
         let order = (c.a.major, c.b.major);
         let promoted = Pins::of(kernel, c).promote.is_some();
+        let (looked_up, scales) = beside::reads(kernel, c, bk);
         Problem {
             bm,
             bn,
@@ -119,6 +125,8 @@ impl Problem {
             narrowest,
             promoted,
             lookups: (lookups(kernel, &c.a, c.k), lookups(kernel, &c.b, c.k)),
+            looked_up,
+            scales,
         }
     }
 
@@ -271,8 +279,14 @@ pub fn read(
     let stays = matches!(dispatch, Dispatch::Persistent | Dispatch::Drawn) && p.fused;
     // Nothing has been measured of other computed operands than packed weights.
     let computed = c.a.computed.is_some() || c.b.computed.is_some() && !c.b.packed || !c.b.also.is_empty();
-    let direct =
-        staged.iter().any(|t| items.via(*t) == Via::Direct) || gathered && parts || stays || computed;
+    // Nor of them where blocks share out steps.
+    let shared = p.packed && matches!(dispatch, Dispatch::Stream(_));
+    let direct = staged.iter().any(|t| items.via(*t) == Via::Direct)
+        || gathered && parts
+        || stays
+        || computed
+        || shared
+        || p.looked_up > 0;
     let p = Problem { direct, ..p };
     items.stream_weights(&c.b, p.bm);
     let pins = Pins {
@@ -596,7 +610,12 @@ pub fn register_estimate(p: Problem, warps: (u32, u32)) -> u32 {
     if p.packed {
         // What is unpacked lives from one matrix instruction to the next, and each thread has an address or two of the packed tiles.
         let units = p.bm * p.bk * p.elem_bytes() / 16 / (warps.0 * warps.1 * 32);
-        let rest = 2 * (wm / 16 * 4) + wn / 8 * 2 + 32 + on_the_way + if units > 4 { 16 } else { 0 };
+        // The assembler wants all that a step looks up at once.
+        let looked_up = p.looked_up * wn * p.bk / 32;
+        // What is measured are up to four scales beside codes of less than a byte.
+        let scales = if p.scales > 4 || p.scales >= 2 && p.bits.1.max(p.bits.0 % 16) >= 8 { 8 } else { 0 };
+        let copies = if units > 4 { 16 } else { 0 };
+        let rest = 2 * (wm / 16 * 4) + wn / 8 * 2 + 32 + copies + on_the_way + looked_up + scales;
         return (accumulators(p, warps) * (1 + u32::from(p.promoted)) + rest).next_multiple_of(4);
     }
     let fragments = 2 * (wm / 16 * 4 + wn / 8 * 2);
@@ -683,6 +702,8 @@ mod tests {
             narrowest: 2,
             promoted: false,
             lookups: (0, 0),
+            looked_up: 0,
+            scales: 0,
         }
     }
 

@@ -9,6 +9,7 @@
 //! | [`instances`] | how many blocks the host launches |
 //! | [`access`], [`cover`] | how tensors are subscripted, and that lanes stay inside |
 //! | [`knobs`] | warps, stages, raster: from the schedule, completed by rules, within the budgets |
+//! | [`beside`] | what operands read beside what is staged, for the budget of registers |
 //! | [`calibration`] | which register estimates near the limit are good |
 //! | [`items`] | what a schedule says of any kernel: occupancy, and how each tensor travels |
 //! | [`alternatives`] | what else a schedule item could be, for those who try |
@@ -27,6 +28,7 @@
 pub mod access;
 pub mod across_grid;
 pub mod alternatives;
+mod beside;
 pub mod beyond;
 pub mod build;
 pub mod calibration;
