@@ -500,9 +500,30 @@ fn not_staged(kernel: &t1::Kernel, v: t1::ValueId) -> Refusal {
         }
         _ => "a computed operand of `@`".into(),
     };
+    if let Some(t) = of_few_bits(kernel, v) {
+        let refusal = Refusal::construct(value.span, format!("`@` of `{}`, dense bits in memory,", t.name));
+        let note = format!("copies move whole bytes, and elements of {} are no whole bytes", t.elem);
+        let help = format!(
+            "`packed {}: {}[…]`: the launch stores it as the matrix instructions want it, in as many bits",
+            t.name, t.elem
+        );
+        return refusal.note(note).help(help);
+    }
     Refusal::construct(value.span, what)
         .note("what is computed element by element from numbers of 8 or 16 bits, or packed ones, that lie side by side along the contracted range is lowered today, and what such numbers look up")
         .help("write it as f16 or bf16 in a kernel before this one, and multiply that; a factor of rows or columns can follow the product; for f32 in memory, `as tf32` on both sides multiplies it as it is")
+}
+
+/// The first tensor of less than a byte an element that an operand is made of, and that could be packed.
+fn of_few_bits(kernel: &t1::Kernel, v: t1::ValueId) -> Option<&t1::Tensor> {
+    match &kernel.value(v).op {
+        t1::Op::Read { tensor, .. } => Some(kernel.tensor(*tensor))
+            .filter(|t| t.elem.bits() < 8 && t.kind == t1::TensorKind::In && t.shape.len() >= 2),
+        op if op.is_elementwise() || matches!(op, t1::Op::Reorder(_)) => {
+            op.operands().into_iter().find_map(|x| of_few_bits(kernel, x))
+        }
+        _ => None,
+    }
 }
 
 /// What is said of a product for each coordinate of a range inside one tile.
@@ -554,6 +575,13 @@ fn toward(kernel: &t1::Kernel, v: t1::ValueId, staged: t1::ValueId) -> Toward {
             t1::ElemType::F16 => Toward::F16,
             t1::ElemType::Bf16 => Toward::Bf16,
             t1::ElemType::Int(8) | t1::ElemType::Uint(8) => Toward::Bytes,
+            // By way of halves, which have every such number.
+            t1::ElemType::F32 => Toward::F16,
+            _ => Toward::Codes,
+        },
+        t1::Op::Cast(x) if differs_from(kernel, *x, staged) => match value.ty.elem {
+            t1::ElemType::F16 => Toward::F16,
+            t1::ElemType::Bf16 => Toward::Bf16,
             _ => Toward::Codes,
         },
         t1::Op::Read { tensor, ix } if small_table(kernel, *tensor) && subscripted_by(kernel, ix, staged) => {
@@ -570,6 +598,16 @@ fn toward(kernel: &t1::Kernel, v: t1::ValueId, staged: t1::ValueId) -> Toward {
             found.into_iter().find(|t| *t != Toward::Codes).unwrap_or(Toward::Codes)
         }
         _ => Toward::Codes,
+    }
+}
+
+/// Whether a value is `w as i32 - z`, integers of which w is what is staged: halves have the same difference ([`crate::warp::pairs`]).
+fn differs_from(kernel: &t1::Kernel, v: t1::ValueId, staged: t1::ValueId) -> bool {
+    match kernel.value(v).op {
+        t1::Op::Binary(t1::BinaryOp::Sub, x, _) if matches!(kernel.ty(v).elem, t1::ElemType::Int(16..)) => {
+            matches!(kernel.value(x).op, t1::Op::Cast(w) if strip(kernel, w) == staged)
+        }
+        _ => false,
     }
 }
 

@@ -96,6 +96,10 @@ impl Lower<'_> {
                     self.elements.insert((v, r), e);
                     return Ok(e);
                 }
+                if let Some(e) = self.unpacked_float(v, r, *value, args)? {
+                    self.elements.insert((v, r), e);
+                    return Ok(e);
+                }
                 let mut tiles = args.iter();
                 let mut operands = Vec::new();
                 for x in self.kernel.value(*value).op.operands() {

@@ -67,6 +67,8 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
         looked: super::tables::Looked::default(),
         addends: FxHashMap::default(),
         products: FxHashMap::default(),
+        integers: FxHashMap::default(),
+        zero_past_end: FxHashSet::default(),
         totals: FxHashMap::default(),
         best: FxHashMap::default(),
         thread_bits: FxHashMap::default(),
@@ -226,6 +228,10 @@ pub struct Lower<'a> {
     /// What a difference adds, and products of two registers, each for a group.
     pub addends: FxHashMap<(Reg, u64), Reg>,
     pub products: FxHashMap<(Reg, Reg), Reg>,
+    /// Integers of groups in both halves of a register, by tile and register.
+    pub integers: FxHashMap<(t2::ValId, usize, Half), Reg>,
+    /// Tiles of groups whose elements are zero bits past the end of the range.
+    pub zero_past_end: FxHashSet<t2::ValId>,
     /// Each warp's sums of the groups of a scan, by the group's first register.
     pub totals: FxHashMap<(t2::ValId, usize), Src>,
     /// The elements that coordinates belong to while an `argmax` is not complete.
@@ -267,6 +273,7 @@ pub struct Caches {
     exchanged: super::bits::Exchanged,
     addends: FxHashMap<(Reg, u64), Reg>,
     products: FxHashMap<(Reg, Reg), Reg>,
+    integers: FxHashMap<(t2::ValId, usize, Half), Reg>,
 }
 
 impl Lower<'_> {
@@ -293,6 +300,7 @@ impl Lower<'_> {
         self.looked.clear();
         self.addends.clear();
         self.products.clear();
+        self.integers.clear();
     }
 
     /// Takes what is only known of the current straight line; [`put_back`](Self::put_back) returns it.
@@ -303,12 +311,13 @@ impl Lower<'_> {
             exchanged: std::mem::take(&mut self.exchanged),
             addends: std::mem::take(&mut self.addends),
             products: std::mem::take(&mut self.products),
+            integers: std::mem::take(&mut self.integers),
         }
     }
 
     pub fn put_back(&mut self, caches: Caches) {
         (self.pairs, self.shifted, self.exchanged) = (caches.pairs, caches.shifted, caches.exchanged);
-        (self.addends, self.products) = (caches.addends, caches.products);
+        (self.addends, self.products, self.integers) = (caches.addends, caches.products, caches.integers);
     }
 
     /// One item: the module's body.

@@ -161,8 +161,10 @@ impl Lower<'_> {
         // Elements of A and B in a thread for one instruction: four and two registers.
         let packed = (32 / atom.a.bits()) as usize;
         let (ea, eb) = (4 * packed, 2 * packed);
-        let (fa, rows, ra) = self.factor(atom, a, acc)?;
-        let (fb, columns, rb) = self.factor(atom, b, acc)?;
+        // Past the end of k one of the two has zeros: what is copied, or masked.
+        let copied = matches!(self.producers.get(&b.0), Some(t2::OpKind::Load { .. }));
+        let (fa, rows, ra) = self.factor(atom, a, acc, copied)?;
+        let (fb, columns, rb) = self.factor(atom, b, acc, true)?;
         let fc = self.accumulator(acc, mc.registers);
         let row_of = |r: u64| (0..ra.len() / ea).find(|m| ra[ea * m] == r);
         let column_of = |c: u64| (0..rb.len() / eb).find(|n| rb[eb * n] == c);
@@ -185,12 +187,14 @@ impl Lower<'_> {
         Ok(())
     }
 
-    /// The registers of an operand's part, which of the accumulator's axes it keeps, and where along those each element is.
+    /// The registers of an operand's part, which of the accumulator's axes it keeps, and where along those each element is. Where the
+    /// other operand is `zero` past the end of what is contracted, any numbers will do there.
     fn factor(
         &mut self,
         atom: t2::MmaAtom,
         (v, at): (t2::ValId, u32),
         acc: t2::ValId,
+        zero: bool,
     ) -> Result<(Vec<Reg>, Vec<usize>, Vec<u64>), Refusal> {
         let map = self.map(v);
         let packed = (32 / atom.a.bits()) as usize;
@@ -216,6 +220,7 @@ impl Lower<'_> {
         // The part's elements are neighbours: the slice is the highest digit.
         let mine: Vec<usize> =
             (0..map.registers).filter(|r| map.axes[k].register[*r] / atom.k() == at / atom.k()).collect();
+        let nothing = zero && self.past_the_end(v).is_some();
         let mut registers = Vec::new();
         for together in mine.chunks(packed) {
             let d = match *together {
@@ -223,7 +228,10 @@ impl Lower<'_> {
                 [a, b, c, d] => self.quad(v, [a, b, c, d])?,
                 _ => self.bits(v, together)?,
             };
-            registers.push(self.existing_parts(v, axes[k], axes, &map, together, d)?);
+            registers.push(match nothing {
+                true => d,
+                false => self.existing_parts(v, axes[k], axes, &map, together, d)?,
+            });
         }
         Ok((registers, keeps, mine.iter().map(|r| place(&map, &outer, *r)).collect()))
     }

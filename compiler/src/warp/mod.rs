@@ -10,7 +10,8 @@
 //! | [`copies`], [`across`] | copies to shared memory, along and across the contracted axis |
 //! | [`matrix`] | fragments, matrix instructions |
 //! | [`elements`], [`integers`], [`casts`] | elementwise work, element by element; integers; conversions |
-//! | [`sharing`], [`grouped`] | which registers hold the same element; scales of groups, read a step ahead |
+//! | [`sharing`], [`grouped`], [`handing`] | which registers hold the same element; scales of groups, read a step ahead and handed round |
+//! | [`past`] | what operands of products hold past the end of a range |
 //! | [`packed`], [`unpack`] | packed operands; their codes to halves and bytes |
 //! | [`tables`] | codebooks of few values, looked up in registers |
 //! | [`pairs`], [`quads`], [`bits`] | operands of products two elements at a time, four, and 32 |
@@ -36,6 +37,7 @@ pub mod functions;
 pub mod global;
 pub mod grid;
 pub mod grouped;
+mod handing;
 pub mod integers;
 pub mod ir;
 pub mod items;
@@ -45,6 +47,7 @@ pub mod matrix;
 pub mod packed;
 pub mod packing;
 pub mod pairs;
+mod past;
 pub mod pipelined_loop;
 pub mod places;
 mod plain_loop;

@@ -7,8 +7,11 @@
 //! w unpacked            x = word & mask | magic                          w = x · m + c
 //! z a small integer     d = fma(x, m, c − z), exact; d · s               c − z once for a group
 //! z any half            fma(fma(x, m, c), s, −z · s)                     −z · s once for a group
+//! z a number, 8         d = fma(x, m, c − 8); d · s                      where c − 8 is exact
 //! w a float             d = fma(x, m, −z); d · s                         c = 0
+//! w · s + b             fma(fma(x, m, c), s, b)
 //! ```
+//! Integers may be subtracted as integers first, `(w as i32 - z as i32) as f16`: so small ones have the same difference as halves.
 //! What no rule serves is computed element by element and packed.
 
 use super::elements::Element;
@@ -25,7 +28,7 @@ use t1::{BinaryOp, ElemType, UnaryOp};
 /// The registers of the two elements.
 type Two = (usize, usize);
 
-fn half_of(elem: ElemType) -> Option<Half> {
+pub fn half_of(elem: ElemType) -> Option<Half> {
     match elem {
         ElemType::F16 => Some(Half::F16),
         ElemType::Bf16 => Some(Half::Bf16),
@@ -140,8 +143,19 @@ impl Lower<'_> {
                 {
                     return Ok(Some(h));
                 }
+                if op != BinaryOp::Mul
+                    && let Some(h) = self.product_and(v, two, half, op, args)?
+                {
+                    return Ok(Some(h));
+                }
                 let mut tiles = args.iter();
                 let a = self.operand_halves(v, two, half, x, &mut tiles)?;
+                let number = self.constant(y).filter(|_| launch_scalar(self.kernel, y));
+                if let Some(c) = number
+                    && let Some(h) = moved(a, if op == BinaryOp::Sub { -c } else { c }, op, half)
+                {
+                    return Ok(Some(h));
+                }
                 let b = self.operand_halves(v, two, half, y, &mut tiles)?;
                 let b = unpack::finish(&mut self.b, half, b);
                 Ok(Some(match op {
@@ -183,7 +197,7 @@ impl Lower<'_> {
         Ok(Halves::plain(self.both_halves(e, half)?))
     }
 
-    fn constant(&self, x: t1::ValueId) -> Option<f64> {
+    pub fn constant(&self, x: t1::ValueId) -> Option<f64> {
         match self.kernel.value(x).op {
             t1::Op::Const(t1::Const::Float(f)) => Some(f),
             t1::Op::Const(t1::Const::Int(i)) => Some(i as f64),
@@ -205,6 +219,14 @@ impl Lower<'_> {
         if half_of(self.kernel.ty(x).elem) == Some(half) {
             return self.halves(t, (a, b), half).map(Some);
         }
+        if let Some(h) = self.integer_difference(t, (a, b), half)? {
+            return Ok(Some(h));
+        }
+        self.unpacked_halves(t, (a, b), half)
+    }
+
+    /// Two codes of a packed tile that are neighbours in a word.
+    fn unpacked_halves(&mut self, t: t2::ValId, (a, b): Two, half: Half) -> Result<Option<Halves>, Refusal> {
         let Some(t2::OpKind::LoadPacked { tensor, .. }) = self.producers.get(&t) else { return Ok(None) };
         let recipe = self.recipe(*tensor);
         let wide = match recipe.form {
@@ -221,6 +243,37 @@ impl Lower<'_> {
         let words = &regs[first as usize..(first + recipe.placement.words) as usize];
         let kind = (recipe.elem, recipe.form, half);
         Ok(unpack::unpack(&mut self.b, &mut self.shifted, kind, member, words))
+    }
+
+    /// A packed code as f32, by way of the half that it is unpacked to beside its neighbour.
+    pub fn unpacked_float(
+        &mut self,
+        v: t2::ValId,
+        r: usize,
+        value: t1::ValueId,
+        args: &[t2::ValId],
+    ) -> Result<Option<Element>, Refusal> {
+        let (t1::Op::Cast(_), ElemType::F32, &[t]) =
+            (&self.kernel.value(value).op, self.kernel.ty(value).elem, args)
+        else {
+            return Ok(None);
+        };
+        let at = self.counterpart(v, r, t);
+        let key = (t, at & !1, at | 1);
+        let both = match self.pairs.get(&key) {
+            Some(h) => h.x,
+            None => {
+                let Some(h) = self.unpacked_halves(t, (at & !1, at | 1), Half::F16)? else { return Ok(None) };
+                let x = unpack::finish(&mut self.b, Half::F16, h);
+                self.pairs.insert(key, Halves::plain(x));
+                x
+            }
+        };
+        let (lo, hi) = (self.b.reg(Class::B16), self.b.reg(Class::B16));
+        self.b.push(Op::Split16 { lo, hi, a: both });
+        Ok(Some(Element::F32(
+            self.b.widen_half(Half::F16, if at.is_multiple_of(2) { lo } else { hi }).into(),
+        )))
     }
 
     /// `a - b`. Where nothing is to be added to a but b, one instruction does both; so it does where b is a small integer, whose sum
@@ -267,6 +320,112 @@ impl Lower<'_> {
         }
     }
 
+    /// `w as i32 - z as i32`, both of at most eight bits, whose difference halves have exactly, or round as it would be rounded.
+    fn integer_difference(&mut self, t: t2::ValId, two: Two, half: Half) -> Result<Option<Halves>, Refusal> {
+        let Some(&t2::OpKind::Elementwise { value, args }) = self.producers.get(&t) else { return Ok(None) };
+        let t1::Op::Binary(BinaryOp::Sub, x, y) = self.kernel.value(*value).op else { return Ok(None) };
+        let fits = matches!(self.kernel.ty(*value).elem, ElemType::Int(16..));
+        let &[a, b] = &args[..] else { return Ok(None) };
+        let (Some(from), Some(to)) = (self.widened(a), self.widened(b)) else { return Ok(None) };
+        let packed = |l: &Self, t| matches!(l.producers.get(&t), Some(t2::OpKind::LoadPacked { .. }));
+        if !fits || launch_scalar(self.kernel, x) || launch_scalar(self.kernel, y) || !packed(self, from) {
+            return Ok(None);
+        }
+        let at = |l: &mut Self, t: t2::ValId| (l.counterpart(a, two.0, t), l.counterpart(a, two.1, t));
+        let (at_from, at_to) = (at(self, from), at(self, to));
+        if self.first_holder(to, at_to.0) != self.first_holder(to, at_to.1) {
+            return Ok(None);
+        }
+        let Some(a) = self.unpacked_halves(from, at_from, half)? else { return Ok(None) };
+        let holder = self.first_holder(to, at_to.0);
+        let key = (to, holder, half);
+        let b = match self.integers.get(&key) {
+            Some(b) => *b,
+            None => {
+                let e = self.element(to, holder)?;
+                let b = self.integer_halves(e, self.tile(to).0, half)?;
+                self.integers.insert(key, b);
+                b
+            }
+        };
+        let most = self.tile(to).0.bits();
+        Ok(Some(self.difference(a, b, Some(f64::from(1u32 << most)), half)))
+    }
+
+    /// An integer of at most eight bits in both halves. It is put into the mantissa of a number that is then subtracted.
+    fn integer_halves(&mut self, e: Element, small: ElemType, half: Half) -> Result<Reg, Refusal> {
+        if let (Element::Int(s), Half::F16) = (e, half) {
+            let word = self.in_register(s, Class::B32);
+            // What is signed lies above half of what the mantissa holds.
+            let middle = if small.is_signed() { 512 } else { 0 };
+            let moved = self.b.add(word, 0x6400 + middle);
+            let both = self.permute(moved, Src::Int(0), Src::Int(0x1010));
+            let less = unpack::constant(&mut self.b, half, 1024.0 + middle as f64);
+            return Ok(self.b.sub_halves(half, both, less));
+        }
+        let (span, to) = (self.b.span, if half == Half::F16 { ElemType::F16 } else { ElemType::Bf16 });
+        let e = self.cast(e, small, to, span)?;
+        self.both_halves(e, half)
+    }
+
+    /// The tile of integers of at most eight bits that a tile of wider ones was converted from.
+    fn widened(&self, t: t2::ValId) -> Option<t2::ValId> {
+        let small = |t: t2::ValId| match self.module.value(t).kind {
+            t2::ValKind::Tile { elem, .. } => elem.is_mma_integer() && elem.bits() <= 8,
+            _ => false,
+        };
+        if small(t) {
+            return Some(t);
+        }
+        let Some(&t2::OpKind::Elementwise { value, args }) = self.producers.get(&t) else { return None };
+        let signed = matches!(self.kernel.ty(*value).elem, ElemType::Int(16..));
+        match (&self.kernel.value(*value).op, &args[..]) {
+            (t1::Op::Cast(_) | t1::Op::Broadcast(_), &[x]) if signed => self.widened(x),
+            _ => None,
+        }
+    }
+
+    /// `a · b + c` and `a · b − c`, in one instruction where the product is of this operand alone.
+    fn product_and(
+        &mut self,
+        v: t2::ValId,
+        two: Two,
+        half: Half,
+        op: BinaryOp,
+        args: &[t2::ValId],
+    ) -> Result<Option<Halves>, Refusal> {
+        let orders = match (op, args) {
+            (BinaryOp::Add, &[x, y]) => vec![(x, y), (y, x)],
+            (BinaryOp::Sub, &[x, y]) => vec![(x, y)],
+            _ => vec![],
+        };
+        for (product, c) in orders {
+            let Some(&t2::OpKind::Elementwise { value, args }) = self.producers.get(&product) else {
+                continue;
+            };
+            let (t1::Op::Binary(BinaryOp::Mul, ..), &[a, b]) = (&self.kernel.value(*value).op, &args[..])
+            else {
+                continue;
+            };
+            let at = |l: &mut Self, t: t2::ValId| (l.counterpart(v, two.0, t), l.counterpart(v, two.1, t));
+            let (at_a, at_b, at_c) = (at(self, a), at(self, b), at(self, c));
+            let (a, b) = (self.pair(a, at_a, half)?, self.pair(b, at_b, half)?);
+            let mut addend = self.pair(c, at_c, half)?;
+            if op == BinaryOp::Sub {
+                addend = match self.addends.get(&(addend, 0)) {
+                    Some(r) => *r,
+                    None => {
+                        let r = self.b.neg_halves(half, addend);
+                        self.addends.insert((addend, 0), r);
+                        r
+                    }
+                };
+            }
+            return Ok(Some(Halves::plain(self.b.fma_halves(half, a, b, addend))));
+        }
+        Ok(None)
+    }
+
     /// `(a - b) * c` as `a · c − b · c`, where b and c are those of a group and a still wants an addend.
     fn distributed(
         &mut self,
@@ -275,7 +434,20 @@ impl Lower<'_> {
         half: Half,
         args: &[t2::ValId],
     ) -> Result<Option<Halves>, Refusal> {
-        let &[difference, c] = args else { return Ok(None) };
+        let &[x, y] = args else { return Ok(None) };
+        match self.distributed_over(v, two, half, (x, y))? {
+            None => self.distributed_over(v, two, half, (y, x)),
+            some => Ok(some),
+        }
+    }
+
+    fn distributed_over(
+        &mut self,
+        v: t2::ValId,
+        two: Two,
+        half: Half,
+        (difference, c): (t2::ValId, t2::ValId),
+    ) -> Result<Option<Halves>, Refusal> {
         let Some(&t2::OpKind::Elementwise { value, args }) = self.producers.get(&difference) else {
             return Ok(None);
         };
@@ -309,4 +481,12 @@ impl Lower<'_> {
         let a = unpack::finish(&mut self.b, half, a);
         Ok(Some(Halves::plain(self.b.fma_halves(half, a, c, product))))
     }
+}
+
+/// Halves to which an integer is added, where what is to be added then is exact.
+fn moved(a: Halves, c: f64, op: BinaryOp, half: Half) -> Option<Halves> {
+    let whole = if half == Half::F16 { 2048.0 } else { 256.0 };
+    let exact =
+        a.offset != 0.0 && a.offset.fract() == 0.0 && c.fract() == 0.0 && a.offset.abs() + c.abs() <= whole;
+    (op != BinaryOp::Mul && exact).then_some(Halves { offset: a.offset + c, ..a })
 }

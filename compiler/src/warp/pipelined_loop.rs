@@ -120,6 +120,7 @@ impl Lower<'_> {
             let some = self.b.set_int(Cmp::Gt, IntTy::S32, left, 0);
             let lo = self.scalars.coordinate(&mut self.b, l.lo)?;
             let lo = self.in_register(lo, Class::B32);
+            self.read_before(&grouped, some)?;
             self.read_ahead(&grouped.iter().collect::<Vec<_>>(), lo, false, Some(some))?;
         }
         let state = self.carried_tiles(l)?;
@@ -241,7 +242,7 @@ impl Lower<'_> {
                 let fresh = self.begin(grouped, l, copy);
                 self.enter_copy(saved, grouped, &fresh);
                 let at = self.enter_step(l, left, copy)?;
-                self.take_over(&fresh)?;
+                self.take_over(&fresh, at)?;
                 if let Some(at) = at {
                     self.read_ahead(&fresh, at, true, None)?;
                 }
@@ -360,8 +361,11 @@ impl Lower<'_> {
         let mut pairs = std::mem::take(&mut self.pairs);
         pairs.retain(|(v, ..), _| lasting(*v));
         let (addends, products) = (std::mem::take(&mut self.addends), std::mem::take(&mut self.products));
+        let mut integers = std::mem::take(&mut self.integers);
+        integers.retain(|(v, ..), _| lasting(*v));
         self.restore(saved.clone());
         self.elements.extend(elements);
+        self.integers = integers;
         (self.pairs, self.addends, self.products) = (pairs, addends, products);
     }
 

@@ -2,6 +2,9 @@
 
 use crate::holds;
 use crate::program::Program;
+use tilewright_compiler::tile::ir::ElemType;
+use tilewright_runtime::executor::Options;
+use tilewright_runtime::tensor::HostTensor;
 
 fn dequantised(weight: &str) -> String {
     format!(
@@ -46,6 +49,52 @@ fn lanes_that_do_not_exist_add_nothing() {
         let program = Program::compile(text, "p", sets);
         for k in [32, 40, 72, 7] {
             holds(&program, sets, &[("M", 65), ("N", 66), ("K", k)], true);
+        }
+    }
+}
+
+/// An infinite scale makes elements infinite, and those past the end not numbers: they must not count.
+#[test]
+fn infinite_scales_past_the_end_add_nothing() {
+    for (scales, w, depths) in [
+        ("s: f16[N]", "w[j, k] as f16 * s[j]", [72, 40]),
+        ("s: f16[N, cdiv(K, 32)]", "w[j, k] as f16 * s[j, k / 32]", [80, 136]),
+        ("s: f16[N, K / 32]", "(w[j, k] as f16 - 1) * s[j, k / 32]", [96, 160]),
+    ] {
+        let text = format!(
+            "kernel p(x: f16[M, K], packed w: u4[N, K], {scales}, out y: f32[M, N]) {{
+                 tune BM in {{16}}, BN in {{64}}, BK in {{64}};
+                 grid i over M by BM, j over N by BN;
+                 let mut acc: f32[i, j] = 0;
+                 for k over K by BK {{ acc += x[i, k] @ ({w}).T; }}
+                 y[i, j] = acc;
+             }}"
+        );
+        let program = Program::compile(&text, "p", "");
+        for k in depths {
+            let dims = [("M", 5), ("N", 72), ("K", k)];
+            let run = program.run_edited(
+                &program.compiled.ptx,
+                "wide",
+                &dims,
+                Options::default(),
+                |kernel, tensors| {
+                    for (of, t) in kernel.tensors.iter().zip(tensors) {
+                        let value = |n: usize| match of.name.as_str() {
+                            "s" if n.is_multiple_of(3) => f64::INFINITY,
+                            "w" => 3.0,
+                            _ => 1.0,
+                        };
+                        let values: Vec<f64> = (0..t.numel()).map(value).collect();
+                        *t = HostTensor::from_f64(t.elem(), t.shape(), &values).expect("a tensor");
+                    }
+                },
+            );
+            let run = run.expect("all is aligned");
+            assert!(run.wrong.is_empty() && run.findings.is_empty(), "{w} {k}: {:?}", run.wrong);
+            let y =
+                HostTensor::from_bytes(ElemType::F32, &[5, 72], run.written[0].clone()).expect("y").to_f64();
+            assert!(y.contains(&f64::INFINITY) && y.iter().all(|y| !y.is_nan()), "{w} {k}");
         }
     }
 }

@@ -69,6 +69,53 @@ fn other_activations_zeros_and_scales() {
         ("e4m3", "bf16", "e: e8m0[N, K / 32],", "w[j, k] as bf16 * (e[j, k / 32] as bf16)"),
         ("e2m1", "f16", "e: e4m3[N, K / 16],", "w[j, k] as f16 * (e[j, k / 16] as f16)"),
         ("e5m2", "bf16", "s: bf16[N],", "-(w[j, k] as bf16) * s[j]"),
+        // Zero points of few bits, along groups and along rows; some in two bytes.
+        (
+            "u4",
+            "f16",
+            "z: u4[N, K / 32], s: f16[N, K / 32],",
+            "(w[j, k] as f16 - (z[j, k / 32] as f16)) * s[j, k / 32]",
+        ),
+        (
+            "i5",
+            "f16",
+            "z: i5[K / 32, N], s: f16[K / 32, N],",
+            "(w[j, k] as f16 - (z[k / 32, j] as f16)) * s[k / 32, j]",
+        ),
+        (
+            "b3",
+            "bf16",
+            "z: b3[N, K / 128], s: f32[N, K / 128],",
+            "(w[j, k] as bf16 - (z[j, k / 128] as bf16)) * (s[j, k / 128] as bf16)",
+        ),
+        (
+            "u3",
+            "f16",
+            "z: u3[N], s: f16[1, N, K / 64],",
+            "(w[j, k] as f16 - (z[j] as f16)) * s[0, j, k / 64]",
+        ),
+        // Integers subtracted as integers, numbers, sums; f32.
+        (
+            "i4",
+            "f16",
+            "z: u7[N, K / 64], s: f16[N, K / 64],",
+            "((w[j, k] as i32 - (z[j, k / 64] as i32)) as f16) * s[j, k / 64]",
+        ),
+        ("u4", "f16", "s: f16[N, K / 64],", "s[j, k / 64] * (w[j, k] as f16 - 8)"),
+        (
+            "i6",
+            "f16",
+            "z: f16[N, K / 64], s: f16[N, K / 64],",
+            "w[j, k] as f16 * s[j, k / 64] - z[j, k / 64]",
+        ),
+        (
+            "e3m2",
+            "bf16",
+            "z: f32[N, K / 64], s: f32[N, K / 64],",
+            "((w[j, k] as f32 - z[j, k / 64]) * s[j, k / 64]) as bf16",
+        ),
+        // A scale for 64 × 128 weights.
+        ("u5", "f16", "s: f32[cdiv(N, 64), cdiv(K, 128)],", "w[j, k] as f16 * (s[j / 64, k / 128] as f16)"),
     ] {
         let text = format!(
             "kernel p(x: {ty}[M, K], packed w: {weight}[N, K], {params} out y: {ty}[M, N]) {{ {} }}",
@@ -183,4 +230,22 @@ fn what_cannot_be_packed_is_refused() {
     let example = include_str!("../../../dsl_examples/qgemm.tw");
     let message = refusal(example, &[("w.via", "direct")]);
     assert!(message.contains("packed tiles are copied as they are"), "{message}");
+    // Dense bits are no operands; what the hint says to write is.
+    let dense = |x: &str| {
+        format!(
+            "kernel p({x}[M, K], packed w: i4[N, K], out y: i32[M, N]) {{
+                 tune BM in {{16}}, BN in {{64}}, BK in {{64}};
+                 grid i over M by BM, j over N by BN;
+                 let mut acc: i32[i, j] = 0;
+                 for k over K by BK {{ acc += x[i, k] @ w[j, k].T; }}
+                 y[i, j] = acc;
+             }}"
+        )
+    };
+    let message = refusal(&dense("x: u3"), &[]);
+    assert!(
+        message.contains("`@` of `x`, dense bits in memory") && message.contains("`packed x: u3[…]`"),
+        "{message}"
+    );
+    assert_eq!(refusal(&dense("packed x: u3"), &[]), "");
 }
