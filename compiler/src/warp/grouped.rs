@@ -355,7 +355,9 @@ impl Lower<'_> {
             _ => lo,
         };
         let shared = matches!(self.module.dispatch, t2::Dispatch::Stream(_));
-        let aligned = !shared && is_multiple(self.kernel, from, 1 << group) && turn.is_multiple_of(lasts);
+        // Groups and turns begin together where the one is so many of the other.
+        let whole = turn.is_multiple_of(lasts) && (1u32 << group).is_multiple_of(lasts);
+        let aligned = !shared && is_multiple(self.kernel, from, 1 << group) && whole;
         if aligned { lasts } else { l.by }
     }
 

@@ -310,6 +310,10 @@ impl Lower<'_> {
     fn small_integer(&self, v: t1::ValueId) -> Option<f64> {
         match self.kernel.value(v).op {
             t1::Op::Broadcast(x) => self.small_integer(x),
+            t1::Op::Binary(BinaryOp::Add | BinaryOp::Sub, x, c) => {
+                let c = self.constant(c).filter(|c| c.fract() == 0.0)?;
+                self.small_integer(x).map(|most| most + c.abs())
+            }
             t1::Op::Cast(x) => match self.kernel.ty(x).elem {
                 ElemType::Uint(w) | ElemType::Int(w) | ElemType::Bipolar(w) if w <= 8 => {
                     Some(f64::from(1u32 << w))

@@ -7,7 +7,7 @@ use tilewright_runtime::executor::Options;
 fn program(weight: &str, sets: &str) -> Program {
     let text = format!(
         "kernel p<G: 16..=128 = 32>(x: f16[M, K], packed w: {weight}[N, K], s: f16[N, K / G], z: f16[N, K / G], out y: f16[M, N]) {{
-             tune BM in {{64}}, BN in {{64, 128}}, BK in {{64, 32}};
+             tune BM in {{64}}, BN in {{64, 128}}, BK in {{64, 32, 16}};
              grid i over M by BM, j over N by BN;
              let mut acc: f32[i, j] = 0;
              for k over K by BK {{ acc += x[i, k] @ ((w[j, k] as f16 - z[j, k / G]) * s[j, k / G]).T; }}
@@ -134,6 +134,9 @@ fn scales_are_those_of_their_step() {
         ("G=64,BK=32,BN=64,k.stages=3", 320),
         ("G=64,BK=32,BN=64,k.stages=5", 448),
         ("G=128,BK=32,BN=64,k.stages=4", 384),
+        // Turns of 96, of which a group of 128 holds one and a third.
+        ("G=128,BK=32,BN=64,k.stages=3", 512),
+        ("G=64,BK=16,BN=64,k.stages=3", 320),
         ("G=128,BK=32,BN=64,k.split=stream", 640),
     ] {
         let mut program = program("i4", sets);
