@@ -110,7 +110,7 @@ impl Lower<'_> {
     ) -> Option<Subscripts<'t>> {
         let t = self.kernel.tensor(tensor);
         let dense = t.strides.iter().all(|s| *s == t1::Stride::Dense);
-        if t.kind != t1::TensorKind::In || !dense || ix.iter().any(|i| i.checked) {
+        if t.kind != t1::TensorKind::In || !dense || ix.iter().any(|i| i.checked || i.shift > 0) {
             return None;
         }
         let row = |i: &t2::Index| {
