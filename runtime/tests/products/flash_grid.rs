@@ -81,6 +81,21 @@ fn every_edge() {
         let few = case(Elem::Bf16, (5, 100), (64, 64), Mask::Causal);
         right(&Case { packed: true, heads, kv_heads, ..few });
     }
+    // Rows that are held take most registers where there are many columns.
+    let wide = [
+        ((192, 192), Mask::CausalChunked { chunk: 33 }),
+        ((192, 128), Mask::Causal),
+        ((256, 256), Mask::Chunked { chunk: 16 }),
+    ];
+    for (dims, mask) in wide {
+        right(&Case {
+            batch: 1,
+            packed: true,
+            heads: 6,
+            kv_heads: 1,
+            ..case(Elem::F16, (5, 70), dims, mask)
+        });
+    }
 }
 
 /// A kernel that forgets one key of each query, or the logarithm, is found.

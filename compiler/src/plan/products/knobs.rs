@@ -350,10 +350,8 @@ fn register_estimate(kernel: &t1::Kernel, found: &Products, cut: &[Tiling]) -> u
     // Odd factors have more constants than powers of two, and tiles of several rows a warp more of them.
     let odd = |a: t1::AxisId| !extent(a).is_power_of_two();
     let odd_step = found.loops.iter().any(|l| kernel.loop_(*l).axis.is_some_and(odd));
-    let odd_held = found.products.iter().any(|p| p.held().is_some() && odd(p.k));
     let odd_any = odd_step || found.products.iter().any(|p| odd(p.n) || odd(p.k));
     let constants = match rows / wm / 16 {
-        0..=1 if odd_held => 32,
         2 if odd_any => 32,
         3.. if odd_step => 32,
         _ if odd_step => 12,
@@ -396,7 +394,7 @@ fn register_estimate(kernel: &t1::Kernel, found: &Products, cut: &[Tiling]) -> u
         2 if !odd => 52,
         _ => 72,
     };
-    // A quotient of every column of a step (which run of keys it is in) is kept for all rows.
+    // A quotient of every column of a step (which run of keys it is in) is kept for all rows. Beside rows that are held the estimate has room.
     let by_data = |v: &&t1::ValueId| match kernel.value(**v).op {
         t1::Op::Binary(t1::BinaryOp::Div | t1::BinaryOp::Rem, _, by) => {
             kernel.const_int(by).is_none() && kernel.ty(**v).axes.iter().any(in_step)
@@ -404,10 +402,11 @@ fn register_estimate(kernel: &t1::Kernel, found: &Products, cut: &[Tiling]) -> u
         _ => false,
     };
     let deep = found.products.iter().any(|p| extent(p.k) > 128);
-    let quotients = match found.computed.iter().find(by_data) {
-        Some(_) if deep => 48,
-        Some(_) => 40,
-        None => 0,
+    let quotients = match found.computed.iter().any(|v| by_data(&v)) {
+        true if held > 0 => 0,
+        true if deep => 48,
+        true => 40,
+        false => 0,
     };
     sums + fragments + held + made + addresses + constants + lookups + read + quotients
 }
