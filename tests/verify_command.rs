@@ -85,6 +85,15 @@ fn what_overflows_the_programs_own_types_is_remarked() {
     assert!(said.contains("y: its own types overflow in some elements"), "{said}");
 }
 
+/// The plain evaluation of one element may be right by luck: what the language lets operands be computed as is measured, too.
+#[test]
+fn few_results_are_no_reason_for_suspicion() {
+    let qgemm = concat!(env!("CARGO_MANIFEST_DIR"), "/dsl_examples/qgemm.tw");
+    let few =
+        ["verify", qgemm, "--seeds", "40", "--dim", "M=1,N=1", "--set", "W=u4,G=16", "--target", "sm_80"];
+    assert!(fine(&few).contains("40 seeds agree"));
+}
+
 #[test]
 fn dimensions_and_settings_can_be_pinned() {
     let said = fine(&[

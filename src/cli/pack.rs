@@ -149,11 +149,11 @@ fn describe(name: &str, packed: &PackedTensor) -> Value {
     })
 }
 
-/// `w: u4[256, 512] in 65536 bytes (4 bits a weight), tiles of 128x32, recipe 34662ad4e43cacbb, to packed.safetensors`
+/// `w: u4[256, 512] in 65536 bytes (4 bits each), tiles of 128x32, recipe 34662ad4e43cacbb, to packed.safetensors`
 fn sentence(report: &Value, output: &str) -> String {
     let bits = report["bits_per_weight"].as_f64().map_or(String::new(), |bits| {
         let text = format!("{bits:.2}");
-        format!(" ({} bits a weight)", text.trim_end_matches('0').trim_end_matches('.'))
+        format!(" ({} bits each)", text.trim_end_matches('0').trim_end_matches('.'))
     });
     let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
     let shape: Vec<String> = report["shape"].as_array().into_iter().flatten().map(Value::to_string).collect();

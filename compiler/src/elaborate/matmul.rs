@@ -104,7 +104,15 @@ impl Elab<'_> {
         let first = ys.iter().copied().find(|y| !batch.contains(y));
         if first != Some(contract) {
             let message = format!("the contracted axis `{name}` must come first on the right of `@`");
-            self.matmul_error(a, b, &message, &[contract], "transpose the right side: `….T`");
+            let untransposed = match self.k.value(b.0).op {
+                Op::Reorder(x) => self.k.ty(x).axes.iter().copied().find(|y| !batch.contains(y)),
+                _ => None,
+            };
+            let help = match untransposed == Some(contract) {
+                true => "it does without the `.T` on the right side",
+                false => "transpose the right side: `….T`",
+            };
+            self.matmul_error(a, b, &message, &[contract], help);
             return None;
         }
         let mut axes: Vec<AxisId> = xs.iter().copied().filter(|x| *x != contract).collect();

@@ -447,17 +447,11 @@ fn tiles(
             return Err(refused(&format!("by `{}`, which may begin inside a tile", a.name)));
         }
         let together = 1u32 << index.shift;
-        if !a.extent.is_multiple_of(together) {
-            let what =
-                format!("`packed {}` in steps of {} of which {together} share an element", t.name, a.extent);
-            let fits = format!("`{}` by a multiple of {together}", a.name);
-            return Err(Refusal::schedule(span, what, fits));
-        }
         if index.shift > 0
             && !instances::groups_below(kernel, axis, together.into(), &t.shape[t.shape.len() - 1].extent)
         {
             return Err(refused(&format!("by `{} / {together}`, which may leave the tensor", a.name))
-                .help(format!("say how long it is by the range that subscripts it, as in `c: u8[N, K / {together}]` for `k over K`")));
+                .help(format!("`{}` must be as long as its range has runs of {together}: `K / {together}` for `k over K`", t.name)));
         }
     }
     Ok(())

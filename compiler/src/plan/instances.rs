@@ -219,7 +219,11 @@ pub fn at_most(kernel: &t1::Kernel, v: ValueId, extent: &LaunchExpr) -> bool {
         LaunchExpr::Dim(d) => kernel.dim(*d).frozen,
         e => e.eval_int(&t1::NoFacts),
     };
-    if let (Some(c), Some(e)) = (kernel.const_int(v), constant(extent)) {
+    let number = match kernel.value(v).op {
+        Op::Dim(d) => kernel.dim(d).frozen,
+        _ => kernel.const_int(v),
+    };
+    if let (Some(c), Some(e)) = (number, constant(extent)) {
         return c <= e;
     }
     match &kernel.value(v).op {
@@ -362,6 +366,10 @@ pub fn groups_below(kernel: &t1::Kernel, axis: t1::AxisId, c: i64, extent: &Laun
         Op::LoopVar(l) => kernel.loop_(l).lo,
         _ => axis.lo,
     };
+    if let Some(groups) = extent.eval_int(&t1::NoFacts) {
+        let whole = LaunchExpr::int(groups.saturating_mul(c));
+        return not_negative(kernel, start) && at_most(kernel, axis.hi, &whole);
+    }
     let LaunchExpr::Binary(op, whole, by) = extent else { return false };
     let divided = match op {
         BinaryOp::Cdiv => true,

@@ -58,6 +58,8 @@ pub struct Problem {
     pub groups: (u32, u32),
     /// Bits in shared memory of an element of each operand.
     pub bits: (u32, u32),
+    /// Neighbours along the contracted range that share an element of a packed tensor: a step has whole such runs.
+    pub run: u32,
     /// Bytes in memory of the narrowest element that is copied.
     pub narrowest: u32,
     /// There is a second accumulator: see [`Knobs::promote`].
@@ -106,6 +108,9 @@ impl Problem {
             own + o.also.iter().map(|(_, o)| stored(o)).sum::<u32>()
         };
         let bits = (bits(&c.a), bits(&c.b));
+        let each =
+            [&c.a, &c.b].into_iter().flat_map(|o| std::iter::once(o).chain(o.also.iter().map(|(_, o)| o)));
+        let run = each.map(|o| 1 << o.shift()).max().unwrap_or(1);
         let copied = [&c.a, &c.b].into_iter().filter(|o| !o.packed).map(|o| o.elem.bits() / 8);
         let narrowest = copied.min().unwrap_or(c.atom.a.bits() / 8).max(1);
         let order = (c.a.major, c.b.major);
@@ -122,6 +127,7 @@ impl Problem {
             packed,
             groups,
             bits,
+            run,
             narrowest,
             promoted,
             lookups: (lookups(kernel, &c.a, c.k), lookups(kernel, &c.b, c.k)),
@@ -512,7 +518,7 @@ pub fn legal(p: Problem, pins: Pins, target: Target) -> Option<Legal> {
         Some(warps) => warps,
         None => default_warps(p, stages)?,
     };
-    if !divides(p, (wm, wn)) || !fills(p, (wm, wn)) {
+    if !divides(p, (wm, wn)) || !fills(p, (wm, wn)) || !p.bk.is_multiple_of(p.run) {
         return None;
     }
     let shared = p.stage_bytes() * stages;
@@ -699,6 +705,7 @@ mod tests {
             packed: false,
             groups: (1, 1),
             bits: (16, 16),
+            run: 1,
             narrowest: 2,
             promoted: false,
             lookups: (0, 0),

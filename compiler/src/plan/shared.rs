@@ -166,6 +166,14 @@ pub fn packed_buffer(
     }
     // Warps along the result's other axis hold the same elements.
     let (warps, same) = if is_a { (tiling.wm, tiling.wn * tiling.same) } else { (tiling.wn, tiling.same) };
+    let together = 1u32 << operand.shift();
+    if !tiling.bk.is_multiple_of(together) {
+        return Err(Refusal::schedule(
+            t.span,
+            format!("`packed {}` in steps of {} of which {together} share an element", t.name, tiling.bk),
+            format!("steps of a multiple of {together}"),
+        ));
+    }
     let Some(recipe) = Recipe::new(operand.elem, operand.toward, &fragment, (warps, same), operand.shift())
     else {
         return Err(Refusal::schedule(

@@ -7,6 +7,7 @@
 //! | [`launch`] | parameters, dimensions, promises and the expressions over them |
 //! | [`ir`] | the kernel: values, axes, loops, statements |
 //! | [`affine`] | subscripts as affine forms over axes |
+//! | [`distribute`] | another way of rounding that the language allows |
 //! | [`reach`] | how far the coordinates of a launch go |
 //! | [`swapped`] | subscripts in another order than the dimensions |
 //! | [`windows`] | sums of coordinates and scalars that are only compared |
@@ -17,6 +18,7 @@
 //! Start with [`ir`]'s comment.
 
 pub mod affine;
+pub mod distribute;
 pub mod elem;
 pub mod eval;
 pub mod ir;

@@ -14,6 +14,7 @@ pub fn is_multiple(kernel: &Kernel, v: ValueId, n: u32) -> bool {
     let both = |x: ValueId, y: ValueId| is_multiple(kernel, x, n) && is_multiple(kernel, y, n);
     match kernel.value(v).op {
         Op::Const(Const::Int(c)) => c.rem_euclid(i128::from(n)) == 0,
+        Op::Dim(d) if kernel.dim(d).frozen.is_some_and(|size| size % i64::from(n) == 0) => true,
         Op::Dim(d) => kernel.promises.iter().any(|p| divides(&p.expr, &LaunchExpr::Dim(d), n)),
         Op::LoopVar(l) => {
             let l = kernel.loop_(l);

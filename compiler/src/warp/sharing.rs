@@ -92,6 +92,12 @@ impl Lower<'_> {
                 }
                 Keys { width: held.len(), parts }
             }
+            Some(t2::OpKind::LoadPacked { tensor, .. }) => match self.module.recipe(*tensor) {
+                Some(recipe) if recipe.shift > 0 => {
+                    Keys { width: 1, parts: registers.map(|r| recipe.element(r)).collect() }
+                }
+                _ => coordinates(),
+            },
             _ => coordinates(),
         }
     }

@@ -9,7 +9,8 @@
 //!
 //! **Overflow.** Where `exact` is finite and neither `base` nor `out` is, the program's own types are too narrow for what it computes: `exp(200)`
 //! in f32, divided by a sum of such, is `inf / inf`. No compiler can do better, so such an element is not wrong; it is counted, and says nothing
-//! about the others' bound. Where `base` is finite, a result that is not stays wrong.
+//! about the others' bound. Where `base` is finite, a result that is not stays wrong. And where `exact` is just beyond the greatest number of the output's
+//! type, and `base` by its roundings just below, a result that is as near to `base` as the bound allows is right, too.
 
 use serde::Serialize;
 
@@ -53,7 +54,7 @@ pub fn compare_floats(out: &[f64], exact: &[f64], base: &[f64]) -> Comparison {
     let measured = base.iter().zip(exact).filter(|(b, e)| b.is_finite() && e.is_finite());
     let base_error = measured.map(|(b, e)| (b - e).abs()).fold(0.0, nan_max);
     let bound = 2.0 * base_error + 1e-5 * greatest.max(1.0);
-    judged(out, exact, bound, |at| !base[at].is_finite())
+    judged(out, exact, bound, Some(base))
 }
 
 /// Compares floats with a bound of the caller's. The two have one length.
@@ -62,11 +63,13 @@ pub fn compare_floats(out: &[f64], exact: &[f64], base: &[f64]) -> Comparison {
 /// Where lengths differ.
 pub fn compare_within(out: &[f64], exact: &[f64], bound: f64) -> Comparison {
     assert_eq!(out.len(), exact.len(), "results of different sizes");
-    judged(out, exact, bound, |_| false)
+    judged(out, exact, bound, None)
 }
 
-/// Compares element by element; `overflows` says where the program's own types do.
-fn judged(out: &[f64], exact: &[f64], bound: f64, overflows: impl Fn(usize) -> bool) -> Comparison {
+/// Compares element by element; `base` says where the program's own types overflow, and where they only nearly do.
+fn judged(out: &[f64], exact: &[f64], bound: f64, base: Option<&[f64]>) -> Comparison {
+    let overflows = |at: usize| base.is_some_and(|base| !base[at].is_finite());
+    let as_good = |at: usize, got: f64| base.is_some_and(|base| (got - base[at]).abs() <= bound);
     let (mut worst, mut first_overflow): (Option<(f64, Mismatch)>, Option<Mismatch>) = (None, None);
     let (mut wrong, mut overflowed, mut total, mut finite_count, mut most) = (0, 0, 0.0, 0usize, 0.0);
     for (at, (&got, &want)) in out.iter().zip(exact).enumerate() {
@@ -86,7 +89,7 @@ fn judged(out: &[f64], exact: &[f64], bound: f64, overflows: impl Fn(usize) -> b
             } else {
                 error
             }
-        } else if got == want || (want.is_nan() && got.is_nan()) {
+        } else if got == want || (want.is_nan() && got.is_nan()) || (want.is_infinite() && as_good(at, got)) {
             continue;
         } else {
             f64::INFINITY
@@ -213,6 +216,18 @@ mod tests {
         // An element that overflows does not widen, nor close, the bound of the others.
         assert!(compare_floats(&[1.001, nan], &[1.0, 0.5], &[1.001, nan]).ok);
         assert!(!compare_floats(&[1.1, nan], &[1.0, 0.5], &[1.001, nan]).ok);
+    }
+
+    /// 65519.9 is 65504 in f16, 65520.1 is infinite.
+    #[test]
+    fn at_the_greatest_number_either_side_is_right() {
+        let inf = f64::INFINITY;
+        assert!(compare_floats(&[65504.0, 1.0], &[inf, 1.0], &[65504.0, 1.0]).ok);
+        assert!(compare_floats(&[inf], &[inf], &[65504.0]).ok);
+        for wrong in [60000.0, -inf, f64::NAN] {
+            assert!(!compare_floats(&[wrong], &[inf], &[65504.0]).ok, "{wrong}");
+        }
+        assert!(!compare_floats(&[65504.0], &[inf], &[inf]).ok);
     }
 
     #[test]

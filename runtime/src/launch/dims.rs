@@ -4,7 +4,8 @@
 //! from `a`; N takes the value of `--dim`, else of the file's `//; dims:` line, else 256. Had `b` been given as [64, 8], the error
 //! is "K is 7 in a (axis 1 of a.npy) but 8 in b (axis 1 of b.npy)".
 //!
-//! An entry that is affine in one dimension (`B + 1`, `2 * D`) binds it; every other entry is checked when all are known.
+//! An entry that is affine in one dimension (`B + 1`, `2 * D`) binds it; one that divides it (`K / 8`) does where nothing else does; every other
+//! entry is checked when all are known.
 
 use tilewright_compiler::tile::{
     BinaryOp, CmpOp, Const, DimId, DimSource, LaunchExpr, LaunchFacts, ScalarId, TensorId,
@@ -148,6 +149,20 @@ pub fn bind_dims(
             put(&mut bound, signature, DimId(at as u32), value, DimOrigin::Given)?;
         }
     }
+    // `K / 8` is exact, so what has so many tells K, if nothing else does.
+    for (tensor, facts) in signature.tensors.iter().zip(tensors) {
+        let Some(facts) = facts else { continue };
+        for (axis, entry) in tensor.shape.iter().enumerate() {
+            let (Some(&got), Some((dim, by))) = (facts.shape.get(axis), quotient(&entry.extent)) else {
+                continue;
+            };
+            let value = i64::try_from(got).ok().and_then(|got| got.checked_mul(by));
+            if let (None, Some(value)) = (&bound[dim.0 as usize], value) {
+                let place = format!("{} (axis {axis} of {})", tensor.name, facts.origin);
+                put(&mut bound, signature, dim, value, DimOrigin::Argument(place))?;
+            }
+        }
+    }
     for (name, value) in &outside.directive {
         // A file's line may name dimensions of its other kernels.
         if let Ok(id) = find_dim(signature, name) {
@@ -257,6 +272,20 @@ fn put(
             bound[dim.0 as usize] = Some((value, origin));
             Ok(())
         }
+    }
+}
+
+/// `(dim, c)` of an expression `dim / c`, which divides without a rest.
+fn quotient(expr: &LaunchExpr) -> Option<(DimId, i64)> {
+    match expr {
+        LaunchExpr::Binary(BinaryOp::Div, x, c) => match (x.as_ref(), c.as_ref()) {
+            (LaunchExpr::Dim(dim), LaunchExpr::Const(Const::Int(c))) => {
+                Some((*dim, i64::try_from(*c).ok().filter(|c| *c > 0)?))
+            }
+            _ => None,
+        },
+        LaunchExpr::Cast(_, x) => quotient(x),
+        _ => None,
     }
 }
 

@@ -245,6 +245,11 @@ fn affine_entries_bind_and_others_are_checked() {
         [("cu", cu), ("x", x), ("y", y)].map(|(name, n)| (name, Argument::Tensor(facts("given", i32s, &[n]))))
     };
     assert_eq!(owned.bind(&args(5, 8, 4)).unwrap().dims.values().collect::<Vec<_>>(), [4, 8]);
+    // Nothing else says what D is.
+    let (cu, y) = (facts("given", i32s, &[5]), facts("given", i32s, &[6]));
+    let given = [Some(&cu), None, Some(&y)];
+    let bound = super::dims::bind_dims(&owned.signature(), &given, &[], &DimValues::default()).unwrap();
+    assert_eq!(bound.values().collect::<Vec<_>>(), [4, 12]);
     assert_eq!(
         owned.refusal(&args(0, 8, 4)),
         "cu has extent B + 1 along axis 0, but given has 0 there, and no B gives that"

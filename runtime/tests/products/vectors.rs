@@ -67,6 +67,24 @@ fn in_every_schedule() {
     right(left, "");
 }
 
+/// Where the depth is a number, too; and of the steps of a `tune` block those are chosen that have whole groups.
+#[test]
+fn of_known_depth_and_whole_groups() {
+    let known = source("f16", "packed c: u8[N, 24], t: f16[256, 8]", "t[c[j, k / 8], k % 8]", "")
+        .replace("x: f16[M, K]", "x: f16[M, 192]")
+        .replace("k over K", "k over 192");
+    let program = Program::compile(&known, "p", "");
+    assert!(holds(&program, "known", &[("M", 33), ("N", 71)], true) > 0);
+    let groups = source(
+        "f16",
+        "packed w: u4[N, K], packed s: e4m3[N, K / 64]",
+        "(w[j, k] as f16) * (s[j, k / 64] as f16)",
+        "",
+    );
+    let program = Program::compile(&groups, "p", "");
+    assert!(holds(&program, "groups", &[("M", 5), ("N", 71), ("K", 320)], true) > 0);
+}
+
 /// A code of eight bits for eight weights is a byte for eight weights, and two neighbours of a row are one load, that nothing masks.
 #[test]
 fn a_code_is_loaded_once_and_neighbours_together() {
