@@ -8,7 +8,7 @@ use super::refuse::Refusal;
 use crate::diagnostics::Span;
 use crate::scheduled::ir::Index;
 use crate::tile::ir as t1;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Refuses a subscript of an operand.
 pub fn computed(kernel: &t1::Kernel, tensor: t1::TensorId, span: Span) -> Refusal {
@@ -102,21 +102,24 @@ pub fn dim_of_axis(ix: &[Index], axis: t1::AxisId) -> Option<usize> {
 
 /// Whether runs of n neighbours along an axis, from multiples of n on, all have the same of a value.
 pub fn steady(kernel: &t1::Kernel, v: t1::ValueId, axis: t1::AxisId, n: u32) -> bool {
-    let value = kernel.value(v);
-    if !value.ty.axes.contains(&axis) {
-        return true;
-    }
-    match &value.op {
-        t1::Op::Read { ix, .. } => ix.iter().all(|x| steady(kernel, *x, axis, n)),
-        t1::Op::Reorder(x) => steady(kernel, *x, axis, n),
-        op if op.is_elementwise() => {
-            let divided =
-                kernel.shared_by_neighbours(v).is_some_and(|(_, shift)| (1u32 << shift).is_multiple_of(n));
-            let of = op.operands();
-            divided || !of.is_empty() && of.into_iter().all(|x| steady(kernel, x, axis, n))
+    let (mut open, mut seen) = (vec![v], FxHashSet::default());
+    while let Some(v) = open.pop() {
+        let value = kernel.value(v);
+        if !value.ty.axes.contains(&axis) || !seen.insert(v) {
+            continue;
         }
-        _ => false,
+        if kernel.shared_by_neighbours(v).is_some_and(|(_, shift)| (1u32 << shift).is_multiple_of(n)) {
+            continue;
+        }
+        match &value.op {
+            t1::Op::Iota(_) => return false,
+            t1::Op::Read { .. } | t1::Op::Reorder(_) => {}
+            op if op.is_elementwise() => {}
+            _ => return false,
+        }
+        open.extend(value.op.operands());
     }
+    true
 }
 
 /// Neighbours along a row that fill whole bytes, of so many bits each.

@@ -7,23 +7,26 @@
 
 use super::contraction::Contraction;
 use crate::tile::ir as t1;
+use rustc_hash::FxHashSet;
 
 /// What computed operands read beside what is staged, for an element or a column: how many of the reads find each coordinate's element along what is
 /// contracted by data, and how many values the others have in a step of that depth.
 pub fn reads(kernel: &t1::Kernel, c: &Contraction, bk: u32) -> (u32, u32) {
-    let (mut seen, mut looked_up, mut scales) = (Vec::new(), 0, 0);
+    let (mut seen, mut looked_up, mut scales) = (FxHashSet::default(), 0, 0);
     for o in [&c.a, &c.b] {
         let own: Vec<t1::TensorId> = o.tensors().collect();
         let mut open: Vec<t1::ValueId> = o.computed.iter().map(|made| made.value).collect();
         while let Some(v) = open.pop() {
+            if !seen.insert(v) {
+                continue;
+            }
             let t1::Op::Read { tensor, ix } = &kernel.value(v).op else {
                 open.extend(kernel.value(v).op.operands());
                 continue;
             };
-            if seen.contains(&v) || own.contains(tensor) {
+            if own.contains(tensor) {
                 continue;
             }
-            seen.push(v);
             let group = |x: t1::ValueId| match kernel.value(x).op {
                 t1::Op::Binary(t1::BinaryOp::Div, x, by) if matches!(kernel.value(x).op, t1::Op::Iota(_)) => {
                     u32::try_from(kernel.const_int(by)?).ok()

@@ -10,6 +10,7 @@ use crate::diagnostics::Span;
 use crate::packed::Toward;
 use crate::scheduled::ir::{Index, MmaAtom, MmaType};
 use crate::tile::{ir as t1, multiples::is_multiple};
+use rustc_hash::FxHashSet;
 
 /// One operand of the product.
 #[derive(Clone, Debug)]
@@ -476,13 +477,20 @@ fn looks_up(kernel: &t1::Kernel, ix: &[t1::ValueId], k: t1::AxisId) -> bool {
 
 /// How many reads of an operand find each element by codes, in memory.
 pub(super) fn lookups(kernel: &t1::Kernel, operand: &Operand, k: t1::AxisId) -> u32 {
-    fn count(kernel: &t1::Kernel, v: t1::ValueId, k: t1::AxisId) -> u32 {
+    let mut open: Vec<t1::ValueId> = operand.computed.iter().map(|c| c.value).collect();
+    let (mut seen, mut found) = (FxHashSet::default(), 0);
+    while let Some(v) = open.pop() {
+        if !seen.insert(v) {
+            continue;
+        }
         let op = &kernel.value(v).op;
-        let here = matches!(op, t1::Op::Read { ix, .. } if looks_up(kernel, ix, k));
-        u32::from(here) + op.operands().into_iter().map(|x| count(kernel, x, k)).sum::<u32>()
+        let in_registers = |t: t1::TensorId| operand.toward == Toward::Table && small_table(kernel, t);
+        if let t1::Op::Read { tensor, ix } = op {
+            found += u32::from(looks_up(kernel, ix, k) && !in_registers(*tensor));
+        }
+        open.extend(op.operands());
     }
-    let in_registers = operand.toward == Toward::Table;
-    operand.computed.filter(|_| !in_registers).map_or(0, |c| count(kernel, c.value, k))
+    found
 }
 
 /// What is said of a computed operand of which nothing can travel through shared memory.

@@ -61,10 +61,21 @@ fn difference_times(kernel: &Kernel, v: ValueId) -> Option<(ValueId, ValueId, Va
     let half = matches!(elem, ElemType::F16 | ElemType::Bf16);
     [(x, y), (y, x)].into_iter().filter(|_| half).find_map(|(difference, c)| {
         match kernel.value(difference).op {
-            Op::Binary(BinaryOp::Sub, a, b) if kernel.ty(difference).elem == elem => Some((a, b, c)),
+            Op::Binary(BinaryOp::Sub, a, b) if kernel.ty(difference).elem == elem && !whole(kernel, b) => {
+                Some((a, b, c))
+            }
             _ => None,
         }
     })
+}
+
+/// Whether a half was converted from an integer: with whole numbers the difference stays what it is.
+fn whole(kernel: &Kernel, v: ValueId) -> bool {
+    match kernel.value(v).op {
+        Op::Broadcast(x) | Op::Reorder(x) => whole(kernel, x),
+        Op::Cast(x) => kernel.ty(x).elem.is_integer(),
+        _ => false,
+    }
 }
 
 fn put_before(block: &mut Block, v: ValueId, stmts: &[Stmt]) -> bool {

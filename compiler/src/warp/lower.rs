@@ -69,6 +69,7 @@ pub fn lower(kernel: &t1::Kernel, module: &t2::Module, entry: &str) -> Result<Lo
         products: FxHashMap::default(),
         integers: FxHashMap::default(),
         zero_past_end: FxHashSet::default(),
+        past: FxHashMap::default(),
         totals: FxHashMap::default(),
         best: FxHashMap::default(),
         thread_bits: FxHashMap::default(),
@@ -232,6 +233,8 @@ pub struct Lower<'a> {
     pub integers: FxHashMap<(t2::ValId, usize, Half), Reg>,
     /// Tiles of groups whose elements are zero bits past the end of the range.
     pub zero_past_end: FxHashSet<t2::ValId>,
+    /// The greatest magnitude of tiles past the end of the contracted range, by what was found of them.
+    pub past: FxHashMap<t2::ValId, Option<f64>>,
     /// Each warp's sums of the groups of a scan, by the group's first register.
     pub totals: FxHashMap<(t2::ValId, usize), Src>,
     /// The elements that coordinates belong to while an `argmax` is not complete.

@@ -258,7 +258,10 @@ impl Lower<'_> {
             32 => 1u32 << Form::Planes.lane_at(n as u32),
             count => (u32::MAX >> (32 - 32 / count)) << (n * 32 / count),
         };
-        let all_or_none = is_multiple(self.kernel, self.kernel.axis(k).hi, together.len() as u32);
+        // A register that lies in the range whole, or not at all.
+        let (range, n) = (self.kernel.axis(k), together.len() as u32);
+        let all_or_none = range.extent.is_multiple_of(n)
+            && [range.lo, range.hi].iter().all(|end| is_multiple(self.kernel, *end, n));
         let tested = if all_or_none { 1 } else { together.len() };
         for (n, r) in together.iter().enumerate().take(tested).rev() {
             let Some(p) = self.existing(&[k], axes, map, *r)? else { continue };

@@ -215,6 +215,10 @@ impl Lower<'_> {
         match elem {
             ElemType::Bool => Element::Pred(self.b.set_int(Cmp::Ne, IntTy::B32, code, 0)),
             ElemType::Uint(_) => Element::Int(code.into()),
+            ElemType::Bipolar(w) => {
+                let twice = self.b.shift(code, 1);
+                Element::Int(self.b.add(twice, 1 - (1 << w)).into())
+            }
             _ => Element::Code(elem, code.into()),
         }
     }

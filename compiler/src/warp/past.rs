@@ -1,7 +1,8 @@
 //! What an operand of a product holds past the end of the contracted range.
 //!
 //! Lanes there do not exist and must add nothing. Where the other operand has zeros, it is enough that this one has numbers: zero times a number is
-//! nothing. Packed tiles are filled up with zero bits, what is staged as it is with zeros, and scales of groups past the end are not loaded
+//! nothing. Packed tiles are filled up with zero bits past the end of their tensor (where the range ends before it, they hold its codes), what is staged
+//! as it is with zeros, and scales of groups past the end are not loaded
 //! ([`super::grouped`]), so that weights of a few bits are seldom masked:
 //!
 //! ```text
@@ -10,7 +11,9 @@
 //! ```
 
 use super::lower::Lower;
+use crate::numeric::Number;
 use crate::plan::access::launch_scalar;
+use crate::plan::instances;
 use crate::scheduled::ir as t2;
 use crate::tile::ir as t1;
 use std::ops::Neg;
@@ -30,6 +33,16 @@ fn greatest(elem: ElemType) -> Option<f64> {
     })
 }
 
+/// The greatest number of a type of at most eight bits; `None` where a code is infinite, or no number.
+fn greatest_code(elem: ElemType) -> Option<f64> {
+    let format = elem.format();
+    (0..1u64 << elem.bits()).try_fold(0.0, |most: f64, code| match format.decode(code) {
+        Number::Float(x) if x.is_finite() => Some(most.max(x.abs())),
+        Number::Int(x) => Some(most.max((x as f64).abs())),
+        Number::Float(_) => None,
+    })
+}
+
 /// Whether every code of a type is a number.
 fn only_numbers(elem: ElemType) -> bool {
     match elem {
@@ -41,13 +54,26 @@ fn only_numbers(elem: ElemType) -> bool {
 
 impl Lower<'_> {
     /// The greatest magnitude that a tile may have past the end of the contracted range; `None` where it may be infinite, or no number.
-    pub fn past_the_end(&self, v: t2::ValId) -> Option<f64> {
-        match self.producers.get(&v)? {
-            t2::OpKind::Load { .. } => Some(0.0),
-            t2::OpKind::LoadPacked { tensor, .. } => match self.kernel.tensor(*tensor).elem {
-                // Zero bits are the least integer.
-                elem if elem.is_mma_integer() => greatest(elem),
+    pub fn past_the_end(&mut self, v: t2::ValId) -> Option<f64> {
+        if let Some(known) = self.past.get(&v) {
+            return *known;
+        }
+        let found = self.found_past_the_end(v);
+        self.past.insert(v, found);
+        found
+    }
+
+    fn found_past_the_end(&mut self, v: t2::ValId) -> Option<f64> {
+        match *self.producers.get(&v)? {
+            t2::OpKind::Load { .. } => match self.tile(v).0 {
+                // Zero bits are the least of such numbers.
+                elem @ ElemType::Bipolar(_) => greatest(elem),
                 _ => Some(0.0),
+            },
+            t2::OpKind::LoadPacked { tensor, .. } => match self.kernel.tensor(*tensor).elem {
+                elem if elem.is_mma_integer() => greatest(elem),
+                _ if self.ends_with_tensor(v, *tensor) => Some(0.0),
+                elem => greatest_code(elem),
             },
             t2::OpKind::ReadReg { tensor, .. } => {
                 let t = self.kernel.tensor(*tensor);
@@ -77,9 +103,21 @@ impl Lower<'_> {
         }
     }
 
-    fn computed_past_the_end(&self, value: t1::ValueId, args: &[t2::ValId]) -> Option<f64> {
+    /// Whether the last range of a packed tile ends where the tensor does.
+    fn ends_with_tensor(&self, v: t2::ValId, tensor: t1::TensorId) -> bool {
+        let (_, axes) = self.tile(v);
+        let end = axes.last().and_then(|a| instances::known(self.kernel, self.kernel.axis(*a).hi));
+        let length = self.kernel.tensor(tensor).shape.last().map(|e| &e.extent);
+        end.is_some() && end.as_ref() == length
+    }
+
+    fn computed_past_the_end(&mut self, value: t1::ValueId, args: &[t2::ValId]) -> Option<f64> {
         let v = self.kernel.value(value);
         let most = greatest(v.ty.elem)?;
+        // What is below zero is no such scale.
+        if v.ty.elem == ElemType::E8m0 {
+            return None;
+        }
         if v.ty.elem.is_mma_integer() || v.ty.elem == ElemType::Index {
             return Some(most);
         }

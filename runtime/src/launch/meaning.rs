@@ -175,7 +175,8 @@ impl Meaning {
                     let other = self.distributed.as_ref().and_then(|o| o.tensors[at].as_ref());
                     if let Some(Values::Float(other)) = other.map(|o| &o.values) {
                         for ((b, e), other) in b.iter_mut().zip(&e).zip(pick(other)) {
-                            if (other - e).abs() > (*b - e).abs() {
+                            // Where it overflows it measures nothing.
+                            if other.is_finite() && (other - e).abs() > (*b - e).abs() {
                                 *b = other;
                             }
                         }

@@ -1,7 +1,7 @@
 //! Operands that are computed between shared memory and the product.
 
-use crate::holds;
 use crate::program::Program;
+use crate::{holds, mnk};
 use tilewright_compiler::tile::ir::ElemType;
 use tilewright_runtime::executor::Options;
 use tilewright_runtime::tensor::HostTensor;
@@ -49,6 +49,88 @@ fn lanes_that_do_not_exist_add_nothing() {
         let program = Program::compile(text, "p", sets);
         for k in [32, 40, 72, 7] {
             holds(&program, sets, &[("M", 65), ("N", 66), ("K", k)], true);
+        }
+    }
+}
+
+/// A range may begin inside a register of two or four elements, of which then some exist.
+#[test]
+fn ranges_that_begin_inside_a_register() {
+    for (x, begin, promise, value, sum) in [
+        ("f16", 1, 2, "exp(V)", "f32"),
+        ("f16", 7, 2, "exp(V)", "f32"),
+        ("i8", 2, 4, "((V as i32 + 1) as i8)", "i32"),
+    ] {
+        let (a, b) = (value.replace('V', "x[i, k]"), value.replace('V', "w[j, k]"));
+        let text = format!(
+            "kernel p(x: {x}[M, K], w: {x}[N, K], out y: {sum}[M, N]) where K % {promise} == 0 {{
+                 grid i over M by 16, j over N by 64;
+                 let mut acc: {sum}[i, j] = 0;
+                 for k over {begin}..K by 32 {{ acc += {a} @ {b}.T; }}
+                 y[i, j] = acc;
+             }}"
+        );
+        let program = Program::compile(&text, "p", "");
+        for k in [36, 40, 64] {
+            assert!(holds(&program, &text, &mnk(16, 64, k), true) > 0);
+        }
+    }
+}
+
+/// Behind the end of a range that is not its tensor's there are codes, and some are no numbers.
+#[test]
+fn codes_behind_the_end_of_a_range_add_nothing() {
+    for (elem, w) in
+        [("e5m2", "w[j, k] as f16"), ("e4m3", "w[j, k] as f16"), ("e4m3", "w[j, k] as f16 * 300")]
+    {
+        let text = format!(
+            "kernel p(x: f16[M, K], packed w: {elem}[N, K], out y: f32[M, N]) {{
+                 grid i over M by 16, j over N by 64;
+                 let mut acc: f32[i, j] = 0;
+                 for k over min(K, 16) by 32 {{ acc += x[i, k] @ ({w}).T; }}
+                 y[i, j] = acc;
+             }}"
+        );
+        let program = Program::compile(&text, "p", "");
+        for behind in [0x7f, 0x7b, 0x7e] {
+            let edit = |kernel: &tilewright_compiler::tile::ir::Kernel, tensors: &mut [HostTensor]| {
+                let w = kernel.tensors.iter().position(|t| t.name == "w").expect("weights");
+                let code = |n: usize| if n % 80 < 16 { (n % 3) as u64 } else { behind };
+                tensors[w] = HostTensor::from_codes(tensors[w].elem(), &[64, 80], code).expect("a tensor");
+            };
+            let run =
+                program.run_edited(&program.compiled.ptx, "wide", &mnk(16, 64, 80), Options::default(), edit);
+            let run = run.expect("all is aligned");
+            assert!(run.wrong.is_empty() && run.findings.is_empty(), "{elem} {w} {behind}: {:?}", run.wrong);
+            assert!(
+                run.written[0].chunks(4).all(|y| f32::from_le_bytes([y[0], y[1], y[2], y[3]]).is_finite())
+            );
+        }
+    }
+}
+
+/// Bipolar bytes that are not packed, and a conversion that zero cannot take.
+#[test]
+fn bipolar_bytes_and_scales_below_zero() {
+    for (parameters, w) in [
+        ("w: b8[N, K]", "w[j, k] as f16"),
+        ("w: i8[N, K]", "where((w[j, k] as i32) < 0, 0, w[j, k] as f16)"),
+        (
+            "packed w: u4[N, K]",
+            "((w[j, k] as f32 - 0.5) * 0 + ((w[j, k] as f32 + 0.5) as e8m0 as f32)) as f16",
+        ),
+    ] {
+        let text = format!(
+            "kernel p(x: f16[M, K], {parameters}, out y: f32[M, N]) {{
+                 grid i over M by 16, j over N by 64;
+                 let mut acc: f32[i, j] = 0;
+                 for k over K by 32 {{ acc += x[i, k] @ ({w}).T; }}
+                 y[i, j] = acc;
+             }}"
+        );
+        let program = Program::compile(&text, "p", "");
+        for k in [40, 64] {
+            assert!(holds(&program, &text, &mnk(16, 64, k), true) > 0);
         }
     }
 }
