@@ -10,12 +10,13 @@
 //! ```
 //! So every fragment has one copy, each step needs one wait and one barrier, and both stand where nobody waits long.
 
-use super::contraction::{Contraction, Major, Operand};
+use super::contraction::Contraction;
 use super::fragments::Tiling;
 use super::general;
 use super::items;
 use super::knobs::{Knobs, Problem};
 use super::layouts::Layouts;
+use super::operand::{Major, Operand};
 use super::refuse::Refusal;
 use super::shared;
 use crate::diagnostics::Span;

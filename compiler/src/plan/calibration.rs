@@ -12,8 +12,8 @@
 //! `fused` is an epilogue that computes or reads something, measured on `gemm_bias_gelu`. Types of one size differ in a modifier. The compiler never
 //! calls the assembler: the table is part of it.
 
-use super::contraction::Major;
 use super::knobs::Problem;
+use super::operand::Major;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -74,7 +74,7 @@ pub fn class(p: Problem, warps: (u32, u32), stages: u32) -> String {
     let direct = if p.direct { " direct" } else { "" };
     let promoted = if p.promoted { " promoted" } else { "" };
     let packed = if p.packed { " packed" } else { "" };
-    let lookups = match p.lookups {
+    let lookups = match p.reads.by_codes {
         (0, 0) => String::new(),
         (a, b) => format!(" lookups {a} {b}"),
     };

@@ -11,7 +11,7 @@
 
 use super::access::{launch_scalar, structural};
 use super::across_grid;
-use super::contraction::{Computed, Contraction};
+use super::contraction::Contraction;
 use super::distribution::Distribution;
 use super::elementwise;
 use super::fragments::Tiling;
@@ -19,6 +19,7 @@ use super::items;
 use super::knobs;
 use super::layouts::Layouts;
 use super::monotone;
+use super::operand::Computed;
 use super::order::{self, Access};
 use super::products::pipeline::Plan;
 use super::refuse::Refusal;

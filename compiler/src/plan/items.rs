@@ -10,9 +10,9 @@
 //! b.evict = last       who leaves L2 first: a cache policy on every access to the tensor
 //! ```
 
-use super::contraction::Operand;
 use super::instances;
 use super::knobs::chosen_by;
+use super::operand::Operand;
 use super::refuse::Refusal;
 use crate::artifact::{ChosenBy, ScheduleItem};
 use crate::scheduled::ir::{Dispatch, Evict, Via};

@@ -4,10 +4,11 @@
 //! fragments + addresses. An estimate of at most the thread's limit less 24 is legal, one above the limit is refused, and what lies between is
 //! settled by the [`calibration`](super::calibration) table.
 
-use super::beside;
+use super::beside::{self, Reads};
 use super::calibration::{self, Judgement, Registers, judge};
-use super::contraction::{Contraction, Major, Operand, lookups};
+use super::contraction::Contraction;
 use super::items::{self, Items, flag, integer, printed, unknown, wrong};
+use super::operand::{Major, Operand};
 use super::refuse::Refusal;
 use crate::artifact::{ChosenBy, ScheduleItem};
 use crate::packed::group_values;
@@ -64,12 +65,8 @@ pub struct Problem {
     pub narrowest: u32,
     /// There is a second accumulator: see [`Knobs::promote`].
     pub promoted: bool,
-    /// Of each operand, what every element looks up in memory.
-    pub lookups: (u32, u32),
-    /// What every element looks up by a coordinate's index: scales in act-order.
-    pub looked_up: u32,
-    /// Scales and zero points of a column in a step.
-    pub scales: u32,
+    /// What computed operands read where it is used.
+    pub reads: Reads,
 }
 
 impl Problem {
@@ -96,9 +93,8 @@ impl Problem {
             shift.min(own) + shift.saturating_sub(own + 2)
         };
         let group = |o: &Operand| {
-            let all = std::iter::once(o).chain(o.also.iter().map(|(_, o)| o));
             let values = |o: &Operand| group_values(o.elem, o.toward) << together(o);
-            all.filter(|o| o.packed).map(values).max().unwrap_or(1)
+            o.parts().filter(|o| o.packed).map(values).max().unwrap_or(1)
         };
         let groups = (group(&c.a), group(&c.b));
         // A computed operand counts as what it becomes.
@@ -108,14 +104,12 @@ impl Problem {
             own + o.also.iter().map(|(_, o)| stored(o)).sum::<u32>()
         };
         let bits = (bits(&c.a), bits(&c.b));
-        let each =
-            [&c.a, &c.b].into_iter().flat_map(|o| std::iter::once(o).chain(o.also.iter().map(|(_, o)| o)));
+        let each = [&c.a, &c.b].into_iter().flat_map(Operand::parts);
         let run = each.map(|o| 1 << o.shift()).max().unwrap_or(1);
         let copied = [&c.a, &c.b].into_iter().filter(|o| !o.packed).map(|o| o.elem.bits() / 8);
         let narrowest = copied.min().unwrap_or(c.atom.a.bits() / 8).max(1);
         let order = (c.a.major, c.b.major);
         let promoted = Pins::of(kernel, c).promote.is_some();
-        let (looked_up, scales) = beside::reads(kernel, c, bk);
         Problem {
             bm,
             bn,
@@ -130,9 +124,7 @@ impl Problem {
             run,
             narrowest,
             promoted,
-            lookups: (lookups(kernel, &c.a, c.k), lookups(kernel, &c.b, c.k)),
-            looked_up,
-            scales,
+            reads: beside::reads(kernel, c, bk),
         }
     }
 
@@ -292,7 +284,7 @@ pub fn read(
         || stays
         || computed
         || shared
-        || p.looked_up > 0;
+        || p.reads.by_data > 0;
     let p = Problem { direct, ..p };
     items.stream_weights(&c.b, p.bm);
     let pins = Pins {
@@ -612,14 +604,15 @@ fn check_shared(kernel: &t1::Kernel, p: Problem, stages: u32, target: Target) ->
 pub fn register_estimate(p: Problem, warps: (u32, u32)) -> u32 {
     let (wm, wn) = (p.bm / warps.0, p.bn / warps.1);
     // What elements look up is on its way while others are multiplied: by a sweep of `pq_gemm`, a register and a quarter each.
-    let on_the_way = (p.lookups.0 * wm + p.lookups.1 * wn) * p.bk / 32 * 5 / 4;
+    let on_the_way = (p.reads.by_codes.0 * wm + p.reads.by_codes.1 * wn) * p.bk / 32 * 5 / 4;
     if p.packed {
         // What is unpacked lives from one matrix instruction to the next, and each thread has an address or two of the packed tiles.
         let units = p.bm * p.bk * p.elem_bytes() / 16 / (warps.0 * warps.1 * 32);
         // The assembler wants all that a step looks up at once.
-        let looked_up = p.looked_up * wn * p.bk / 32;
+        let looked_up = p.reads.by_data * wn * p.bk / 32;
         // What is measured are up to four scales beside codes of less than a byte.
-        let scales = if p.scales > 4 || p.scales >= 2 && p.bits.1.max(p.bits.0 % 16) >= 8 { 8 } else { 0 };
+        let scales =
+            if p.reads.scales > 4 || p.reads.scales >= 2 && p.bits.1.max(p.bits.0 % 16) >= 8 { 8 } else { 0 };
         let copies = if units > 4 { 16 } else { 0 };
         let rest = 2 * (wm / 16 * 4) + wn / 8 * 2 + 32 + copies + on_the_way + looked_up + scales;
         return (accumulators(p, warps) * (1 + u32::from(p.promoted)) + rest).next_multiple_of(4);
@@ -708,9 +701,7 @@ mod tests {
             run: 1,
             narrowest: 2,
             promoted: false,
-            lookups: (0, 0),
-            looked_up: 0,
-            scales: 0,
+            reads: Reads::default(),
         }
     }
 

@@ -6,6 +6,7 @@
 //! | [`simplify`] | T1 in fewer forms: [`unit_axes`], [`over_grid`], [`vectors`], [`one_step`], [`unroll`], [`factors`], [`trim`], [`widen`], [`start`] |
 //! | [`split`] | loops cut into parts, T1 to T1 |
 //! | [`contraction`] | what the loop computes |
+//! | [`operand`] | what travels through shared memory for a product, and what is computed of it |
 //! | [`instances`] | how many blocks the host launches |
 //! | [`access`], [`cover`] | how tensors are subscripted, and that lanes stay inside |
 //! | [`knobs`] | warps, stages, raster: from the schedule, completed by rules, within the budgets |
@@ -47,6 +48,7 @@ pub mod memory;
 pub mod model;
 mod monotone;
 pub mod one_step;
+pub mod operand;
 pub mod order;
 pub mod over_grid;
 pub mod products;
@@ -103,7 +105,7 @@ pub fn plan(
     };
     for operand in [&c.a, &c.b] {
         let span = kernel.loop_(c.loop_id).span;
-        contraction::check(kernel, operand, span)?;
+        operand::check(kernel, operand, span)?;
     }
     let extent = |a| kernel.axis(a).extent;
     let problem = knobs::Problem::of(kernel, &c, (extent(c.m), extent(c.n), extent(c.k)));

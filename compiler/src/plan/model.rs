@@ -4,11 +4,11 @@
 //! per element are enough), and how many warps are resident to hide latency; then by how many waves of blocks the grid takes. Dimensions
 //! that the launch fixes count as they are, others as 4096. These are predictions: `meta` says `model`, and a measurement wins over them.
 
-use super::contraction;
 use super::knobs::{self, Pins, Problem};
 use super::products;
 use super::row_knobs;
 use super::simplify;
+use super::{contraction, operand};
 use crate::diagnostics::Diagnostics;
 use crate::elaborate::{self, Settings, Tuning};
 use crate::front::Program;
@@ -106,7 +106,7 @@ fn choose<'a>(
     let kernel = bound(program, name, &Settings { model: probe.clone(), ..settings.clone() }).ok()?;
     let kernel = simplify::apply(&kernel, target).into_owned();
     let c = contraction::find(&kernel).ok()??;
-    contraction::check(&kernel, &c.a, kernel.span).ok()?;
+    operand::check(&kernel, &c.a, kernel.span).ok()?;
     let size = |axis: t1::AxisId| {
         let extent = i64::from(kernel.axis(axis).extent);
         let name = probe.iter().find(|(_, v)| int(v) == Some(extent)).map(|(n, _)| n.clone());

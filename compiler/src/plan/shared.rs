@@ -10,8 +10,8 @@
 //! ```
 
 use super::access;
-use super::contraction::{Major, Operand};
 use super::fragments::Tiling;
+use super::operand::{Major, Operand};
 use super::refuse::Refusal;
 use crate::layout::atoms::{MatrixAccess, matrix_rows};
 use crate::layout::{Accessor, Axis, Dim, Layout, LayoutError, OddDigit, SharedLayout, Space, solve_shared};

@@ -4,10 +4,11 @@
 //! same of it: worth its price only where the other's columns are too many for one warp. By default each has 16 rows, or 32 where at least
 //! four warps are left and the accumulators fit: twice the rows for every fragment of a right operand.
 
-use super::super::contraction::{Major, Operand, multiplies};
+use super::super::contraction::multiplies;
 use super::super::fragments::Tiling;
 use super::super::items::{self, Items, Pin, integer, printed, unknown};
 use super::super::knobs::{bytes, chosen_by, read_warps};
+use super::super::operand::{Major, Operand};
 use super::super::refuse::Refusal;
 use super::{Factor, Product, Products};
 use crate::artifact::{ChosenBy, ScheduleItem};

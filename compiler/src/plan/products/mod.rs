@@ -37,8 +37,9 @@ pub mod knobs;
 pub mod pipeline;
 
 use super::access::launch_scalar;
-use super::contraction::{self, Operand, multiplies, strip};
+use super::contraction::{self, multiplies, strip};
 use super::fragments::Part;
+use super::operand::{self, Operand};
 use super::refuse::Refusal;
 use super::{cover, monotone, simplify};
 use crate::scheduled::ir::MmaAtom;
@@ -301,7 +302,7 @@ fn product(
     };
     let ty = match &a {
         Factor::Staged(a) => a.ty,
-        Factor::Tile(t) | Factor::Held(t) => contraction::matrix_type(kernel.ty(*t).elem, value.span)?,
+        Factor::Tile(t) | Factor::Held(t) => operand::matrix_type(kernel.ty(*t).elem, value.span)?,
     };
     if let Factor::Held(t) = a
         && (kernel.ty(t).elem.bits() != 16 || moves(kernel, loop_id, t))
@@ -350,9 +351,9 @@ fn product(
 
 /// An operand that travels through shared memory.
 fn operand(kernel: &t1::Kernel, loop_id: t1::LoopId, v: ValueId, k: AxisId) -> Result<Operand, Refusal> {
-    let operand = contraction::operand(kernel, v, k, kernel.loop_(loop_id).axis)?;
+    let operand = operand::operand(kernel, v, k, kernel.loop_(loop_id).axis)?;
     let span = kernel.value(v).span;
-    contraction::check(kernel, &operand, span)?;
+    operand::check(kernel, &operand, span)?;
     let moving = kernel.loop_(loop_id).axis;
     let range = operand.gather_axis();
     // Rows that stay where they are while the loop moves along them.

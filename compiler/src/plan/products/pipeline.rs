@@ -8,11 +8,11 @@
 //! ```
 //! The copies of a step are issued behind its wait, when every warp has left the step before.
 
-use super::super::contraction::Operand;
 use super::super::fragments::Tiling;
 use super::super::general::{self, General};
 use super::super::items;
 use super::super::layouts::Layouts;
+use super::super::operand::Operand;
 use super::super::refuse::Refusal;
 use super::super::shared::{self, Staged};
 use super::knobs::{self, Knobs};
