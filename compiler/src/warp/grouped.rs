@@ -101,7 +101,8 @@ impl Lower<'_> {
         Ok(all)
     }
 
-    /// What subscripts are, where they are a row's and a group's. A loop that knows its full steps keeps to what it had when it was planned.
+    /// What subscripts are, where they are a row's and a group's. Loops that know their full steps read plain ones ahead alone: their budget of registers
+    /// has no room for others.
     fn subscripts<'t>(
         &self,
         l: &t2::Loop,
